@@ -1,0 +1,106 @@
+//! What a recording says first and last: how it was made, and what it holds in all.
+
+use serde::{Deserialize, Serialize};
+
+use crate::loss::LossCause;
+
+/// The processor architecture of the recorded machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Arch {
+    /// x86-64, System V ABI.
+    #[default]
+    X86_64,
+    /// aarch64, little-endian.
+    Aarch64,
+}
+
+impl Arch {
+    /// The name that `uname -m` prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+/// How user stacks were captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CallGraph {
+    /// Registers and filtered stack memory, for unwinding with call frame information.
+    #[default]
+    Dwarf,
+    /// The kernel walked the frame pointers.
+    FramePointer,
+    /// Not at all.
+    None,
+}
+
+/// How a recording was made. Stored at its very start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the recorder that wrote it.
+    pub recorder: String,
+    /// The recorded machine's architecture.
+    pub arch: Arch,
+    /// The recorded machine's name.
+    pub host: String,
+    /// Its kernel, as `uname -r` prints it.
+    pub kernel: String,
+    /// Bytes in a page of memory.
+    pub page_size: u32,
+    /// CPUs that were online at the start.
+    pub cpus: u32,
+    /// The recorder's command line.
+    pub command_line: Vec<String>,
+    /// The perf event that was the clock, such as `cpu-clock`.
+    pub event: String,
+    /// Nanoseconds between two ticks of one clock.
+    pub period: u64,
+    /// How user stacks were captured.
+    pub call_graph: CallGraph,
+    /// Upper bound of the bytes copied from each end of a stack.
+    pub stack_size: u32,
+    /// CLOCK_MONOTONIC at the start, in nanoseconds: the clock of every time in the file.
+    pub start_monotonic: u64,
+    /// CLOCK_REALTIME at the same instant, in nanoseconds since 1970.
+    pub start_realtime: u64,
+}
+
+/// What ended a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// SIGINT or SIGTERM.
+    #[default]
+    Interrupted,
+    /// The time asked for was over.
+    Duration,
+    /// The recorded processes ended.
+    TargetEnded,
+    /// Nothing more could be written.
+    WriteFailed,
+}
+
+/// What a recording holds in all. Stored at its very end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// CLOCK_MONOTONIC at the end, in nanoseconds.
+    pub end_monotonic: u64,
+    /// What ended it.
+    pub stop: StopReason,
+    /// Ticks of the clock that hit the target: samples written and samples lost.
+    pub expected: u64,
+    /// Samples in the file.
+    pub samples: u64,
+    /// What was lost, by cause.
+    pub lost: Vec<(LossCause, u64)>,
+    /// CPU time of the recorder, user and system, in nanoseconds.
+    pub recorder_cpu: u64,
+    /// Time spent in the BPF program, in nanoseconds; 0 when the kernel did not count it.
+    pub bpf_time: u64,
+    /// Runs of the BPF program that `bpf_time` is of.
+    pub bpf_runs: u64,
+}

@@ -1,0 +1,124 @@
+//! A sample: where one thread was at one tick of the clock.
+
+/// How many general registers a sample can hold: x86-64 uses 16 of them, aarch64 31.
+pub const MAX_REGISTERS: usize = 32;
+
+/// Where one thread was at one tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub time: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// The CPU it ran on.
+    pub cpu: u32,
+    /// Return addresses in the kernel, innermost first; empty when the tick hit user code.
+    pub kernel_chain: Vec<u64>,
+    /// The user side: where the thread was, or would return to from the kernel.
+    pub user: UserState,
+}
+
+/// What is known of the user side of a sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UserState {
+    /// Nothing: a kernel thread, or user stacks were not asked for.
+    #[default]
+    None,
+    /// Only code addresses, innermost first: the kernel walked the frame pointers.
+    Chain(Vec<u64>),
+    /// Registers and a filtered stack, to be unwound later.
+    Stack(UserStack),
+}
+
+/// Registers and pointer-only stack memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserStack {
+    /// The instruction pointer.
+    pub ip: u64,
+    /// The stack pointer.
+    pub sp: u64,
+    /// The other registers that held a pointer to code or stack.
+    pub registers: Registers,
+    /// One past the highest address of the stack, as well as the recorder knew it; 0 when unknown.
+    pub top: u64,
+    /// What was captured: ranges of addresses, ascending, not overlapping, both ends multiples of
+    /// 8. A word inside a range that is not in `words` pointed at neither code nor stack.
+    pub ranges: Vec<StackRange>,
+    /// The words that were kept, by ascending address.
+    pub words: Vec<StackWord>,
+}
+
+impl UserStack {
+    /// The value of the 8-byte word at `address`: `None` when it was not captured, `Some(0)` when
+    /// it was captured and is not a pointer to code or stack.
+    pub fn word(&self, address: u64) -> Option<u64> {
+        if !self.captured(address) {
+            return None;
+        }
+        let found = self.words.binary_search_by_key(&address, |word| word.address);
+        Some(found.map_or(0, |index| self.words[index].value))
+    }
+
+    /// Whether the 8-byte word at `address` was captured.
+    pub fn captured(&self, address: u64) -> bool {
+        self.ranges.iter().any(|range| range.start <= address && address < range.end)
+    }
+
+    /// Whether the capture has a gap below the top of the stack or an unknown top.
+    pub fn is_cut(&self) -> bool {
+        !matches!(self.ranges[..], [range] if range.end >= self.top && self.top != 0)
+    }
+}
+
+/// General registers by their DWARF number (x86-64: 0 rax, 1 rdx, 2 rcx, 3 rbx, 4 rsi, 5 rdi, 6
+/// rbp, 7 rsp, 8 to 15 r8 to r15; aarch64: x0 to x30).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    known: u32,
+    values: [u64; MAX_REGISTERS],
+}
+
+impl Registers {
+    /// The value of a register, if it was kept.
+    pub fn get(&self, number: usize) -> Option<u64> {
+        (number < MAX_REGISTERS && self.known & (1 << number) != 0).then(|| self.values[number])
+    }
+
+    /// Keeps the value of a register; a number out of range is ignored.
+    pub fn set(&mut self, number: usize, value: u64) {
+        if number < MAX_REGISTERS {
+            self.known |= 1 << number;
+            self.values[number] = value;
+        }
+    }
+
+    /// One bit for each register that is kept.
+    pub fn mask(&self) -> u32 {
+        self.known
+    }
+
+    /// Number and value of each register that is kept, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        (0..MAX_REGISTERS).filter_map(|number| Some((number, self.get(number)?)))
+    }
+}
+
+/// A captured part of a stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackRange {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+}
+
+/// An 8-byte word on a stack that points at code or stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackWord {
+    /// Where it is; a multiple of 8.
+    pub address: u64,
+    /// What it holds.
+    pub value: u64,
+}

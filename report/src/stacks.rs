@@ -1,0 +1,95 @@
+//! Equal stacks counted once, before any name is known: the model between unwinding and naming.
+
+use crate::evidence::ModuleIndex;
+
+/// An index into [`Stacks::locations`].
+pub type LocationId = u32;
+/// An index into [`Stacks::stacks`].
+pub type StackId = u32;
+
+/// A recording reduced to its distinct stacks. The order of everything in it depends on the
+/// recording alone.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// Distinct places in code.
+    pub locations: Vec<Location>,
+    /// Distinct stacks.
+    pub stacks: Vec<Stack>,
+    /// How often which thread was seen with which stack; sorted, each combination once.
+    pub counts: Vec<Count>,
+    /// Samples that passed the filters, over all of `counts`.
+    pub samples: u64,
+}
+
+/// A place in code. Return addresses are moved back by one, so that the address lies inside the
+/// call instruction: names and lines are looked up with it as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Location {
+    /// In a module, at an address as the module states it.
+    Module {
+        /// Which module.
+        module: ModuleIndex,
+        /// The module's own address.
+        address: u64,
+    },
+    /// In the kernel.
+    Kernel {
+        /// The kernel's address.
+        address: u64,
+    },
+    /// In a process, outside every known module (JIT code, or a mapping that nobody reported).
+    Process {
+        /// Process id.
+        pid: u32,
+        /// The address in that process.
+        address: u64,
+    },
+}
+
+/// One stack, innermost frame first; kernel frames come before user frames.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
+    /// Its frames.
+    pub frames: Vec<Frame>,
+    /// How its walk ended.
+    pub verdict: Verdict,
+}
+
+/// One frame of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// Where it is.
+    pub location: LocationId,
+    /// It was found by a rule of thumb, not by call frame information.
+    pub guessed: bool,
+}
+
+/// How the walk of a stack ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// In start code, at a frame whose CFI marks the end, or in a kernel thread's entry.
+    Complete,
+    /// At memory that the recording does not hold.
+    Truncated,
+    /// At code without call frame information, and no rule of thumb led on.
+    NoCfi,
+    /// At a value that cannot be true: a return address outside code, a stack pointer that does not grow.
+    Implausible,
+    /// There was no user stack to walk: user stacks were not asked for.
+    NotRecorded,
+}
+
+/// How often one thread was seen with one stack.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count {
+    /// The thread's name at that time.
+    pub comm: String,
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Which stack.
+    pub stack: StackId,
+    /// Samples.
+    pub samples: u64,
+}
