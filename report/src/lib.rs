@@ -1,5 +1,9 @@
 //! The analyzer.
 #![allow(missing_docs, reason = "the first draft")]
 
+pub mod address_space;
 pub mod evidence;
+pub mod filter;
+pub mod modules;
 pub mod stacks;
+pub mod unwind;
