@@ -2,8 +2,11 @@
 #![allow(missing_docs, reason = "the first draft")]
 
 pub mod address_space;
+pub mod collect;
+pub mod counter;
 pub mod evidence;
 pub mod filter;
 pub mod modules;
+pub mod replay;
 pub mod stacks;
 pub mod unwind;

@@ -84,8 +84,8 @@ fn invalid(_: gimli::Error) -> NoValue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::arch::Machine;
+    use super::*;
     use profrec_format::{Arch, StackRange, StackWord, UserStack};
 
     fn stack() -> UserStack {
