@@ -15,10 +15,14 @@ mod cache;
 pub(crate) mod cfi;
 mod expression;
 mod fallback;
+#[cfg(test)]
+mod fixture;
 mod memory;
 pub(crate) mod row;
 pub(crate) mod slices;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use profrec_format::{Arch, UserStack};
 
