@@ -1,5 +1,4 @@
 //! The analyzer.
-#![allow(missing_docs, reason = "the first draft")]
 
 pub mod address_space;
 pub mod collect;

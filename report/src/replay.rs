@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn process(time: u64, pid: u32, comm: &str) -> Item {
-        R(Record::Process(profrec_format::Process { time, pid, comm: comm.into(), ..Process::default() }))
+        R(Record::Process(Process { time, pid, comm: comm.into(), ..Process::default() }))
     }
 
     fn mapping(time: u64, pid: u32, module: u32) -> Item {

@@ -23,7 +23,7 @@ impl Leaving<'_> {
     fn by_frame_pointer(&self) -> Option<Caller> {
         let frame = self.registers.get(self.machine.frame_pointer)?;
         let current = self.registers.get(self.machine.stack_pointer)?;
-        if frame < current || frame % 8 != 0 {
+        if frame < current || !frame.is_multiple_of(8) {
             return None;
         }
         let saved = match self.memory.word(frame) {

@@ -9,18 +9,18 @@
 //!    top of the stack points at code, so that there cannot be a caller (`_start` of ld.so and
 //!    other hand-written start code). Everything else is incomplete, and says why.
 
-mod arch;
-pub(crate) mod binary;
-mod cache;
-pub(crate) mod cfi;
-mod expression;
-mod fallback;
+pub mod arch;
+pub mod binary;
+pub mod cache;
+pub mod cfi;
+pub mod expression;
+pub mod fallback;
 #[cfg(test)]
 mod fixture;
-mod memory;
-pub(crate) mod row;
-pub(crate) mod slices;
-mod step;
+pub mod memory;
+pub mod row;
+pub mod slices;
+pub mod step;
 #[cfg(test)]
 mod tests;
 

@@ -119,7 +119,7 @@ impl Leaving<'_> {
             }
             CfaRule::Expression(expression) => self.inputs().evaluate(expression, None)?,
         };
-        if cfa % 8 == 0 && cfa >= LOWEST_STACK { Ok(cfa) } else { Err(NoValue::Unknown) }
+        if cfa.is_multiple_of(8) && cfa >= LOWEST_STACK { Ok(cfa) } else { Err(NoValue::Unknown) }
     }
 
     fn value(&self, rule: &Rule, cfa: u64) -> Result<u64, NoValue> {
