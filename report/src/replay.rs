@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use profrec_format::{Error, Record, Sample, Segment};
+use profrec_format::{Error, Record, Sample, Segment, UserState};
 use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpace, MappedRange};
@@ -19,6 +19,9 @@ pub struct Instant<'a> {
     pub comm: &'a str,
     /// It is a thread of the kernel.
     pub kernel_thread: bool,
+    /// The kernel is replacing the process's program: the old stack is gone, and what the sample
+    /// says of the user side is what the old program left.
+    pub between_programs: bool,
 }
 
 /// Samples come from one ring, in which each CPU reserves its place a moment after it took the
@@ -77,6 +80,8 @@ struct World<'a> {
 struct Process {
     space: AddressSpace,
     kernel_thread: bool,
+    /// It has a new program, which has not been seen running.
+    is_new: bool,
 }
 
 impl<'a> World<'a> {
@@ -93,12 +98,15 @@ impl<'a> World<'a> {
         while let Some((_, record)) = self.future.pop_if(|(time, _)| *time <= sample.time) {
             self.apply(record);
         }
+        let process = self.processes.get_mut(&sample.pid);
+        let between_programs = process.is_some_and(|process| process.is_between_programs(sample));
         let process = self.processes.get(&sample.pid);
         let comm = self.comms.get(&sample.tid).or_else(|| self.comms.get(&sample.pid));
         let instant = Instant {
             space: process.map_or(&self.nothing, |process| &process.space),
             comm: comm.map_or(UNNAMED, String::as_str),
             kernel_thread: process.is_some_and(|process| process.kernel_thread),
+            between_programs,
         };
         visit(sample, instant);
     }
@@ -106,7 +114,7 @@ impl<'a> World<'a> {
     fn apply(&mut self, record: Record) {
         match record {
             Record::Process(process) => {
-                let state = Process { space: AddressSpace::default(), kernel_thread: process.kernel_thread };
+                let state = Process { kernel_thread: process.kernel_thread, ..Process::default() };
                 self.processes.insert(process.pid, state);
                 self.comms.insert(process.pid, process.comm);
             }
@@ -123,7 +131,7 @@ impl<'a> World<'a> {
                 }
             }
             Record::Exec(exec) => {
-                self.processes.entry(exec.pid).or_default().space.clear();
+                self.processes.insert(exec.pid, Process { is_new: true, ..Process::default() });
                 self.comms.insert(exec.pid, exec.comm);
             }
             Record::Mapping(mapping) => {
@@ -137,11 +145,20 @@ impl<'a> World<'a> {
     }
 }
 
+impl Process {
+    /// After an exec, samples in the kernel show the old program's registers until the new one starts.
+    fn is_between_programs(&mut self, sample: &Sample) -> bool {
+        let UserState::Stack(stack) = &sample.user else { return false };
+        self.is_new &= self.space.lookup(stack.ip).is_none() && !sample.kernel_chain.is_empty();
+        self.is_new
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use profrec_format::{Exec, Fork, Header, Mapping, Process, Recording, Thread, Totals, Writer};
+    use profrec_format::{Exec, Fork, Header, Mapping, Process, Recording, Thread, Totals, UserStack, Writer};
 
     enum Item {
         Record(Record),
@@ -218,6 +235,35 @@ mod tests {
         let exec = Record::Exec(Exec { time: 30, pid: 5, comm: "b".into() });
         let items = vec![process(10, 5, "a"), mapping(20, 5, 1), R(exec), S(25, 5, 5), S(30, 5, 5)];
         assert_eq!(seen(items), expected(&[(25, "a", 1), (30, "b", 0)]));
+    }
+
+    /// Between two programs the kernel shows the registers of the old one; that ends when the new one runs.
+    #[test]
+    fn between_programs() {
+        let sample = |time, ip, kernel_chain: &[u64]| Sample {
+            time,
+            pid: 5,
+            tid: 5,
+            kernel_chain: kernel_chain.to_vec(),
+            user: UserState::Stack(UserStack { ip, ..UserStack::default() }),
+            ..Sample::default()
+        };
+        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        let exec = Exec { time: 20, pid: 5, comm: "b".into() };
+        let mapping = Mapping { time: 30, pid: 5, start: 0x1000, end: 0x2000, offset: 0, module: 1 };
+        writer.record(&Record::Exec(exec)).unwrap();
+        writer.record(&Record::Mapping(mapping)).unwrap();
+        let samples =
+            [(10, 0x9000, &[1][..]), (25, 0x9000, &[1]), (35, 0x9000, &[1]), (40, 0x1500, &[]), (50, 0x9000, &[1])];
+        for (time, ip, chain) in samples {
+            writer.sample(&sample(time, ip, chain)).unwrap();
+        }
+        let bytes = writer.finish(&Totals::default()).unwrap();
+        let recording = Recording::open(&bytes).unwrap();
+        let numbers = [(1, 1)].into_iter().collect();
+        let mut seen = Vec::new();
+        replay(&recording.segments()[0], &numbers, |_, instant| seen.push(instant.between_programs)).unwrap();
+        assert_eq!(seen, [false, true, true, false, false]);
     }
 
     /// A thread has its own name, else that of its process, else none.

@@ -96,11 +96,21 @@ impl Leaving<'_> {
         for (number, rule) in &row.registers {
             match self.value(rule, cfa) {
                 Ok(value) => registers.set(*number, Some(value)),
+                Err(NoValue::Missing) if self.was_popped(rule, cfa) => {}
                 // A register that cannot be restored matters only if it is needed: that is seen then.
                 Err(_) => registers.set(*number, None),
             }
         }
         registers
+    }
+
+    /// Whether a register was saved at a place that is now below the stack pointer, where nothing is
+    /// captured. GCC keeps such rules up to the `ret`, when the register has its old value again.
+    fn was_popped(&self, rule: &Rule, cfa: u64) -> bool {
+        let (Rule::Saved(offset), Some(current)) = (rule, self.registers.get(self.machine.stack_pointer)) else {
+            return false;
+        };
+        cfa.wrapping_add_signed(*offset) < current
     }
 
     /// The stack grows towards its callers, unless the frame switched to another stack.
