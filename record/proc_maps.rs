@@ -12,8 +12,9 @@ pub(crate) struct MapsLine {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) offset: u64,
-    /// Device number, as the file shows it.
-    pub(crate) device: String,
+    /// The file's device.
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
     pub(crate) inode: u64,
     pub(crate) path: String,
 }
@@ -33,11 +34,14 @@ fn parse_executable(line: &str) -> Option<MapsLine> {
     if permissions.as_bytes().get(2) != Some(&b'x') {
         return None;
     }
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
     Some(MapsLine {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
-        offset: u64::from_str_radix(fields.next()?, 16).ok()?,
-        device: fields.next()?.to_owned(),
+        offset,
+        major: u32::from_str_radix(major, 16).ok()?,
+        minor: u32::from_str_radix(minor, 16).ok()?,
         inode: fields.next()?.parse().ok()?,
         path: fields.next().unwrap_or_default().trim_start().to_owned(),
     })
@@ -61,8 +65,7 @@ pub(crate) fn threads(pid: u32) -> Result<Vec<u32>> {
         }
         Err(error) => return Err(error).with_context(|| format!("reading {folder}")),
     };
-    let mut threads: Vec<u32> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut threads: Vec<u32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     threads.sort_unstable();
     Ok(threads)
 }
@@ -106,7 +109,7 @@ mod tests {
         let line = "55d0c8a5e000-55d0c8b6a000 r-xp 0002c000 fe:00 1573                  /opt/a b/c (deleted)";
         let parsed = parse_executable(line).unwrap();
         assert_eq!((parsed.start, parsed.end, parsed.offset), (0x55d0_c8a5_e000, 0x55d0_c8b6_a000, 0x2c000));
-        assert_eq!((parsed.device.as_str(), parsed.inode), ("fe:00", 1573));
+        assert_eq!((parsed.major, parsed.minor, parsed.inode), (0xfe, 0, 1573));
         assert_eq!(parsed.path, "/opt/a b/c (deleted)");
     }
 

@@ -14,7 +14,7 @@
 //! wraps is copied instead.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -89,8 +89,7 @@ impl Data {
         self.wrapped.clear();
         self.wrapped.extend_from_slice(head);
         // SAFETY: as above; the rest starts at the data's first byte and `bytes <= size`.
-        let rest =
-            unsafe { std::slice::from_raw_parts(self.shared.base.add(self.offset).as_ptr(), bytes - first) };
+        let rest = unsafe { std::slice::from_raw_parts(self.shared.base.add(self.offset).as_ptr(), bytes - first) };
         self.wrapped.extend_from_slice(rest);
         &self.wrapped
     }
@@ -98,6 +97,8 @@ impl Data {
 
 /// The BPF ring buffer.
 pub(crate) struct BpfRing {
+    /// To wait for it.
+    descriptor: OwnedFd,
     consumer: Shared,
     data: Data,
 }
@@ -108,7 +109,7 @@ impl BpfRing {
         let page = rustix::param::page_size();
         let consumer = Shared::map(map, 0, page, true)?;
         let shared = Shared::map(map, page as u64, page + size, false)?;
-        Ok(Self { consumer, data: Data::new(shared, page, size)? })
+        Ok(Self { descriptor: map.try_clone_to_owned()?, consumer, data: Data::new(shared, page, size)? })
     }
 
     /// Hands every record that is complete now to `each`, and frees it afterwards.
@@ -130,6 +131,12 @@ impl BpfRing {
             tail += (HEADER + bytes).next_multiple_of(8) as u64;
             self.consumer.word(0).store(tail, Ordering::Release);
         }
+    }
+}
+
+impl AsFd for BpfRing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) enum What {
 }
 
 /// How the kernel identified a mapped file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FileIdentity {
     BuildId(Vec<u8>),
     Inode { major: u32, minor: u32, inode: u64 },
