@@ -1,5 +1,8 @@
 //! The analyzer.
 #![allow(missing_docs, reason = "the first draft")]
 
+pub mod escape;
 pub mod evidence;
+pub mod local_files;
 pub mod stacks;
+pub mod symbols;
