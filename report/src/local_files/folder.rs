@@ -15,20 +15,20 @@ const MAX_ENTRIES: usize = 200_000;
 
 /// A folder of binaries or debug files.
 #[derive(Debug)]
-pub struct Folder {
+pub(super) struct Folder {
     path: PathBuf,
     index: OnceLock<BTreeMap<Vec<u8>, Vec<PathBuf>>>,
 }
 
 impl Folder {
     /// A folder that is walked when it is first asked.
-    pub fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         Self { path, index: OnceLock::new() }
     }
 
     /// Where in this folder a module of this build-id may be: in a `.build-id` tree by its name,
     /// then whatever carries that build-id.
-    pub fn candidates(&self, build_id: &[u8]) -> Vec<PathBuf> {
+    pub(super) fn candidates(&self, build_id: &[u8]) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         for tree in [self.path.join(".build-id"), self.path.clone()] {
             let named = build_id_paths(&tree, build_id);
@@ -45,7 +45,7 @@ impl Folder {
 }
 
 /// The two names that a file of this build-id has in a `.build-id` tree.
-pub fn build_id_paths(tree: &Path, build_id: &[u8]) -> Vec<PathBuf> {
+pub(super) fn build_id_paths(tree: &Path, build_id: &[u8]) -> Vec<PathBuf> {
     let hex = hex(build_id);
     if build_id.len() < 2 {
         return Vec::new();
