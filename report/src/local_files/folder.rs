@@ -118,7 +118,8 @@ mod tests {
     /// A binary somewhere below the folder is found by its build-id, under whatever name.
     #[test]
     fn finds_a_binary_below_the_folder() {
-        let Some(libc) = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6"].iter().map(Path::new).find(|p| p.exists())
+        let Some(libc) =
+            ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6"].iter().map(Path::new).find(|p| p.exists())
         else {
             return;
         };

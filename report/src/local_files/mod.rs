@@ -19,8 +19,8 @@ use profrec_format::{Module, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence};
 
-use folder::{Folder, build_id_paths};
 pub use folder::hex;
+use folder::{Folder, build_id_paths};
 pub use mapped::{Contents, MappedFile};
 
 /// Where distributions put separate debug files.
@@ -186,11 +186,11 @@ impl LocalFiles {
         let folders: Vec<Folder> = folders.iter().cloned().map(Folder::new).collect();
         let mut found = Self::default();
         for module in &evidence.modules {
-            let build_id = build_id(module);
-            if !build_id.is_empty() {
-                found.by_build_id.entry(build_id.to_vec()).or_insert(found.modules.len());
+            let files = find_module(module, &folders);
+            if files.binary().is_some() {
+                found.by_build_id.entry(build_id(module).to_vec()).or_insert(found.modules.len());
             }
-            found.modules.push(find_module(module, &folders));
+            found.modules.push(files);
         }
         found
     }

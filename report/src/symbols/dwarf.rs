@@ -34,6 +34,10 @@ fn section_data<'a>(file: &object::File<'a>, name: &str) -> Result<Cow<'a, [u8]>
 }
 
 fn frames<R: gimli::Reader>(context: &Context<R>, address: u64) -> Result<Vec<DwarfFrame>, gimli::Error> {
+    if address == u64::MAX {
+        // addr2line looks up the range from here to the next address, which there is none of.
+        return Ok(Vec::new());
+    }
     let mut iterator = context.find_frames(address).skip_all_loads()?;
     let mut frames = Vec::new();
     while let Some(frame) = iterator.next()? {
@@ -68,7 +72,10 @@ mod tests {
         table.add_file(&file);
         assert_eq!(std::hint::black_box(marked_function()), 2);
         let address = object::ObjectSymbol::address(
-            &file.symbols().find(|s| object::ObjectSymbol::name(s).is_ok_and(|n| n.contains("marked_function"))).unwrap(),
+            &file
+                .symbols()
+                .find(|s| object::ObjectSymbol::name(s).is_ok_and(|n| n.contains("marked_function")))
+                .unwrap(),
         );
         let frames = frames_at(&file, &[address]).unwrap().remove(0);
         let outermost = frames.last().unwrap();

@@ -15,8 +15,8 @@ use rustc_hash::FxHashMap;
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::local_files::{LocalFiles, ModuleFiles};
 use crate::stacks::Location;
-use module::{ModuleNames, RawFrame, name_addresses};
 pub use module::Source;
+use module::{ModuleNames, RawFrame, name_addresses};
 
 /// A function's place in [`Names::functions`].
 pub type FunctionId = u32;
@@ -281,7 +281,12 @@ mod tests {
         let symbols = vec![Symbol { address: 0x1000, size: 0x100, name: "_Z3foov".into() }];
         Evidence {
             modules: vec![ModuleEvidence { module, symbols, ..ModuleEvidence::default() }],
-            kernel: vec![KernelSymbol { address: 0xffff_0000, size: 16, name: "do_work".into(), module: "ext4".into() }],
+            kernel: vec![KernelSymbol {
+                address: 0xffff_0000,
+                size: 16,
+                name: "do_work".into(),
+                module: "ext4".into(),
+            }],
         }
     }
 
@@ -300,10 +305,7 @@ mod tests {
         ];
         let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
         let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
-        assert_eq!(
-            shown,
-            ["foo()", "prog+0x2000", "do_work", "[kernel]+0x1", "[unknown]+0x7f00", "[unknown]+0x1010"]
-        );
+        assert_eq!(shown, ["foo()", "prog+0x2000", "do_work", "[kernel]+0x1", "[unknown]+0x7f00", "[unknown]+0x1010"]);
         assert_eq!(names.locations[0][0].function, names.locations[1][0].function);
         assert_eq!(
             names.unnamed,
