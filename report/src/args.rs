@@ -198,7 +198,9 @@ mod tests {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         assert!(parse("report a.prof --tree").is_ok());
         assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
-        for wrong in ["report", "report a --tree --json", "report a --diff b c", "report --diff a", "report a --kernel --user"] {
+        for wrong in
+            ["report", "report a --tree --json", "report a --diff b c", "report --diff a", "report a --kernel --user"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
-use profrec_format::{Error, Header, LossCause, Record, Recording, Totals};
+use profrec_format::{Header, LossCause, Record, Recording, Totals};
 
 /// The recording as a whole, whatever is shown of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Facts {
 
 impl Facts {
     /// Gathers the facts of a recording. Without totals they are counted.
-    pub fn gather(recording: &Recording<'_>) -> Result<Self, Error> {
+    pub fn gather(recording: &Recording<'_>) -> Self {
         let header = recording.header().clone();
         let totals = recording.totals().cloned();
         let counted = recording.segments().iter().map(|segment| segment.sample_count()).sum();
@@ -31,10 +31,10 @@ impl Facts {
         let end = totals.as_ref().map_or(last, |totals| totals.end_monotonic);
         let known = match &totals {
             Some(totals) => totals.lost.clone(),
-            None => noticed_losses(recording)?,
+            None => noticed_losses(recording),
         };
         let lost = |cause| known.iter().filter(|(known, _)| *known == cause).map(|(_, count)| count).sum();
-        Ok(Self {
+        Self {
             bytes: recording.file_length() as u64,
             samples: totals.as_ref().map_or(counted, |totals| totals.samples),
             lost: LossCause::ALL.iter().map(|&cause| (cause, lost(cause))).collect(),
@@ -42,7 +42,7 @@ impl Facts {
             damage: recording.damage().iter().map(ToString::to_string).collect(),
             header,
             totals,
-        })
+        }
     }
 
     /// Ticks that hit the target, when the recorder got to say so.
@@ -72,14 +72,12 @@ impl Facts {
 }
 
 /// The losses that were noticed while recording: all there is to count when there are no totals.
-fn noticed_losses(recording: &Recording<'_>) -> Result<Vec<(LossCause, u64)>, Error> {
-    let mut losses = Vec::new();
-    for segment in recording.segments() {
-        for record in segment.records()? {
-            if let Record::Loss(loss) = record {
-                losses.push((loss.cause, loss.count));
-            }
-        }
-    }
-    Ok(losses)
+/// A segment that cannot be read counts none; whoever replays it notes that it is damaged.
+fn noticed_losses(recording: &Recording<'_>) -> Vec<(LossCause, u64)> {
+    let records = recording.segments().iter().flat_map(|segment| segment.records().unwrap_or_default());
+    let losses = records.filter_map(|record| match record {
+        Record::Loss(loss) => Some((loss.cause, loss.count)),
+        _ => None,
+    });
+    losses.collect()
 }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use profrec_format::{Module, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence};
+use crate::modules::LocalBinaries;
 
 pub use folder::hex;
 use folder::{Folder, build_id_paths};
@@ -199,9 +200,10 @@ impl LocalFiles {
     pub fn module(&self, index: usize) -> Option<&ModuleFiles> {
         self.modules.get(index)
     }
+}
 
-    /// The bytes of the local file that holds this module's code.
-    pub fn bytes(&self, module: &Module) -> Option<&[u8]> {
+impl LocalBinaries for LocalFiles {
+    fn bytes(&self, module: &Module) -> Option<&[u8]> {
         let index = self.by_build_id.get(&module.build_id)?;
         Some(self.modules.get(*index)?.binary()?.bytes())
     }

@@ -84,11 +84,11 @@ mod tests {
         assert!(outermost.line.is_some());
     }
 
-    /// Sections full of nonsense are an answer, not a panic.
+    /// Addresses that no module has are an answer, not a panic.
     #[test]
-    fn nonsense_is_no_panic() {
+    fn impossible_addresses_are_no_panic() {
         let binary = MappedFile::open(&std::env::current_exe().unwrap()).unwrap();
         let file = object::File::parse(binary.bytes()).unwrap();
-        assert!(frames_at(&file, &[0, u64::MAX, 1 << 63]).unwrap().iter().all(Vec::is_empty));
+        assert!(frames_at(&file, &[u64::MAX, 1 << 63]).unwrap().iter().all(Vec::is_empty));
     }
 }

@@ -78,16 +78,32 @@ fn points(delta: f64) -> String {
 /// The second profile's flame graph, coloured by the change of each frame's share: red grew, blue
 /// shrank. Both recordings are scaled to one million, so that length and rate do not count.
 pub fn flame_graph(before: &Profile, after: &Profile) -> io::Result<Vec<u8>> {
-    let mut shares: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let scaled = |(stack, (old, new)): (String, (u64, u64))| {
+        format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
+    };
+    let lines: Vec<String> = stacks(before, after).into_iter().map(scaled).collect();
+    flamegraph::draw(&mut options(before, after), &lines)
+}
+
+/// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
+pub fn folded(before: &Profile, after: &Profile) -> String {
+    let mut text = String::new();
+    for (stack, (before, after)) in stacks(before, after) {
+        let _ = writeln!(text, "{stack} {before} {after}");
+    }
+    text
+}
+
+/// Every stack of either, with its samples before and after.
+fn stacks(before: &Profile, after: &Profile) -> BTreeMap<String, (u64, u64)> {
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for (stack, samples) in folded::stacks(before, Marks::Kernel) {
-        shares.entry(stack).or_default().0 = millionths(samples, before.samples);
+        counts.entry(stack).or_default().0 = samples;
     }
     for (stack, samples) in folded::stacks(after, Marks::Kernel) {
-        shares.entry(stack).or_default().1 = millionths(samples, after.samples);
+        counts.entry(stack).or_default().1 = samples;
     }
-    let lines: Vec<String> =
-        shares.iter().map(|(stack, (before, after))| format!("{stack} {before} {after}")).collect();
-    flamegraph::draw(&mut options(before, after), &lines)
+    counts
 }
 
 fn millionths(samples: u64, all: u64) -> u64 {

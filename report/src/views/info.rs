@@ -106,7 +106,8 @@ fn stacks(text: &mut String, profile: &Profile) {
     }
     for unnamed in &profile.ledger.unnamed {
         let (locations, frames) = (grouped(unnamed.locations), grouped(unnamed.frames));
-        let _ = writeln!(text, "{locations:>12} locations ({frames} frames) without a name: {}", unnamed.reason.explain());
+        let _ =
+            writeln!(text, "{locations:>12} locations ({frames} frames) without a name: {}", unnamed.reason.explain());
     }
 }
 

@@ -31,7 +31,9 @@ pub(super) fn write(text: &mut String, heading: &[&str], rows: &[Row], width: Wi
     let module = rows.iter().map(|row| length(&row.module)).max().unwrap_or(0).clamp(6, MAX_MODULE);
     let longest = rows.iter().map(|row| length(&row.function)).max().unwrap_or(0).max(8);
     let (name, cut) = match width {
-        Width::Columns(columns) => (columns.saturating_sub(figures + module + 2).clamp(MIN_NAME, longest.max(MIN_NAME)), true),
+        Width::Columns(columns) => {
+            (columns.saturating_sub(figures + module + 2).clamp(MIN_NAME, longest.max(MIN_NAME)), true)
+        }
         Width::Unlimited => (longest.min(PIPE_NAME), false),
     };
     for (heading, width) in heading.iter().zip(&widths) {
@@ -53,7 +55,8 @@ pub(super) fn write(text: &mut String, heading: &[&str], rows: &[Row], width: Wi
 }
 
 fn figure_widths(heading: &[&str], rows: &[Row]) -> Vec<usize> {
-    let widest = |column: usize| rows.iter().filter_map(|row| row.figures.get(column)).map(|figure| length(figure)).max();
+    let widest =
+        |column: usize| rows.iter().filter_map(|row| row.figures.get(column)).map(|figure| length(figure)).max();
     heading.iter().enumerate().map(|(column, heading)| length(heading).max(widest(column).unwrap_or(0))).collect()
 }
 

@@ -18,7 +18,10 @@ pub fn view(profile: &Profile, limit: usize, width: Width) -> String {
         let rest: u64 = functions[shown..].iter().map(|function| function.self_samples).sum();
         let (more, samples, percent) = (grouped(more as u64), grouped(rest), profile.percent(rest));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "... {more} more functions with {percent:.1}% ({samples} samples) of self; --limit 0 shows all");
+        let _ = writeln!(
+            text,
+            "... {more} more functions with {percent:.1}% ({samples} samples) of self; --limit 0 shows all"
+        );
     }
     text
 }
