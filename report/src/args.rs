@@ -38,8 +38,7 @@ pub struct Args {
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// Look for binaries and debug files in this folder first: any folder of binaries, or a
-    /// `.build-id` tree; can be given several times
+    /// A folder of binaries or debug files, or a .build-id tree; repeatable
     #[arg(long, value_name = "DIR", help_heading = "Names")]
     pub symbols: Vec<PathBuf>,
 
@@ -56,11 +55,11 @@ pub struct ViewArgs {
     #[arg(long, group = "view")]
     pub tree: bool,
 
-    /// One line a stack: `comm;outermost;...;innermost count`
+    /// One line a stack: comm;outermost;...;innermost count
     #[arg(long, group = "view")]
     pub folded: bool,
 
-    /// The recording: host, duration, losses, how stacks ended, modules with and without names
+    /// The recording: host, losses, how stacks ended, modules with names
     #[arg(long, group = "view", conflicts_with = "diff")]
     pub info: bool,
 
@@ -72,7 +71,7 @@ pub struct ViewArgs {
     #[arg(long, group = "view", value_name = "OUT.svg")]
     pub flamegraph: Option<PathBuf>,
 
-    /// Show at most N functions; 0 shows all [default: 30; with --json: all]
+    /// At most N functions, 0 for all [default: 30; --json: all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 
@@ -101,7 +100,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
     pub cpu: Vec<u32>,
 
-    /// Only this range, in seconds from the start: `10..20`, `10..`, `..20`
+    /// Only these seconds from the start: 10..20, 10.., ..20
     #[arg(long, value_name = "FROM..TO", value_parser = time_range)]
     pub time: Option<TimeRange>,
 

@@ -229,7 +229,7 @@ fn find_lines(functions: &mut [Function], names: &Names, location_samples: &[u64
 fn modules(evidence: &Evidence, names: &Names, paths: &[Vec<PathFrame>], stack_samples: &[u64]) -> Vec<Module> {
     let mut counts: BTreeMap<&Home, (u64, u64, usize)> = BTreeMap::new();
     for (index, (path, &samples)) in paths.iter().zip(stack_samples).enumerate() {
-        let homes = path.iter().map(|frame| &names.functions[frame.function as usize].home);
+        let mut homes = path.iter().map(|frame| &names.functions[frame.function as usize].home);
         for home in homes.clone() {
             let (_, total, last_seen) = counts.entry(home).or_insert((0, 0, usize::MAX));
             if *last_seen != index {
@@ -237,7 +237,7 @@ fn modules(evidence: &Evidence, names: &Names, paths: &[Vec<PathFrame>], stack_s
                 *total += samples;
             }
         }
-        if let Some((own, ..)) = homes.last().and_then(|home| counts.get_mut(home)) {
+        if let Some((own, ..)) = homes.next_back().and_then(|home| counts.get_mut(home)) {
             *own += samples;
         }
     }
