@@ -43,6 +43,27 @@ pub enum Record {
     Loss(Loss),
 }
 
+impl Record {
+    /// When it happened, in nanoseconds of CLOCK_MONOTONIC; `None` for evidence, which is true at any time.
+    pub fn time(&self) -> Option<u64> {
+        match self {
+            Self::Process(process) => Some(process.time),
+            Self::Thread(thread) => Some(thread.time),
+            Self::Fork(fork) => Some(fork.time),
+            Self::Exec(exec) => Some(exec.time),
+            Self::Exit(exit) => Some(exit.time),
+            Self::Mapping(mapping) => Some(mapping.time),
+            Self::Loss(loss) => Some(loss.time),
+            Self::Module(_)
+            | Self::Layout(_)
+            | Self::UnwindSlice(_)
+            | Self::SymbolSlice(_)
+            | Self::Image(_)
+            | Self::KernelSymbols(_) => None,
+        }
+    }
+}
+
 /// A process as it is at `time`. It opens an empty address space; the mappings that follow it fill it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

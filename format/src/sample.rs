@@ -22,6 +22,7 @@ pub struct Sample {
 
 /// What is known of the user side of a sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all samples have a stack, and one sample is reused for all")]
 pub enum UserState {
     /// Nothing: a kernel thread, or user stacks were not asked for.
     #[default]

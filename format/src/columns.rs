@@ -1,0 +1,144 @@
+//! The columns of a samples frame: each property of the samples in a run of its own, so that like
+//! stands beside like when it is compressed.
+
+use crate::error::Error;
+use crate::varint;
+
+/// Declares the columns: their number in the file is their place in this list.
+macro_rules! columns {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What a column holds. All are LEB128 numbers; "code" means a token of the dictionary (see
+        /// `dictionary`), "words" a signed difference folded for multiples of 8.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Column { $($(#[$doc])* $name),* }
+
+        impl Column {
+            const COUNT: usize = [$(Self::$name),*].len();
+        }
+    };
+}
+
+columns! {
+    /// Time: signed difference from the sample before; a frame's first from zero.
+    Time,
+    /// CPU number.
+    Cpu,
+    /// Thread: its number in this segment; one past the last announces a new one.
+    Thread,
+    /// A new thread's process id, then its thread id.
+    ThreadDefinition,
+    /// Kernel chain: 0 none, 1 a new one, n + 2 the n-th of this segment.
+    KernelChain,
+    /// A new kernel chain's length, then its addresses as code.
+    KernelFrames,
+    /// Shape of the user side: see `Shape`.
+    Shape,
+    /// Length of a frame-pointer chain, then its addresses as code.
+    Chain,
+    /// Instruction pointer as code.
+    Ip,
+    /// Stack pointer: words from the thread's stack pointer before.
+    Sp,
+    /// Top of the stack, where it changed: words from the thread's top before.
+    Top,
+    /// Captured ranges that are not just "stack pointer to top": how many, then for each the words from the
+    /// end before (the first: from the stack pointer) to its start, and to its end.
+    Ranges,
+    /// Registers that were kept: a bit mask.
+    RegisterMask,
+    /// Values of the registers: tokens of pointers.
+    RegisterValues,
+    /// Stack: how many edits, then for each how many words to copy, to drop and to insert.
+    Edits,
+    /// Inserted words: distance below the word above, rotated right by three bits.
+    Gaps,
+    /// Inserted words: tokens of pointers: 0 into the stack, else 1 more than a token of code.
+    Pointers,
+    /// Pointers into the stack: words from where they stand (registers: from the stack pointer).
+    StackOffsets,
+    /// New code addresses: signed difference from the new address before.
+    Addresses,
+}
+
+/// Columns being written.
+#[derive(Debug, Default)]
+pub(crate) struct ColumnWriter {
+    columns: [Vec<u8>; Column::COUNT],
+}
+
+impl ColumnWriter {
+    #[inline]
+    pub(crate) fn put(&mut self, column: Column, value: u64) {
+        varint::put(&mut self.columns[column as usize], value);
+    }
+
+    /// Bytes in all columns together.
+    pub(crate) fn len(&self) -> usize {
+        self.columns.iter().map(Vec::len).sum()
+    }
+
+    /// Appends all columns, each with its length in front, and empties them.
+    pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        varint::put(out, Column::COUNT as u64);
+        for column in &mut self.columns {
+            varint::put(out, column.len() as u64);
+            out.append(column);
+        }
+    }
+}
+
+/// Columns being read. It owns their bytes, so that a reader can stop between two samples.
+#[derive(Debug, Default)]
+pub(crate) struct ColumnReader {
+    bytes: Vec<u8>,
+    spans: [Span; Column::COUNT],
+}
+
+/// What is left of a column: a range of the reader's bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    at: usize,
+    end: usize,
+}
+
+impl ColumnReader {
+    /// Finds the columns in a frame's bytes.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
+        let mut at = 0;
+        if varint::take(&bytes, &mut at)? != Column::COUNT as u64 {
+            return Err(Error::content(0, "as many columns as this version of the format has"));
+        }
+        let mut spans = [Span::default(); Column::COUNT];
+        for span in &mut spans {
+            let length = usize::try_from(varint::take(&bytes, &mut at)?).unwrap_or(usize::MAX);
+            let end = at.checked_add(length).filter(|&end| end <= bytes.len());
+            let end = end.ok_or(Error::content(at, "a column that ends inside its frame"))?;
+            *span = Span { at, end };
+            at = end;
+        }
+        Ok(Self { bytes, spans })
+    }
+
+    /// Gives the bytes back, to be used again.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The next number of a column.
+    #[inline]
+    pub(crate) fn take(&mut self, column: Column) -> Result<u64, Error> {
+        let span = &mut self.spans[column as usize];
+        varint::take(&self.bytes[..span.end], &mut span.at)
+    }
+
+    /// The next number of a column, which has to fit into 32 bits.
+    #[inline]
+    pub(crate) fn take32(&mut self, column: Column) -> Result<u32, Error> {
+        u32::try_from(self.take(column)?).map_err(|_| self.unexpected(column, "a number of at most 32 bits"))
+    }
+
+    /// The error for a number that was just taken and is not what it should be.
+    pub(crate) fn unexpected(&self, column: Column, expected: &'static str) -> Error {
+        Error::content(self.spans[column as usize].at, expected)
+    }
+}

@@ -1,0 +1,120 @@
+//! Records and headers as bytes: the only place that knows bincode. The bytes are bincode 1 with
+//! fixed-width integers, little-endian: strings and lists have a 64-bit length in front, enums a
+//! 32-bit variant number.
+
+use bincode::Options;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::record::Record;
+
+/// No single record is larger than this.
+const RECORD_LIMIT: u64 = 16 << 20;
+/// A record's tag and length.
+const HEAD_LENGTH: usize = 6;
+
+fn options() -> impl Options {
+    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(RECORD_LIMIT).reject_trailing_bytes()
+}
+
+/// Appends the bytes of one value.
+pub(crate) fn encode<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), Error> {
+    options().serialize_into(out, value).map_err(|error| Error::Io(std::io::Error::other(error)))
+}
+
+/// Reads one value, which has to fill `bytes` to the last.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], expected: &'static str) -> Result<T, Error> {
+    options().deserialize(bytes).map_err(|_| Error::content(0, expected))
+}
+
+/// Declares, once, which tag belongs to which kind of record.
+macro_rules! tags {
+    ($($tag:literal $kind:ident $expected:literal),* $(,)?) => {
+        /// Appends a record: 16-bit tag, 32-bit length, bytes.
+        pub(crate) fn put_record(out: &mut Vec<u8>, record: &Record) -> Result<(), Error> {
+            let tag: u16 = match record { $(Record::$kind(_) => $tag),* };
+            out.extend_from_slice(&tag.to_le_bytes());
+            let length_at = out.len();
+            out.extend_from_slice(&[0; 4]);
+            match record { $(Record::$kind(value) => encode(out, value)?),* }
+            let length = (out.len() - length_at - 4) as u32;
+            out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+            Ok(())
+        }
+
+        fn decode_record(tag: u16, bytes: &[u8]) -> Result<Option<Record>, Error> {
+            Ok(match tag {
+                $($tag => Some(Record::$kind(decode(bytes, $expected)?)),)*
+                _ => None,
+            })
+        }
+    };
+}
+
+tags! {
+    1 Process "a process record",
+    2 Thread "a thread record",
+    3 Fork "a fork record",
+    4 Exec "an exec record",
+    5 Exit "an exit record",
+    6 Mapping "a mapping record",
+    7 Module "a module record",
+    8 Layout "a layout record",
+    9 UnwindSlice "an unwind slice record",
+    10 SymbolSlice "a symbol slice record",
+    11 Image "an image record",
+    12 KernelSymbols "a kernel symbols record",
+    13 Loss "a loss record",
+}
+
+/// Reads the record at `at` and moves `at` behind it; `None` for a kind that this version does not know.
+pub(crate) fn take_record(bytes: &[u8], at: &mut usize) -> Result<Option<Record>, Error> {
+    let Some(&[tag0, tag1, len0, len1, len2, len3]) = bytes[*at..].first_chunk() else {
+        return Err(Error::content(*at, "a record's tag and length"));
+    };
+    let tag = u16::from_le_bytes([tag0, tag1]);
+    let length = u32::from_le_bytes([len0, len1, len2, len3]) as usize;
+    let Some(content) = bytes[*at + HEAD_LENGTH..].get(..length) else {
+        return Err(Error::content(*at, "a record of the stated length"));
+    };
+    *at += HEAD_LENGTH + length;
+    decode_record(tag, content)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Process, Thread};
+
+    /// A record comes back as it was, and an unknown kind between two others is skipped.
+    #[test]
+    fn unknown_kinds_are_skipped() {
+        let process = Record::Process(Process { pid: 7, comm: "init".into(), ..Process::default() });
+        let thread = Record::Thread(Thread { tid: 9, ..Thread::default() });
+        let mut bytes = Vec::new();
+        put_record(&mut bytes, &process).unwrap();
+        bytes.extend_from_slice(&[0xff, 0xff, 3, 0, 0, 0, 1, 2, 3]);
+        put_record(&mut bytes, &thread).unwrap();
+        let mut at = 0;
+        assert_eq!(take_record(&bytes, &mut at).unwrap(), Some(process));
+        assert_eq!(take_record(&bytes, &mut at).unwrap(), None);
+        assert_eq!(take_record(&bytes, &mut at).unwrap(), Some(thread));
+        assert_eq!(at, bytes.len());
+    }
+
+    proptest! {
+        /// Arbitrary bytes give records or an error, never a panic and never a huge allocation.
+        #[test]
+        fn arbitrary_bytes_are_safe(tag in 0u16..15, bytes: Vec<u8>) {
+            let mut framed = tag.to_le_bytes().to_vec();
+            framed.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            framed.extend_from_slice(&bytes);
+            let mut at = 0;
+            while at < framed.len() && take_record(&framed, &mut at).is_ok() {}
+        }
+    }
+}

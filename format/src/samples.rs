@@ -1,0 +1,344 @@
+//! Samples to columns and back. Both sides keep the same state for the length of a segment: the
+//! threads, the code addresses, the kernel chains and each thread's last stack.
+
+use rustc_hash::FxHashMap;
+
+use crate::columns::{Column, ColumnReader, ColumnWriter};
+use crate::dictionary::{DictionaryReader, DictionaryWriter};
+use crate::error::Error;
+use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UserStack, UserState};
+use crate::stack::{StackSpan, put_pointer, put_words, take_pointer, take_words};
+use crate::varint::{fold, fold_words, unfold, unfold_words};
+
+/// More frames than this are in no chain.
+const CHAIN_LIMIT: u64 = 4096;
+/// More ranges than this are in no sample.
+const RANGES_LIMIT: u64 = 64;
+
+/// The shapes of a user side, as [`Column::Shape`] has them: a kind, and for a stack two flags.
+mod shape {
+    pub(super) const NONE: u64 = 0;
+    pub(super) const CHAIN: u64 = 1;
+    pub(super) const STACK: u64 = 2;
+    /// The stack's top is not the thread's top before.
+    pub(super) const NEW_TOP: u64 = 4;
+    /// The captured ranges are not just "stack pointer to top".
+    pub(super) const OTHER_RANGES: u64 = 8;
+}
+
+/// What a thread's next stack is compared with.
+#[derive(Debug, Default)]
+struct LastStack {
+    sp: u64,
+    top: u64,
+    words: Vec<StackWord>,
+}
+
+/// Code addresses that the thread of a sample had not shown before in this segment.
+#[derive(Clone, Copy, Debug)]
+pub struct NewAddresses<'a> {
+    /// In user code; may hold addresses that other threads have shown.
+    pub code: &'a [u64],
+    /// In the kernel.
+    pub kernel: &'a [u64],
+}
+
+/// The writer's side.
+#[derive(Debug, Default)]
+pub(crate) struct SampleEncoder {
+    columns: ColumnWriter,
+    dictionary: DictionaryWriter,
+    threads: FxHashMap<(u32, u32), u32>,
+    last_stacks: Vec<LastStack>,
+    kernel_chains: FxHashMap<Vec<u64>, u32>,
+    new_code: Vec<u64>,
+    new_kernel: Vec<u64>,
+    count: u32,
+    /// Time of the sample before.
+    before: u64,
+    times: (u64, u64),
+}
+
+impl SampleEncoder {
+    /// Samples that wait to be drained.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes that wait to be drained.
+    pub(crate) fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The earliest and the latest time of the samples that wait.
+    pub(crate) fn times(&self) -> (u64, u64) {
+        self.times
+    }
+
+    /// Appends the waiting samples' columns and empties them; the state stays.
+    pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        self.columns.drain_into(out);
+        self.count = 0;
+    }
+
+    /// Adds a sample.
+    pub(crate) fn put(&mut self, sample: &Sample) -> NewAddresses<'_> {
+        self.new_code.clear();
+        self.new_kernel.clear();
+        self.put_time(sample.time);
+        self.count += 1;
+        self.columns.put(Column::Cpu, u64::from(sample.cpu));
+        let thread = self.put_thread(sample.pid, sample.tid);
+        self.put_kernel_chain(&sample.kernel_chain);
+        match &sample.user {
+            UserState::None => self.columns.put(Column::Shape, shape::NONE),
+            UserState::Chain(addresses) => self.put_chain(addresses),
+            UserState::Stack(stack) => self.put_stack(thread, stack),
+        }
+        NewAddresses { code: &self.new_code, kernel: &self.new_kernel }
+    }
+
+    fn put_time(&mut self, time: u64) {
+        if self.count == 0 {
+            (self.before, self.times) = (0, (time, time));
+        }
+        self.columns.put(Column::Time, fold(time.wrapping_sub(self.before)));
+        self.before = time;
+        self.times = (self.times.0.min(time), self.times.1.max(time));
+    }
+
+    fn put_thread(&mut self, pid: u32, tid: u32) -> usize {
+        let next = self.threads.len() as u32;
+        let number = *self.threads.entry((pid, tid)).or_insert(next);
+        self.columns.put(Column::Thread, u64::from(number));
+        if number == next {
+            self.columns.put(Column::ThreadDefinition, u64::from(pid));
+            self.columns.put(Column::ThreadDefinition, u64::from(tid));
+            self.last_stacks.push(LastStack::default());
+        }
+        number as usize
+    }
+
+    fn put_kernel_chain(&mut self, chain: &[u64]) {
+        if chain.is_empty() {
+            return self.columns.put(Column::KernelChain, 0);
+        }
+        if let Some(number) = self.kernel_chains.get(chain) {
+            return self.columns.put(Column::KernelChain, u64::from(*number) + 2);
+        }
+        self.kernel_chains.insert(chain.to_vec(), self.kernel_chains.len() as u32);
+        self.new_kernel.extend_from_slice(chain);
+        self.columns.put(Column::KernelChain, 1);
+        self.put_addresses(Column::KernelFrames, chain);
+    }
+
+    fn put_chain(&mut self, addresses: &[u64]) {
+        self.columns.put(Column::Shape, shape::CHAIN);
+        self.new_code.extend_from_slice(addresses);
+        self.put_addresses(Column::Chain, addresses);
+    }
+
+    fn put_addresses(&mut self, column: Column, addresses: &[u64]) {
+        let addresses = &addresses[..addresses.len().min(CHAIN_LIMIT as usize)];
+        self.columns.put(column, addresses.len() as u64);
+        for &address in addresses {
+            let token = self.dictionary.token(&mut self.columns, address);
+            self.columns.put(column, token);
+        }
+    }
+
+    fn put_stack(&mut self, thread: usize, stack: &UserStack) {
+        let Self { columns, dictionary, new_code, last_stacks, .. } = self;
+        let last = &mut last_stacks[thread];
+        let new_top = stack.top != last.top;
+        let other_ranges = stack.ranges != [whole_range(stack.sp, stack.top)];
+        let flags = if new_top { shape::NEW_TOP } else { 0 } | if other_ranges { shape::OTHER_RANGES } else { 0 };
+        columns.put(Column::Shape, shape::STACK | flags);
+        new_code.push(stack.ip);
+        let ip = dictionary.token(columns, stack.ip);
+        columns.put(Column::Ip, ip);
+        columns.put(Column::Sp, fold_words(stack.sp.wrapping_sub(last.sp)));
+        if new_top {
+            columns.put(Column::Top, fold_words(stack.top.wrapping_sub(last.top)));
+        }
+        if other_ranges {
+            put_ranges(columns, stack);
+        }
+        let (span, ceiling) = span_of(stack);
+        columns.put(Column::RegisterMask, u64::from(stack.registers.mask()));
+        for (_, value) in stack.registers.iter() {
+            put_pointer(columns, dictionary, Column::RegisterValues, span, stack.sp, value);
+            new_code.push(value);
+        }
+        let inserted = |value| new_code.push(value);
+        put_words(columns, dictionary, span, ceiling, &last.words, &stack.words, inserted);
+        new_code.retain(|&value| value.wrapping_sub(span.start) >= span.end.wrapping_sub(span.start));
+        (last.sp, last.top) = (stack.sp, stack.top);
+        last.words.clone_from(&stack.words);
+    }
+}
+
+/// The range that a stack captured without a gap has.
+fn whole_range(sp: u64, top: u64) -> StackRange {
+    StackRange { start: sp & !7, end: top }
+}
+
+/// Where pointers into this stack point, and the address from which its highest word is counted.
+fn span_of(stack: &UserStack) -> (StackSpan, u64) {
+    let ceiling = stack.ranges.last().map_or(stack.top, |range| range.end);
+    (StackSpan { start: stack.sp, end: stack.top.max(ceiling) }, ceiling)
+}
+
+fn put_ranges(columns: &mut ColumnWriter, stack: &UserStack) {
+    let ranges = &stack.ranges[..stack.ranges.len().min(RANGES_LIMIT as usize)];
+    columns.put(Column::Ranges, ranges.len() as u64);
+    let mut from = stack.sp;
+    for range in ranges {
+        columns.put(Column::Ranges, fold_words(range.start.wrapping_sub(from)));
+        columns.put(Column::Ranges, fold_words(range.end.wrapping_sub(range.start)));
+        from = range.end;
+    }
+}
+
+/// The reader's side.
+#[derive(Debug, Default)]
+pub(crate) struct SampleDecoder {
+    dictionary: DictionaryReader,
+    threads: Vec<(u32, u32)>,
+    last_stacks: Vec<LastStack>,
+    kernel_chains: Vec<Vec<u64>>,
+    time: u64,
+}
+
+impl SampleDecoder {
+    /// Begins a frame.
+    pub(crate) fn start_frame(&mut self) {
+        self.time = 0;
+    }
+
+    /// Reads the next sample of a frame.
+    pub(crate) fn take(&mut self, columns: &mut ColumnReader, sample: &mut Sample) -> Result<(), Error> {
+        self.time = self.time.wrapping_add(unfold(columns.take(Column::Time)?));
+        sample.time = self.time;
+        sample.cpu = columns.take32(Column::Cpu)?;
+        let thread = self.take_thread(columns)?;
+        (sample.pid, sample.tid) = self.threads[thread];
+        self.take_kernel_chain(columns, &mut sample.kernel_chain)?;
+        let shape = columns.take(Column::Shape)?;
+        match shape & 3 {
+            shape::NONE => sample.user = UserState::None,
+            shape::CHAIN => {
+                let mut addresses = Vec::new();
+                self.take_addresses(columns, Column::Chain, &mut addresses)?;
+                sample.user = UserState::Chain(addresses);
+            }
+            shape::STACK => {
+                if !matches!(sample.user, UserState::Stack(_)) {
+                    sample.user = UserState::Stack(UserStack::default());
+                }
+                if let UserState::Stack(stack) = &mut sample.user {
+                    self.take_stack(columns, thread, shape, stack)?;
+                }
+            }
+            _ => return Err(columns.unexpected(Column::Shape, "a known shape of a sample")),
+        }
+        Ok(())
+    }
+
+    fn take_thread(&mut self, columns: &mut ColumnReader) -> Result<usize, Error> {
+        let number = columns.take32(Column::Thread)? as usize;
+        if number > self.threads.len() {
+            return Err(columns.unexpected(Column::Thread, "the number of a defined thread"));
+        }
+        if number == self.threads.len() {
+            let pid = columns.take32(Column::ThreadDefinition)?;
+            let tid = columns.take32(Column::ThreadDefinition)?;
+            self.threads.push((pid, tid));
+            self.last_stacks.push(LastStack::default());
+        }
+        Ok(number)
+    }
+
+    fn take_kernel_chain(&mut self, columns: &mut ColumnReader, chain: &mut Vec<u64>) -> Result<(), Error> {
+        chain.clear();
+        match columns.take(Column::KernelChain)? {
+            0 => {}
+            1 => {
+                self.take_addresses(columns, Column::KernelFrames, chain)?;
+                self.kernel_chains.push(chain.clone());
+            }
+            number => {
+                let known = usize::try_from(number - 2).ok().and_then(|number| self.kernel_chains.get(number));
+                let unknown = || columns.unexpected(Column::KernelChain, "the number of a defined kernel chain");
+                chain.extend_from_slice(known.ok_or_else(unknown)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_addresses(
+        &mut self,
+        columns: &mut ColumnReader,
+        column: Column,
+        addresses: &mut Vec<u64>,
+    ) -> Result<(), Error> {
+        let length = columns.take(column)?;
+        if length > CHAIN_LIMIT {
+            return Err(columns.unexpected(column, "a chain of at most 4096 frames"));
+        }
+        for _ in 0..length {
+            let token = columns.take(column)?;
+            addresses.push(self.dictionary.address(columns, token)?);
+        }
+        Ok(())
+    }
+
+    fn take_stack(
+        &mut self,
+        columns: &mut ColumnReader,
+        thread: usize,
+        shape: u64,
+        stack: &mut UserStack,
+    ) -> Result<(), Error> {
+        let last = &mut self.last_stacks[thread];
+        let ip = columns.take(Column::Ip)?;
+        stack.ip = self.dictionary.address(columns, ip)?;
+        stack.sp = last.sp.wrapping_add(unfold_words(columns.take(Column::Sp)?));
+        stack.top = last.top;
+        if shape & shape::NEW_TOP != 0 {
+            stack.top = last.top.wrapping_add(unfold_words(columns.take(Column::Top)?));
+        }
+        stack.ranges.clear();
+        if shape & shape::OTHER_RANGES != 0 {
+            take_ranges(columns, stack)?;
+        } else {
+            stack.ranges.push(whole_range(stack.sp, stack.top));
+        }
+        let mask = columns.take32(Column::RegisterMask)?;
+        stack.registers = Registers::default();
+        for number in (0..MAX_REGISTERS).filter(|number| mask & (1 << number) != 0) {
+            let value = take_pointer(columns, &mut self.dictionary, Column::RegisterValues, stack.sp)?;
+            stack.registers.set(number, value);
+        }
+        let (_, ceiling) = span_of(stack);
+        take_words(columns, &mut self.dictionary, ceiling, &last.words, &mut stack.words)?;
+        (last.sp, last.top) = (stack.sp, stack.top);
+        last.words.clone_from(&stack.words);
+        Ok(())
+    }
+}
+
+fn take_ranges(columns: &mut ColumnReader, stack: &mut UserStack) -> Result<(), Error> {
+    let count = columns.take(Column::Ranges)?;
+    if count > RANGES_LIMIT {
+        return Err(columns.unexpected(Column::Ranges, "at most 64 captured ranges"));
+    }
+    let mut from = stack.sp;
+    for _ in 0..count {
+        let start = from.wrapping_add(unfold_words(columns.take(Column::Ranges)?));
+        let end = start.wrapping_add(unfold_words(columns.take(Column::Ranges)?));
+        stack.ranges.push(StackRange { start, end });
+        from = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! A segment being read: some frames that stand alone.
+
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::DParameter;
+
+use crate::columns::ColumnReader;
+use crate::error::Error;
+use crate::frame::{Frame, FrameKind, LENGTH_LIMIT};
+use crate::metadata;
+use crate::record::Record;
+use crate::sample::Sample;
+use crate::samples::SampleDecoder;
+
+/// The stream's window: what the writer uses, and all the memory that a reader grants.
+pub(crate) const WINDOW_LOG: u32 = 20;
+
+/// A part of a recording that can be read without the rest: about a minute, or 8 MB.
+#[derive(Clone, Debug)]
+pub struct Segment<'a> {
+    frames: Vec<Frame<'a>>,
+}
+
+impl<'a> Segment<'a> {
+    pub(crate) fn new(first: Frame<'a>) -> Self {
+        Self { frames: vec![first] }
+    }
+
+    pub(crate) fn push(&mut self, frame: Frame<'a>) {
+        self.frames.push(frame);
+    }
+
+    /// The earliest time of a sample or record in it; `u64::MAX` when there is none.
+    pub fn first_time(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.header.first_time).min().unwrap_or(u64::MAX)
+    }
+
+    /// The latest time of a sample or record in it; 0 when there is none.
+    pub fn last_time(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.header.last_time).max().unwrap_or(0)
+    }
+
+    /// How many samples its frames say they hold.
+    pub fn sample_count(&self) -> u64 {
+        self.of_kind(FrameKind::Samples).map(|frame| u64::from(frame.header.items)).sum()
+    }
+
+    /// Compressed bytes of metadata and of samples, heads included.
+    pub fn byte_counts(&self) -> ByteCounts {
+        let size = |kind| self.of_kind(kind).map(|frame| (frame.end() - frame.offset) as u64).sum();
+        ByteCounts { records: size(FrameKind::Records), samples: size(FrameKind::Samples) }
+    }
+
+    /// Its metadata, in the order in which it was written.
+    pub fn records(&self) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::new();
+        for frame in self.of_kind(FrameKind::Records) {
+            let bytes = decompress(frame)?;
+            let mut at = 0;
+            while at < bytes.len() {
+                records.extend(metadata::take_record(&bytes, &mut at)?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Its samples, nearly in the order of their times.
+    pub fn samples(&self) -> Samples<'_> {
+        Samples {
+            frames: self.frames.iter(),
+            stream: None,
+            left: 0,
+            columns: ColumnReader::default(),
+            decoder: SampleDecoder::default(),
+            sample: Sample::default(),
+        }
+    }
+
+    fn of_kind(&self, kind: FrameKind) -> impl Iterator<Item = &Frame<'a>> {
+        self.frames.iter().filter(move |frame| frame.header.kind == kind)
+    }
+}
+
+/// Where the bytes of a segment go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByteCounts {
+    /// Metadata: processes, mappings, evidence.
+    pub records: u64,
+    /// Samples.
+    pub samples: u64,
+}
+
+/// The samples of a segment, one after the other.
+pub struct Samples<'a> {
+    frames: std::slice::Iter<'a, Frame<'a>>,
+    stream: Option<Decoder<'static>>,
+    left: u32,
+    columns: ColumnReader,
+    decoder: SampleDecoder,
+    sample: Sample,
+}
+
+impl Samples<'_> {
+    /// The next sample, or `None` after the last. After an error there is nothing more to read.
+    #[expect(clippy::should_implement_trait, reason = "it lends the sample, which an Iterator cannot")]
+    pub fn next(&mut self) -> Result<Option<&Sample>, Error> {
+        while self.left == 0 {
+            let Some(frame) = self.frames.next() else { return Ok(None) };
+            if frame.header.kind == FrameKind::Samples {
+                self.open(frame)?;
+            }
+        }
+        self.left -= 1;
+        let read = self.decoder.take(&mut self.columns, &mut self.sample);
+        if let Err(error) = read {
+            self.stop();
+            return Err(error);
+        }
+        Ok(Some(&self.sample))
+    }
+
+    fn open(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
+        let buffer = std::mem::take(&mut self.columns).into_bytes();
+        let opened = self.decompress_next(frame, buffer).and_then(ColumnReader::parse);
+        match opened {
+            Ok(columns) => self.columns = columns,
+            Err(error) => {
+                self.stop();
+                return Err(error);
+            }
+        }
+        self.decoder.start_frame();
+        self.left = frame.header.items;
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.left = 0;
+        self.frames = [].iter();
+    }
+
+    /// The next piece of the segment's stream.
+    fn decompress_next(&mut self, frame: &Frame<'_>, mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let broken = |_| Error::Compression { offset: frame.offset };
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => {
+                let mut stream = Decoder::new().map_err(broken)?;
+                stream.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(broken)?;
+                none.insert(stream)
+            }
+        };
+        buffer.clear();
+        buffer.resize(frame.header.raw_length as usize, 0);
+        let mut input = InBuffer::around(frame.content);
+        let mut output = OutBuffer::around(&mut buffer[..]);
+        loop {
+            let before = (input.pos, output.pos());
+            stream.run(&mut input, &mut output).map_err(broken)?;
+            if (input.pos, output.pos()) == before {
+                break;
+            }
+        }
+        if input.pos < frame.content.len() || output.pos() < frame.header.raw_length as usize {
+            return Err(Error::Compression { offset: frame.offset });
+        }
+        Ok(buffer)
+    }
+}
+
+/// The content of a frame that is compressed by itself.
+pub(crate) fn decompress(frame: &Frame<'_>) -> Result<Vec<u8>, Error> {
+    let length = frame.header.raw_length.min(LENGTH_LIMIT) as usize;
+    let bytes = zstd::bulk::decompress(frame.content, length);
+    bytes.ok().filter(|bytes| bytes.len() == length).ok_or(Error::Compression { offset: frame.offset })
+}

@@ -1,0 +1,238 @@
+//! Writing a recording: records and samples are buffered, and leave as frames.
+
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
+
+use crate::error::Error;
+use crate::frame::{FrameHeader, FrameKind, HEADER_LENGTH, SEGMENT_START, encode_header};
+use crate::header::{Header, Totals};
+use crate::metadata;
+use crate::record::Record;
+use crate::sample::Sample;
+use crate::samples::{NewAddresses, SampleEncoder};
+use crate::segment::WINDOW_LOG;
+use crate::{FILE_MAGIC, VERSION};
+
+/// Buffered bytes after which a frame is written without being asked for.
+const BUFFER_LIMIT: usize = 256 << 10;
+/// A segment is full after this many bytes in the file.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// A segment is full after this many nanoseconds.
+const SEGMENT_TIME: u64 = 60_000_000_000;
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// Writes a recording. What is buffered is lost when it is dropped: call [`Writer::finish`].
+pub struct Writer<W: Write> {
+    out: W,
+    bytes_written: u64,
+    samples_written: u64,
+    sequence: u32,
+    segments: Vec<SegmentSummary>,
+    segment_open: bool,
+    records: RecordBuffer,
+    samples: SampleEncoder,
+    stream: Encoder<'static>,
+    raw: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+/// Records that wait to be written.
+#[derive(Default)]
+struct RecordBuffer {
+    bytes: Vec<u8>,
+    count: u32,
+    times: Option<(u64, u64)>,
+}
+
+/// One line of the index: where a segment is and what it spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct SegmentSummary {
+    offset: u64,
+    first_time: u64,
+    last_time: u64,
+    samples: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Starts a recording: writes the header.
+    pub fn create(mut out: W, header: &Header) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        metadata::encode(&mut bytes, header)?;
+        let mut head = FILE_MAGIC.to_vec();
+        head.extend_from_slice(&VERSION.to_le_bytes());
+        head.extend_from_slice(&0u16.to_le_bytes());
+        head.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        head.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        head.append(&mut bytes);
+        out.write_all(&head)?;
+        Ok(Self {
+            out,
+            bytes_written: head.len() as u64,
+            samples_written: 0,
+            sequence: 0,
+            segments: Vec::new(),
+            segment_open: false,
+            records: RecordBuffer::default(),
+            samples: SampleEncoder::default(),
+            stream: new_stream()?,
+            raw: Vec::new(),
+            compressed: Vec::new(),
+        })
+    }
+
+    /// Adds a record.
+    pub fn record(&mut self, record: &Record) -> Result<(), Error> {
+        metadata::put_record(&mut self.records.bytes, record)?;
+        self.records.count += 1;
+        if let Some(time) = record.time() {
+            let (first, last) = self.records.times.unwrap_or((time, time));
+            self.records.times = Some((first.min(time), last.max(time)));
+        }
+        if self.records.bytes.len() > BUFFER_LIMIT {
+            self.write_records()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a sample, and tells which code addresses it is the first of its thread to show in this segment.
+    pub fn sample(&mut self, sample: &Sample) -> Result<NewAddresses<'_>, Error> {
+        if self.samples.len() > BUFFER_LIMIT {
+            self.flush()?;
+        }
+        self.samples_written += 1;
+        Ok(self.samples.put(sample))
+    }
+
+    /// Writes all that is buffered, records before the samples that need them.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.write_records()?;
+        self.write_samples()?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Whether it is time for a new segment.
+    pub fn segment_is_full(&self) -> bool {
+        self.segment_open
+            && self.segments.last().is_some_and(|segment| {
+                segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME
+                    || self.bytes_written - segment.offset >= SEGMENT_BYTES
+            })
+    }
+
+    /// Ends the segment. From here on, all that samples refer to has to be recorded again.
+    pub fn start_segment(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        self.segment_open = false;
+        self.samples = SampleEncoder::default();
+        self.stream = new_stream()?;
+        Ok(())
+    }
+
+    /// Bytes that have left for the output.
+    pub fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+
+    /// Samples that were added.
+    pub fn samples_written(&self) -> u64 {
+        self.samples_written
+    }
+
+    /// Closes the recording with its index and totals, and gives the output back.
+    pub fn finish(mut self, totals: &Totals) -> Result<W, Error> {
+        self.flush()?;
+        self.raw.clear();
+        metadata::encode(&mut self.raw, &self.segments)?;
+        self.write_alone(FrameKind::Index, self.segments.len() as u32, (0, 0))?;
+        self.raw.clear();
+        metadata::encode(&mut self.raw, totals)?;
+        self.write_alone(FrameKind::Totals, 1, (totals.end_monotonic, totals.end_monotonic))?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn write_records(&mut self) -> Result<(), Error> {
+        if self.records.count == 0 {
+            return Ok(());
+        }
+        let RecordBuffer { bytes, count, times } = std::mem::take(&mut self.records);
+        self.raw = bytes;
+        self.write_alone(FrameKind::Records, count, times.unwrap_or((u64::MAX, 0)))?;
+        self.records.bytes = std::mem::take(&mut self.raw);
+        self.records.bytes.clear();
+        Ok(())
+    }
+
+    fn write_samples(&mut self) -> Result<(), Error> {
+        let items = self.samples.count();
+        if items == 0 {
+            return Ok(());
+        }
+        let times = self.samples.times();
+        self.raw.clear();
+        self.samples.drain_into(&mut self.raw);
+        self.compress_next()?;
+        self.write_frame(FrameKind::Samples, items, times)
+    }
+
+    /// Compresses `raw` as the next piece of the segment's stream, to the last byte.
+    fn compress_next(&mut self) -> Result<(), Error> {
+        self.compressed.resize(zstd::zstd_safe::compress_bound(self.raw.len()) + 64, 0);
+        let mut input = InBuffer::around(&self.raw);
+        let mut output = OutBuffer::around(&mut self.compressed[..]);
+        while input.pos < self.raw.len() {
+            self.stream.run(&mut input, &mut output)?;
+        }
+        while self.stream.flush(&mut output)? > 0 {}
+        let length = output.pos();
+        self.compressed.truncate(length);
+        Ok(())
+    }
+
+    /// Compresses `raw` by itself and writes it as one frame.
+    fn write_alone(&mut self, kind: FrameKind, items: u32, times: (u64, u64)) -> Result<(), Error> {
+        self.compressed = zstd::bulk::compress(&self.raw, COMPRESSION_LEVEL)?;
+        self.write_frame(kind, items, times)
+    }
+
+    fn write_frame(&mut self, kind: FrameKind, items: u32, (first_time, last_time): (u64, u64)) -> Result<(), Error> {
+        let mut flags = 0;
+        if matches!(kind, FrameKind::Records | FrameKind::Samples) && !self.segment_open {
+            flags = SEGMENT_START;
+            self.segment_open = true;
+            self.segments.push(SegmentSummary {
+                offset: self.bytes_written,
+                first_time: u64::MAX,
+                ..SegmentSummary::default()
+            });
+        }
+        if let (true, Some(segment)) = (self.segment_open, self.segments.last_mut()) {
+            segment.first_time = segment.first_time.min(first_time);
+            segment.last_time = segment.last_time.max(last_time);
+            segment.samples += if kind == FrameKind::Samples { u64::from(items) } else { 0 };
+        }
+        let header = FrameHeader {
+            kind,
+            flags,
+            segment: self.segments.len() as u32,
+            sequence: self.sequence,
+            raw_length: self.raw.len() as u32,
+            items,
+            first_time,
+            last_time,
+        };
+        self.out.write_all(&encode_header(&header, &self.compressed))?;
+        self.out.write_all(&self.compressed)?;
+        self.sequence += 1;
+        self.bytes_written += (HEADER_LENGTH + self.compressed.len()) as u64;
+        Ok(())
+    }
+}
+
+fn new_stream() -> Result<Encoder<'static>, Error> {
+    let mut stream = Encoder::new(COMPRESSION_LEVEL)?;
+    stream.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+    Ok(stream)
+}

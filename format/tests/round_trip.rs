@@ -1,0 +1,177 @@
+//! The format from outside: what is written comes back, and damage costs no more than it must.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use profrec_format::{
+    Damage, Error, Header, Loss, LossCause, Process, Record, Recording, Registers, Sample, StackRange, StackWord,
+    StopReason, Totals, UserStack, UserState, Writer,
+};
+
+fn words() -> impl Strategy<Value = Vec<StackWord>> {
+    vec((0u64..64, prop_oneof![0x7000u64..0x7200, 0x40_0000u64..0x40_0010, any::<u64>()]), 0..20).prop_map(
+        |mut slots| {
+            slots.sort_by_key(|slot| slot.0);
+            slots.dedup_by_key(|slot| slot.0);
+            slots.into_iter().map(|(slot, value)| StackWord { address: 0x7000 + 8 * slot, value }).collect()
+        },
+    )
+}
+
+fn user() -> impl Strategy<Value = UserState> {
+    let registers = vec((0usize..32, any::<u64>()), 0..4).prop_map(|values| {
+        let mut registers = Registers::default();
+        values.into_iter().for_each(|(number, value)| registers.set(number, value));
+        registers
+    });
+    let ranges = prop_oneof![
+        Just(vec![StackRange { start: 0x7000, end: 0x7200 }]),
+        vec((any::<u64>(), any::<u64>()).prop_map(|(start, end)| StackRange { start, end }), 0..3),
+    ];
+    let top = prop_oneof![Just(0x7200u64), any::<u64>()];
+    prop_oneof![
+        Just(UserState::None),
+        vec(any::<u64>(), 0..5).prop_map(UserState::Chain),
+        (any::<u64>(), prop_oneof![Just(0x7000u64), any::<u64>()], registers, top, ranges, words()).prop_map(
+            |(ip, sp, registers, top, ranges, words)| UserState::Stack(UserStack {
+                ip,
+                sp,
+                registers,
+                top,
+                ranges,
+                words
+            })
+        ),
+    ]
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    let chain = prop_oneof![Just(vec![]), Just(vec![u64::MAX, u64::MAX - 9]), vec(any::<u64>(), 0..4)];
+    (any::<u64>(), 1u32..4, 1u32..6, 0u32..4, chain, user())
+        .prop_map(|(time, pid, tid, cpu, kernel_chain, user)| Sample { time, pid, tid, cpu, kernel_chain, user })
+}
+
+fn write(segments: &[Vec<Sample>]) -> Vec<u8> {
+    let mut writer = Writer::create(Vec::new(), &Header { host: "here".into(), ..Header::default() }).unwrap();
+    for (number, samples) in segments.iter().enumerate() {
+        let process = Process { time: 5, pid: number as u32, comm: "a".into(), ..Process::default() };
+        writer.record(&Record::Process(process)).unwrap();
+        for sample in samples {
+            writer.sample(sample).unwrap();
+            if sample.cpu == 0 {
+                writer.flush().unwrap();
+            }
+        }
+        writer.start_segment().unwrap();
+    }
+    writer.finish(&Totals { samples: 3, stop: StopReason::Duration, ..Totals::default() }).unwrap()
+}
+
+fn read(recording: &Recording<'_>) -> Result<Vec<Vec<Sample>>, Error> {
+    let mut all = Vec::new();
+    for segment in recording.segments() {
+        segment.records()?;
+        let mut samples = segment.samples();
+        let mut read = Vec::new();
+        while let Some(sample) = samples.next()? {
+            read.push(sample.clone());
+        }
+        all.push(read);
+    }
+    Ok(all)
+}
+
+proptest! {
+    /// Samples of every shape come back as they were, over frames and segments.
+    #[test]
+    fn samples_round_trip(segments in vec(vec(sample(), 1..30), 1..4)) {
+        let file = write(&segments);
+        let recording = Recording::open(&file).unwrap();
+        prop_assert_eq!(recording.damage(), &[]);
+        prop_assert!(recording.totals().is_some());
+        prop_assert_eq!(read(&recording).unwrap(), segments);
+    }
+
+    /// A file of arbitrary bytes behind a good header never panics the reader.
+    #[test]
+    fn arbitrary_frames_are_safe(bytes: Vec<u8>, cut in option::of(0usize..200)) {
+        let mut file = write(&[]);
+        file.truncate(cut.unwrap_or(file.len()));
+        file.extend_from_slice(&bytes);
+        if let Ok(recording) = Recording::open(&file) {
+            let _ = read(&recording).is_ok();
+        }
+    }
+}
+
+fn small() -> Vec<u8> {
+    let stack = |ip| UserStack {
+        ip,
+        sp: 0x7000,
+        top: 0x7200,
+        ranges: vec![StackRange { start: 0x7000, end: 0x7200 }],
+        words: (0..20).map(|slot| StackWord { address: 0x7000 + slot * 16, value: 0x40_0000 + ip + slot }).collect(),
+        ..UserStack::default()
+    };
+    let sample =
+        |time| Sample { time, pid: 1, tid: 1, cpu: 0, kernel_chain: vec![], user: UserState::Stack(stack(time)) };
+    write(&[(0..5).map(sample).collect(), (5..9).map(sample).collect()])
+}
+
+/// A file cut at any byte gives a prefix of the samples, and says that it was cut or not closed.
+#[test]
+fn truncation_at_every_byte_is_noticed() {
+    let file = small();
+    let whole: Vec<Sample> = read(&Recording::open(&file).unwrap()).unwrap().concat();
+    for length in 0..file.len() {
+        let Ok(recording) = Recording::open(&file[..length]) else { continue };
+        assert!(recording.totals().is_none(), "length {length}");
+        let samples = read(&recording).unwrap().concat();
+        assert_eq!(samples, whole[..samples.len()], "length {length}");
+        assert!(recording.damage().iter().all(|damage| matches!(damage, Damage::TruncatedAt(_))), "length {length}");
+    }
+}
+
+/// A flip of any byte is an error or a note of damage, and never changes a sample.
+#[test]
+fn a_flip_of_every_byte_is_noticed() {
+    let file = small();
+    let whole: Vec<Sample> = read(&Recording::open(&file).unwrap()).unwrap().concat();
+    for at in 0..file.len() {
+        let mut flipped = file.clone();
+        flipped[at] ^= 0x55;
+        match Recording::open(&flipped) {
+            Err(_) => {}
+            // Minor version and reserved bytes of the head are free.
+            Ok(recording) if recording.damage().is_empty() => assert!((10..12).contains(&at), "byte {at}"),
+            Ok(recording) => {
+                let samples = read(&recording).unwrap().concat();
+                assert!(samples.iter().all(|sample| whole.contains(sample)), "byte {at}");
+            }
+        }
+    }
+}
+
+/// Damage in the first segment leaves the second one whole.
+#[test]
+fn damage_costs_one_segment() {
+    let mut file = small();
+    let first_frame = file.windows(5).position(|window| window == [0xf7, b'p', b'r', b'e', b'c']).unwrap();
+    file[first_frame + 60] ^= 1;
+    let recording = Recording::open(&file).unwrap();
+    assert!(matches!(recording.damage(), [Damage::DamagedAt(start, _)] if *start == first_frame));
+    assert_eq!(read(&recording).unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [4]);
+}
+
+/// Not a recording, and one from the future, are told apart.
+#[test]
+fn foreign_files_are_named() {
+    assert!(matches!(Recording::open(b"\x7fELF...."), Err(Error::NotARecording)));
+    let mut file = small();
+    file[8] = 9;
+    assert!(matches!(Recording::open(&file), Err(Error::NewerVersion { found: 9, .. })));
+    let loss = Loss { time: 1, cause: LossCause::RingFull, count: 2 };
+    assert_eq!(Record::Loss(loss).time(), Some(1));
+}
