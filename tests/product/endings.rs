@@ -16,8 +16,8 @@ fn assert_closed(recorded: &Recorded) {
     let facts = recorded.facts();
     let (expected, samples) = (facts.number("/recording/expected"), facts.number("/recording/samples"));
     assert_eq!(expected, samples + facts.lost_samples(), "{}", facts.at("/recording"));
-    let info = recorded.report(&["--info"]);
-    assert!(!info.contains("not closed") && !info.contains("truncated at"), "{info}");
+    assert_eq!(facts.at("/recording/closed"), true, "{}", facts.at("/recording"));
+    assert_eq!(facts.at("/recording/damage").as_array().map(Vec::len), Some(0), "{}", facts.at("/recording"));
 }
 
 fn spinning(seconds: &str) -> Running {
