@@ -93,3 +93,50 @@ pub struct Count {
     /// Samples.
     pub samples: u64,
 }
+
+/// How the samples' walks ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Samples in all.
+    pub total: u64,
+    /// See [`Verdict::Complete`].
+    pub complete: u64,
+    /// See [`Verdict::Truncated`].
+    pub truncated: u64,
+    /// See [`Verdict::NoCfi`].
+    pub no_cfi: u64,
+    /// See [`Verdict::Implausible`].
+    pub implausible: u64,
+    /// See [`Verdict::NotRecorded`].
+    pub not_recorded: u64,
+    /// Samples, with whatever verdict, that have a guessed frame inside.
+    pub guessed: u64,
+}
+
+impl Stacks {
+    /// Counts the samples by how their walks ended.
+    pub fn verdicts(&self) -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        for count in &self.counts {
+            let Some(stack) = self.stacks.get(count.stack as usize) else { continue };
+            verdicts.total += count.samples;
+            *verdicts.of(stack.verdict) += count.samples;
+            if stack.frames.iter().any(|frame| frame.guessed) {
+                verdicts.guessed += count.samples;
+            }
+        }
+        verdicts
+    }
+}
+
+impl Verdicts {
+    fn of(&mut self, verdict: Verdict) -> &mut u64 {
+        match verdict {
+            Verdict::Complete => &mut self.complete,
+            Verdict::Truncated => &mut self.truncated,
+            Verdict::NoCfi => &mut self.no_cfi,
+            Verdict::Implausible => &mut self.implausible,
+            Verdict::NotRecorded => &mut self.not_recorded,
+        }
+    }
+}

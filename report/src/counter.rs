@@ -1,0 +1,208 @@
+//! Counting: every location, stack and thread name is kept once, and equal stacks are added up.
+
+use rustc_hash::FxHashMap;
+
+use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Verdict};
+use crate::unwind::WalkedFrame;
+
+/// Stacks while they are being counted, in the order in which they come.
+#[derive(Default)]
+pub struct StackCounter {
+    location_ids: FxHashMap<Location, LocationId>,
+    locations: Vec<Location>,
+    /// For each verdict, the stacks that have it.
+    stack_ids: [FxHashMap<Box<[Frame]>, StackId>; VERDICTS],
+    stacks: u32,
+    comm_ids: FxHashMap<String, u32>,
+    counts: FxHashMap<Counted, u64>,
+    frames: Vec<Frame>,
+}
+
+/// How many verdicts there are.
+const VERDICTS: usize = 5;
+
+/// What is counted: one thread with one stack.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Counted {
+    comm: u32,
+    pid: u32,
+    tid: u32,
+    stack: StackId,
+}
+
+/// A thread as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedThread<'a> {
+    /// Its name.
+    pub comm: &'a str,
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+}
+
+impl StackCounter {
+    /// Counts samples of one thread with one stack.
+    pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
+        let mut scratch = std::mem::take(&mut self.frames);
+        scratch.clear();
+        scratch.extend(
+            frames.iter().map(|frame| Frame { location: self.location(frame.location), guessed: frame.guessed }),
+        );
+        let stack = self.stack(&scratch, verdict);
+        self.frames = scratch;
+        let comm = self.comm(thread.comm);
+        *self.counts.entry(Counted { comm, pid: thread.pid, tid: thread.tid, stack }).or_default() += samples;
+    }
+
+    /// Adds what another counter counted.
+    pub fn absorb(&mut self, other: &Stacks) {
+        let mut frames = Vec::new();
+        for count in &other.counts {
+            let Some(stack) = other.stacks.get(count.stack as usize) else { continue };
+            frames.clear();
+            frames.extend(stack.frames.iter().filter_map(|frame| {
+                let location = *other.locations.get(frame.location as usize)?;
+                Some(WalkedFrame { location, guessed: frame.guessed })
+            }));
+            let thread = CountedThread { comm: &count.comm, pid: count.pid, tid: count.tid };
+            self.count(thread, &frames, stack.verdict, count.samples);
+        }
+    }
+
+    /// Brings everything into an order that depends on what was counted alone: locations by place,
+    /// stacks by their locations from the innermost frame on, counts by thread.
+    pub fn finish(self) -> Stacks {
+        let (locations, new_locations) = in_order(self.locations);
+        let mut stacks = Vec::with_capacity(self.stacks as usize);
+        for (verdict, ids) in ALL_VERDICTS.into_iter().zip(self.stack_ids) {
+            for (frames, id) in ids {
+                let mut frames = frames.into_vec();
+                frames.iter_mut().for_each(|frame| frame.location = new_locations[frame.location as usize]);
+                stacks.push((Stack { frames, verdict }, id));
+            }
+        }
+        stacks.sort_unstable_by(|(a, _), (b, _)| stack_order(a).cmp(stack_order(b)).then(a.verdict.cmp(&b.verdict)));
+        let mut new_stacks = vec![0; stacks.len()];
+        for (new, (_, old)) in stacks.iter().enumerate() {
+            new_stacks[*old as usize] = new as StackId;
+        }
+        let mut comms = vec![""; self.comm_ids.len()];
+        for (comm, id) in &self.comm_ids {
+            comms[*id as usize] = comm;
+        }
+        let mut counts: Vec<_> = self
+            .counts
+            .iter()
+            .map(|(counted, &samples)| Count {
+                comm: comms[counted.comm as usize].to_owned(),
+                pid: counted.pid,
+                tid: counted.tid,
+                stack: new_stacks[counted.stack as usize],
+                samples,
+            })
+            .collect();
+        counts.sort_unstable();
+        let samples = counts.iter().map(|count| count.samples).sum();
+        Stacks { locations, stacks: stacks.into_iter().map(|(stack, _)| stack).collect(), counts, samples }
+    }
+
+    fn location(&mut self, location: Location) -> LocationId {
+        *self.location_ids.entry(location).or_insert_with(|| {
+            self.locations.push(location);
+            (self.locations.len() - 1) as LocationId
+        })
+    }
+
+    fn stack(&mut self, frames: &[Frame], verdict: Verdict) -> StackId {
+        let ids = &mut self.stack_ids[verdict as usize];
+        if let Some(&id) = ids.get(frames) {
+            return id;
+        }
+        let id = self.stacks;
+        self.stacks += 1;
+        ids.insert(frames.into(), id);
+        id
+    }
+
+    fn comm(&mut self, comm: &str) -> u32 {
+        if let Some(&id) = self.comm_ids.get(comm) {
+            return id;
+        }
+        let id = self.comm_ids.len() as u32;
+        self.comm_ids.insert(comm.to_owned(), id);
+        id
+    }
+}
+
+/// Every verdict, at the place that its number says.
+const ALL_VERDICTS: [Verdict; VERDICTS] =
+    [Verdict::Complete, Verdict::Truncated, Verdict::NoCfi, Verdict::Implausible, Verdict::NotRecorded];
+
+fn stack_order(stack: &Stack) -> impl Iterator<Item = (LocationId, bool)> + '_ {
+    stack.frames.iter().map(|frame| (frame.location, frame.guessed))
+}
+
+/// Sorted locations, and for each old id the new one.
+fn in_order(locations: Vec<Location>) -> (Vec<Location>, Vec<LocationId>) {
+    let mut order: Vec<_> = locations.into_iter().enumerate().map(|(old, location)| (location, old)).collect();
+    order.sort_unstable();
+    let mut new_ids = vec![0; order.len()];
+    for (new, (_, old)) in order.iter().enumerate() {
+        new_ids[*old] = new as LocationId;
+    }
+    (order.into_iter().map(|(location, _)| location).collect(), new_ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(address: u64) -> WalkedFrame {
+        WalkedFrame { location: Location::Kernel { address }, guessed: false }
+    }
+
+    fn thread(tid: u32) -> CountedThread<'static> {
+        CountedThread { comm: "main", pid: 1, tid }
+    }
+
+    /// Equal stacks of a thread are one count; another thread or another verdict is another count.
+    #[test]
+    fn equal_stacks_are_counted_once() {
+        let mut counter = StackCounter::default();
+        counter.count(thread(1), &[frame(2), frame(1)], Verdict::Complete, 1);
+        counter.count(thread(1), &[frame(2), frame(1)], Verdict::Complete, 1);
+        counter.count(thread(2), &[frame(2), frame(1)], Verdict::Complete, 1);
+        counter.count(thread(1), &[frame(2), frame(1)], Verdict::Truncated, 1);
+        let stacks = counter.finish();
+        assert_eq!((stacks.locations.len(), stacks.stacks.len(), stacks.samples), (2, 2, 4));
+        assert_eq!(stacks.counts.iter().map(|count| count.samples).collect::<Vec<_>>(), [2, 1, 1]);
+        let verdicts = stacks.verdicts();
+        assert_eq!((verdicts.total, verdicts.complete, verdicts.truncated), (4, 3, 1));
+    }
+
+    /// Whatever the order of counting, and however it was divided, the result is the same.
+    #[test]
+    fn the_order_of_counting_does_not_show() {
+        let samples = [(1, vec![frame(9), frame(3)]), (2, vec![frame(3)]), (1, vec![frame(5), frame(3)])];
+        let mut forward = StackCounter::default();
+        let mut backward = StackCounter::default();
+        for (tid, frames) in &samples {
+            forward.count(thread(*tid), frames, Verdict::Complete, 1);
+        }
+        for (tid, frames) in samples.iter().rev() {
+            let mut part = StackCounter::default();
+            part.count(thread(*tid), frames, Verdict::Complete, 1);
+            backward.absorb(&part.finish());
+        }
+        assert_eq!(format!("{:?}", forward.finish()), format!("{:?}", backward.finish()));
+    }
+
+    /// The number of a verdict is its place in the list of all verdicts.
+    #[test]
+    fn verdicts_have_their_places() {
+        for (place, verdict) in ALL_VERDICTS.into_iter().enumerate() {
+            assert_eq!(verdict as usize, place);
+        }
+    }
+}

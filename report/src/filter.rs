@@ -1,0 +1,111 @@
+//! Which samples a report is about.
+
+use profrec_format::Sample;
+
+/// Which samples are counted. An empty list lets everything through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleFilter {
+    /// Process ids.
+    pub pids: Vec<u32>,
+    /// Thread ids.
+    pub tids: Vec<u32>,
+    /// Thread names.
+    pub comms: Vec<String>,
+    /// CPU numbers.
+    pub cpus: Vec<u32>,
+    /// Samples from here on, in nanoseconds after the start of the recording.
+    pub from: Option<u64>,
+    /// Samples before this, in nanoseconds after the start of the recording.
+    pub to: Option<u64>,
+    /// Where the tick hit.
+    pub side: Side,
+}
+
+/// Where the tick of a sample hit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// Anywhere.
+    #[default]
+    Both,
+    /// In the kernel; the user frames that led there are shown too.
+    KernelOnly,
+    /// In user code.
+    UserOnly,
+}
+
+impl SampleFilter {
+    /// Whether a sample is counted. `start` is the time at which the recording started.
+    pub fn lets_through(&self, sample: &Sample, comm: &str, start: u64) -> bool {
+        allows(&self.pids, &sample.pid)
+            && allows(&self.tids, &sample.tid)
+            && allows(&self.cpus, &sample.cpu)
+            && (self.comms.is_empty() || self.comms.iter().any(|allowed| allowed == comm))
+            && self.covers(sample.time.saturating_sub(start))
+            && self.side.includes(sample)
+    }
+
+    fn covers(&self, elapsed: u64) -> bool {
+        self.from.is_none_or(|from| from <= elapsed) && self.to.is_none_or(|to| elapsed < to)
+    }
+}
+
+impl Side {
+    fn includes(self, sample: &Sample) -> bool {
+        match self {
+            Self::Both => true,
+            Self::KernelOnly => !sample.kernel_chain.is_empty(),
+            Self::UserOnly => sample.kernel_chain.is_empty(),
+        }
+    }
+}
+
+fn allows(list: &[u32], number: &u32) -> bool {
+    list.is_empty() || list.contains(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Sample {
+        Sample { time: 1_500, pid: 10, tid: 11, cpu: 2, kernel_chain: vec![1], ..Sample::default() }
+    }
+
+    /// A filter that names nothing lets everything through.
+    #[test]
+    fn empty_filter_lets_everything_through() {
+        assert!(SampleFilter::default().lets_through(&sample(), "worker", 1_000));
+    }
+
+    /// Every criterion by itself can refuse a sample, and the end of a time range is exclusive.
+    #[test]
+    fn every_criterion_refuses() {
+        let refused = [
+            SampleFilter { pids: vec![9], ..SampleFilter::default() },
+            SampleFilter { tids: vec![9], ..SampleFilter::default() },
+            SampleFilter { cpus: vec![9], ..SampleFilter::default() },
+            SampleFilter { comms: vec!["main".into()], ..SampleFilter::default() },
+            SampleFilter { from: Some(501), ..SampleFilter::default() },
+            SampleFilter { to: Some(500), ..SampleFilter::default() },
+            SampleFilter { side: Side::UserOnly, ..SampleFilter::default() },
+        ];
+        for filter in refused {
+            assert!(!filter.lets_through(&sample(), "worker", 1_000), "{filter:?}");
+        }
+    }
+
+    /// All criteria together let the sample through that meets them all.
+    #[test]
+    fn all_criteria_met() {
+        let filter = SampleFilter {
+            pids: vec![10],
+            tids: vec![11],
+            comms: vec!["worker".into()],
+            cpus: vec![2],
+            from: Some(500),
+            to: Some(501),
+            side: Side::KernelOnly,
+        };
+        assert!(filter.lets_through(&sample(), "worker", 1_000));
+    }
+}

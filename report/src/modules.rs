@@ -1,0 +1,159 @@
+//! Modules as the unwinder needs them: from an offset in a file to the module's own address, and
+//! from that address to its call frame information.
+//!
+//! ```text
+//! process address --mapping--> file offset --PT_LOAD--> module address --FDE--> row
+//! ```
+//!
+//! BOLT-optimised binaries (rustc's libLLVM, many distributors' clang) have two executable loads
+//! with different distances between offset and address, so the load is searched for each offset.
+
+use std::sync::OnceLock;
+
+use profrec_format::{Layout, Module, ModuleKind};
+
+use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
+use crate::unwind::binary::BinaryCfi;
+use crate::unwind::cfi::CfiContext;
+use crate::unwind::row::Row;
+use crate::unwind::slices::SliceCfi;
+
+/// Where local copies of the recorded modules come from.
+pub trait LocalBinaries: Sync {
+    /// The whole file of a module; only ever one whose build-id is that of the module.
+    fn bytes(&self, module: &Module) -> Option<&[u8]>;
+}
+
+/// No local files at all: the recording has to do by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoLocalBinaries;
+
+impl LocalBinaries for NoLocalBinaries {
+    fn bytes(&self, _module: &Module) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// Every module of a recording.
+pub struct Modules<'a> {
+    modules: Vec<ModuleCode<'a>>,
+    local: &'a dyn LocalBinaries,
+}
+
+/// One module. Binaries are parsed when an address is first not found in the embedded slices.
+struct ModuleCode<'a> {
+    evidence: &'a ModuleEvidence,
+    slices: SliceCfi<'a>,
+    binary: OnceLock<Option<BinaryCfi<'a>>>,
+}
+
+impl<'a> Modules<'a> {
+    /// Prepares the modules of a recording.
+    pub fn new(evidence: &'a Evidence, local: &'a dyn LocalBinaries) -> Self {
+        let modules = evidence.modules.iter().map(|evidence| ModuleCode {
+            evidence,
+            slices: SliceCfi::new(evidence),
+            binary: OnceLock::new(),
+        });
+        Self { modules: modules.collect(), local }
+    }
+
+    /// The module's own address of the byte at `offset` in its file.
+    pub fn address(&self, module: ModuleIndex, offset: u64) -> u64 {
+        let layout = self.modules.get(module as usize).and_then(|module| module.evidence.layout.as_ref());
+        layout.map_or(offset, |layout| layout_address(layout, offset))
+    }
+
+    /// Whether places in this module are told by process and address: it has no file.
+    pub fn is_anonymous(&self, module: ModuleIndex) -> bool {
+        let module = self.modules.get(module as usize);
+        module.is_none_or(|module| module.evidence.module.kind == ModuleKind::Anonymous)
+    }
+
+    /// The row of call frame information for an address: from the recording's slices, else from
+    /// its image, else from a local file.
+    pub(crate) fn row(&self, module: ModuleIndex, address: u64, context: &mut CfiContext) -> Option<Row> {
+        let module = self.modules.get(module as usize)?;
+        let row = module.slices.row(address, context);
+        row.or_else(|| module.binary(self.local)?.row(address, context))
+    }
+}
+
+impl<'a> ModuleCode<'a> {
+    fn binary(&self, local: &'a dyn LocalBinaries) -> Option<&BinaryCfi<'a>> {
+        let parse = || {
+            let image = self.evidence.image.as_deref();
+            let is_file = self.evidence.module.kind == ModuleKind::File;
+            let bytes = image.or_else(|| is_file.then(|| local.bytes(&self.evidence.module)).flatten());
+            bytes.and_then(BinaryCfi::parse)
+        };
+        self.binary.get_or_init(parse).as_ref()
+    }
+}
+
+/// The address of a file offset. Executable loads come first: the linker lets the pages of two
+/// loads overlap in the file, and only code is asked for. An offset just outside of every load is
+/// in the page that was mapped with the nearest executable one.
+fn layout_address(layout: &Layout, offset: u64) -> u64 {
+    let holds = |start: u64, size: u64| offset.checked_sub(start).is_some_and(|inside| inside < size);
+    let mut holding = layout.loads.iter().filter(|load| holds(load.offset, load.file_size));
+    let load = holding.clone().find(|load| load.executable).or_else(|| holding.next());
+    let nearest = || {
+        let executable = layout.loads.iter().filter(|load| load.executable);
+        executable.min_by_key(|load| distance(offset, load.offset, load.file_size))
+    };
+    let load = load.or_else(nearest);
+    load.map_or(offset, |load| offset.wrapping_sub(load.offset).wrapping_add(load.address))
+}
+
+fn distance(offset: u64, start: u64, size: u64) -> u64 {
+    if offset < start { start - offset } else { offset.saturating_sub(start.saturating_add(size)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profrec_format::LoadSegment;
+
+    fn load(offset: u64, address: u64, file_size: u64, executable: bool) -> LoadSegment {
+        LoadSegment { offset, address, file_size, executable }
+    }
+
+    fn bolted() -> Evidence {
+        let loads = vec![
+            load(0, 0, 0x1000, false),
+            load(0x1000, 0x40_1000, 0x1000, true),
+            load(0x8000, 0x90_0000, 0x4000, true),
+        ];
+        let layout = Some(Layout { loads, ..Layout::default() });
+        Evidence { modules: vec![ModuleEvidence { layout, ..ModuleEvidence::default() }], kernel: Vec::new() }
+    }
+
+    /// Each of two executable loads has its own distance between offset and address.
+    #[test]
+    fn every_load_has_its_own_bias() {
+        let evidence = bolted();
+        let modules = Modules::new(&evidence, &NoLocalBinaries);
+        assert_eq!(modules.address(0, 0x1010), 0x40_1010);
+        assert_eq!(modules.address(0, 0x8010), 0x90_0010);
+        assert_eq!(modules.address(0, 0x10), 0x10);
+    }
+
+    /// What is mapped beyond the end of a load belongs to the nearest executable one.
+    #[test]
+    fn an_offset_between_loads_belongs_to_the_nearest() {
+        let evidence = bolted();
+        let modules = Modules::new(&evidence, &NoLocalBinaries);
+        assert_eq!(modules.address(0, 0x2010), 0x40_2010);
+        assert_eq!(modules.address(0, 0x7ff0), 0x8f_fff0);
+    }
+
+    /// Without program headers the offset itself is the address, also in a module that is not known.
+    #[test]
+    fn without_layout_the_offset_is_the_address() {
+        let evidence = Evidence { modules: vec![ModuleEvidence::default()], kernel: Vec::new() };
+        let modules = Modules::new(&evidence, &NoLocalBinaries);
+        assert_eq!(modules.address(0, 0x77), 0x77);
+        assert_eq!(modules.address(5, 0x77), 0x77);
+    }
+}

@@ -1,0 +1,107 @@
+//! What the unwinder knows about a processor: register numbers, and how a call works.
+
+use profrec_format::{Arch, MAX_REGISTERS, UserStack};
+
+/// The few facts in which architectures differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// DWARF number of the stack pointer.
+    pub stack_pointer: u16,
+    /// DWARF number of the frame pointer.
+    pub frame_pointer: u16,
+    /// DWARF number under which CFI states the return address.
+    pub return_address: u16,
+    /// Whether a call pushes the return address, as on x86-64; else it is in a register.
+    pub call_pushes: bool,
+    /// The bits of a code address; the others may be a pointer's signature.
+    pub address_bits: u64,
+}
+
+impl Machine {
+    const X86_64: Self =
+        Self { stack_pointer: 7, frame_pointer: 6, return_address: 16, call_pushes: true, address_bits: u64::MAX };
+
+    /// User addresses have at most 52 bits (55 is the selector that pointer authentication keeps).
+    const AARCH64: Self = Self {
+        stack_pointer: 31,
+        frame_pointer: 29,
+        return_address: 30,
+        call_pushes: false,
+        address_bits: (1 << 52) - 1,
+    };
+
+    /// The facts about an architecture.
+    pub fn of(arch: Arch) -> Self {
+        match arch {
+            Arch::Aarch64 => Self::AARCH64,
+            _ => Self::X86_64,
+        }
+    }
+}
+
+/// How many registers can be told apart: the general ones, the stack pointer, and x86-64's return address.
+const REGISTERS: usize = MAX_REGISTERS + 1;
+
+/// The registers of a frame, as far as they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRegisters {
+    known: u64,
+    values: [u64; REGISTERS],
+}
+
+impl FrameRegisters {
+    /// The registers of the innermost frame.
+    pub fn of(stack: &UserStack, machine: Machine) -> Self {
+        let mut registers = Self { known: 0, values: [0; REGISTERS] };
+        for (number, value) in stack.registers.iter() {
+            registers.set(number as u16, Some(value));
+        }
+        registers.set(machine.stack_pointer, Some(stack.sp));
+        registers
+    }
+
+    /// The value of a register, if it is known.
+    pub fn get(&self, number: u16) -> Option<u64> {
+        let known = usize::from(number) < REGISTERS && self.known & (1 << number) != 0;
+        known.then(|| self.values[usize::from(number)])
+    }
+
+    /// Sets a register, or marks it as unknown. A number out of range is ignored: CFI also has
+    /// rules for vector registers.
+    pub fn set(&mut self, number: u16, value: Option<u64>) {
+        let Some(slot) = self.values.get_mut(usize::from(number)) else { return };
+        match value {
+            Some(value) => {
+                *slot = value;
+                self.known |= 1 << number;
+            }
+            None => self.known &= !(1 << number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stack pointer of a sample is a register like any other; what was not kept is unknown.
+    #[test]
+    fn registers_of_a_sample() {
+        let mut stack = UserStack { sp: 0x7000, ..UserStack::default() };
+        stack.registers.set(6, 0x7100);
+        let registers = FrameRegisters::of(&stack, Machine::of(Arch::X86_64));
+        assert_eq!(registers.get(7), Some(0x7000));
+        assert_eq!(registers.get(6), Some(0x7100));
+        assert_eq!(registers.get(3), None);
+    }
+
+    /// A register number of a damaged or foreign row neither panics nor is found again.
+    #[test]
+    fn foreign_register_numbers_are_unknown() {
+        let mut registers = FrameRegisters::of(&UserStack::default(), Machine::of(Arch::X86_64));
+        registers.set(u16::MAX, Some(1));
+        assert_eq!(registers.get(u16::MAX), None);
+        registers.set(7, None);
+        assert_eq!(registers.get(7), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Call frame information, read exactly: the FDEs of one section, and the row for one address.
+
+use gimli::{
+    BaseAddresses, CieOrFde, DebugFrame, EhFrame, Encoding, EndianSlice, Format, FrameDescriptionEntry, LittleEndian,
+    RegisterRule, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow,
+};
+use profrec_format::CfiSection;
+
+use super::row::{CfaRule, Row, Rule};
+
+/// What the recorded machines have in common: addresses of eight bytes.
+pub const ENCODING: Encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
+
+type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+
+/// Memory that is used again for each row.
+#[derive(Default)]
+pub struct CfiContext {
+    rows: UnwindContext<usize>,
+}
+
+/// The code that one FDE covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdeRange {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// Where the FDE is; what this means is up to the owner of the index.
+    pub place: usize,
+}
+
+/// Which FDE covers an address.
+#[derive(Debug, Default)]
+pub struct FdeIndex {
+    ranges: Vec<FdeRange>,
+}
+
+impl FdeIndex {
+    /// Sorts ranges. Of several that start at one address the first given is kept.
+    pub fn new(mut ranges: Vec<FdeRange>) -> Self {
+        ranges.retain(|range| range.start < range.end);
+        ranges.sort_by_key(|range| range.start);
+        ranges.dedup_by_key(|range| range.start);
+        Self { ranges }
+    }
+
+    /// The place of the FDE that covers an address.
+    pub fn lookup(&self, address: u64) -> Option<usize> {
+        let index = self.ranges.partition_point(|range| range.start <= address).checked_sub(1)?;
+        let range = self.ranges.get(index).filter(|range| address < range.end)?;
+        Some(range.place)
+    }
+}
+
+/// A section of call frame information.
+pub enum CfiReader<'a> {
+    /// `.eh_frame` and sections of its form.
+    EhFrame(EhFrame<Bytes<'a>>, BaseAddresses),
+    /// `.debug_frame`.
+    DebugFrame(DebugFrame<Bytes<'a>>),
+}
+
+impl<'a> CfiReader<'a> {
+    /// A section of the given form, which lies at `address`.
+    pub fn new(form: CfiSection, bytes: &'a [u8], address: u64) -> Self {
+        match form {
+            CfiSection::EhFrame => {
+                let bases = BaseAddresses::default().set_eh_frame(address);
+                Self::EhFrame(EhFrame::new(bytes, LittleEndian), bases)
+            }
+            CfiSection::DebugFrame => Self::DebugFrame(DebugFrame::new(bytes, LittleEndian)),
+        }
+    }
+
+    /// The code that the FDE at an offset of the section covers.
+    pub fn range(&self, offset: usize) -> Option<FdeRange> {
+        match self {
+            Self::EhFrame(section, bases) => fde_at(section, bases, offset).as_ref().map(range_of),
+            Self::DebugFrame(section) => fde_at(section, &BaseAddresses::default(), offset).as_ref().map(range_of),
+        }
+    }
+
+    /// The code that each FDE of the section covers, up to the first damage.
+    pub fn ranges(&self) -> Vec<FdeRange> {
+        match self {
+            Self::EhFrame(section, bases) => all_ranges(section, bases),
+            Self::DebugFrame(section) => all_ranges(section, &BaseAddresses::default()),
+        }
+    }
+
+    /// The row for an address in the FDE at an offset of the section; `None` when the FDE does not
+    /// cover the address or is damaged.
+    pub fn row(&self, offset: usize, address: u64, context: &mut CfiContext) -> Option<Row> {
+        match self {
+            Self::EhFrame(section, bases) => row_at(section, bases, offset, address, context),
+            Self::DebugFrame(section) => row_at(section, &BaseAddresses::default(), offset, address, context),
+        }
+    }
+}
+
+fn fde_at<'a, S: UnwindSection<Bytes<'a>>>(
+    section: &S,
+    bases: &BaseAddresses,
+    offset: usize,
+) -> Option<FrameDescriptionEntry<Bytes<'a>>> {
+    // A damaged entry is as good as none: the walk says "no CFI" there.
+    section.fde_from_offset(bases, offset.into(), S::cie_from_offset).ok()
+}
+
+fn range_of(fde: &FrameDescriptionEntry<Bytes<'_>>) -> FdeRange {
+    FdeRange { start: fde.initial_address(), end: fde.end_address(), place: fde.offset() }
+}
+
+fn all_ranges<'a, S: UnwindSection<Bytes<'a>>>(section: &S, bases: &BaseAddresses) -> Vec<FdeRange> {
+    let mut ranges = Vec::new();
+    let mut entries = section.entries(bases);
+    while let Ok(Some(entry)) = entries.next() {
+        if let CieOrFde::Fde(partial) = entry
+            && let Ok(fde) = partial.parse(S::cie_from_offset)
+        {
+            ranges.push(range_of(&fde));
+        }
+    }
+    ranges
+}
+
+fn row_at<'a, S: UnwindSection<Bytes<'a>>>(
+    section: &S,
+    bases: &BaseAddresses,
+    offset: usize,
+    address: u64,
+    context: &mut CfiContext,
+) -> Option<Row> {
+    let fde = fde_at(section, bases, offset)?;
+    if !fde.contains(address) {
+        return None;
+    }
+    // Instructions that cannot be understood are as good as none: the walk says "no CFI" there.
+    let row = fde.unwind_info_for_address(section, bases, &mut context.rows, address).ok()?;
+    row_of(section, &fde, row)
+}
+
+fn row_of<'a, S: UnwindSection<Bytes<'a>>>(
+    section: &S,
+    fde: &FrameDescriptionEntry<Bytes<'a>>,
+    row: &UnwindTableRow<usize>,
+) -> Option<Row> {
+    let column = fde.cie().return_address_register();
+    let cfa = match row.cfa() {
+        gimli::CfaRule::RegisterAndOffset { register, offset } => CfaRule::Register(register.0, *offset),
+        gimli::CfaRule::Expression(expression) => CfaRule::Expression(bytes_of(section, expression)?),
+    };
+    let mut registers = Vec::new();
+    for (register, rule) in row.registers().filter(|(register, _)| *register != column) {
+        registers.push((register.0, rule_of(section, rule)?));
+    }
+    registers.retain(|(number, rule)| *number < VECTOR_REGISTERS && *rule != Rule::Same);
+    registers.sort_unstable_by_key(|(number, _)| *number);
+    let return_address = match row.register(column).map(|rule| rule_of(section, &rule)) {
+        None => Rule::Register(column.0),
+        Some(rule) => match rule? {
+            Rule::Same => Rule::Register(column.0),
+            rule => rule,
+        },
+    };
+    let signal_frame = fde.is_signal_trampoline();
+    Some(Row { cfa, return_address, registers: registers.into(), signal_frame })
+}
+
+/// From this DWARF number on there are only registers that no address is computed from.
+const VECTOR_REGISTERS: u16 = 33;
+
+fn rule_of<'a, S: UnwindSection<Bytes<'a>>>(section: &S, rule: &RegisterRule<usize>) -> Option<Rule> {
+    Some(match rule {
+        RegisterRule::SameValue => Rule::Same,
+        RegisterRule::Offset(offset) => Rule::Saved(*offset),
+        RegisterRule::ValOffset(offset) => Rule::Offset(*offset),
+        RegisterRule::Register(other) => Rule::Register(other.0),
+        RegisterRule::Expression(expression) => Rule::SavedAt(bytes_of(section, expression)?),
+        RegisterRule::ValExpression(expression) => Rule::Expression(bytes_of(section, expression)?),
+        RegisterRule::Constant(value) => Rule::Constant(*value),
+        _ => Rule::Undefined,
+    })
+}
+
+fn bytes_of<'a, S: UnwindSection<Bytes<'a>>>(section: &S, expression: &UnwindExpression<usize>) -> Option<Box<[u8]>> {
+    // The bounds were checked when the entry was parsed.
+    expression.get(section).ok().map(|expression| expression.0.slice().into())
+}

@@ -1,0 +1,58 @@
+//! Rules of thumb for code without call frame information, or with wrong one: hand-written
+//! assembly, code made by JIT compilers, interpreters' builtins.
+//!
+//! The stack is never searched for something that looks like a return address: a wrong frame is
+//! worse than a missing one.
+
+use super::memory::Word;
+use super::step::{Caller, Leaving};
+
+impl Leaving<'_> {
+    /// Callers that the rules of thumb suggest, the likeliest first. None has been checked to be code.
+    ///
+    /// At an interrupted instruction the frame may not have been set up yet, and then (in a leaf, a
+    /// PLT entry, at the first instruction) the return address is at the stack pointer. A frame that
+    /// made a call has a frame pointer, if there is any at all.
+    pub fn guesses(&self, interrupted: bool) -> impl Iterator<Item = Caller> {
+        let (by_stack, by_frame) = (self.by_stack_pointer(), self.by_frame_pointer());
+        let guesses = if interrupted { [by_stack, by_frame] } else { [by_frame, by_stack] };
+        guesses.into_iter().flatten()
+    }
+
+    /// The frame pointer points at the caller's frame pointer, and the return address is behind it.
+    fn by_frame_pointer(&self) -> Option<Caller> {
+        let frame = self.registers.get(self.machine.frame_pointer)?;
+        let current = self.registers.get(self.machine.stack_pointer)?;
+        if frame < current || frame % 8 != 0 {
+            return None;
+        }
+        let saved = match self.memory.word(frame) {
+            Word::Pointer(saved) if saved > frame => Some(saved),
+            Word::NoPointer => None,
+            Word::Pointer(_) | Word::Missing => return None,
+        };
+        let return_address = self.memory.word(frame.checked_add(8)?).pointer()?;
+        let mut caller = self.guessed(return_address, frame.checked_add(16)?);
+        caller.registers.set(self.machine.frame_pointer, saved);
+        Some(caller)
+    }
+
+    /// The return address is where the stack pointer points, or in its own register.
+    fn by_stack_pointer(&self) -> Option<Caller> {
+        let current = self.registers.get(self.machine.stack_pointer)?;
+        if !self.machine.call_pushes {
+            let return_address = self.registers.get(self.machine.return_address)?;
+            return Some(self.guessed(return_address, current));
+        }
+        let return_address = self.memory.word(current).pointer()?;
+        Some(self.guessed(return_address, current.checked_add(8)?))
+    }
+
+    fn guessed(&self, return_address: u64, stack_pointer: u64) -> Caller {
+        let mut registers = *self.registers;
+        registers.set(self.machine.return_address, None);
+        registers.set(self.machine.stack_pointer, Some(stack_pointer));
+        let return_address = return_address & self.machine.address_bits;
+        Caller { return_address, interrupted: false, registers }
+    }
+}

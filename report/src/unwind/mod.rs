@@ -1,0 +1,221 @@
+//! The walk of a stack, from the innermost frame to its end, and the verdict on how it ended.
+//!
+//! At each frame, in this order:
+//! 1. call frame information, exactly as it stands;
+//! 2. where there is none, or it leads to a value that cannot be true: rules of thumb, whose result
+//!    is marked as guessed;
+//! 3. the end. It is a complete one only if the call frame information says that there is no
+//!    caller (`_start` and `clone` of glibc), or if nothing between the stack pointer and the known
+//!    top of the stack points at code, so that there cannot be a caller (`_start` of ld.so and
+//!    other hand-written start code). Everything else is incomplete, and says why.
+
+mod arch;
+pub(crate) mod binary;
+mod cache;
+pub(crate) mod cfi;
+mod expression;
+mod fallback;
+mod memory;
+pub(crate) mod row;
+pub(crate) mod slices;
+mod step;
+
+use profrec_format::{Arch, UserStack};
+
+use crate::address_space::AddressSpace;
+use crate::evidence::ModuleIndex;
+use crate::modules::Modules;
+use crate::stacks::{Location, Verdict};
+use arch::{FrameRegisters, Machine};
+use cache::RowCache;
+use memory::Memory;
+use row::Rule;
+use step::{Caller, Leaving, Step};
+
+/// Walks stacks. It remembers the rows that it has read; one for each thread of execution.
+pub struct Unwinder<'a> {
+    modules: &'a Modules<'a>,
+    machine: Machine,
+    rows: RowCache,
+}
+
+/// The process that a stack belongs to, as it was at that instant.
+#[derive(Clone, Copy)]
+pub struct ProcessView<'a> {
+    /// Process id.
+    pub pid: u32,
+    /// Its executable mappings.
+    pub space: &'a AddressSpace,
+}
+
+/// A frame that the walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkedFrame {
+    /// Where it is; inside the call instruction if it made a call.
+    pub location: Location,
+    /// It was found by a rule of thumb.
+    pub guessed: bool,
+}
+
+/// A frame on the way.
+struct Cursor {
+    /// Where the frame goes on.
+    instruction_pointer: u64,
+    /// Inside the instruction that it executes: one less for a frame that made a call.
+    address: u64,
+    /// The same place in a module; `None` outside of all executable mappings.
+    place: Option<(ModuleIndex, u64)>,
+    interrupted: bool,
+    registers: FrameRegisters,
+    guessed: bool,
+}
+
+/// Frames beyond one for each captured pointer: signal frames and registers can hold return addresses too.
+const SPARE_FRAMES: usize = 16;
+
+/// The kernel walks at most this many frame pointers (`kernel.perf_event_max_stack`).
+const KERNEL_CHAIN_LIMIT: usize = 127;
+
+impl<'a> Unwinder<'a> {
+    /// An unwinder for recordings of this architecture.
+    pub fn new(modules: &'a Modules<'a>, arch: Arch) -> Self {
+        Self { modules, machine: Machine::of(arch), rows: RowCache::default() }
+    }
+
+    /// Walks a captured stack and appends its frames, innermost first.
+    ///
+    /// Each caller's return address is a captured word of its own, which bounds the walk: one that
+    /// has more frames than that goes round in a circle.
+    pub fn walk(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
+        let memory = Memory::new(stack);
+        let mut cursor = self.innermost(stack, process);
+        for _ in 0..stack.words.len() + SPARE_FRAMES {
+            frames.push(WalkedFrame { location: self.location(&cursor, process), guessed: cursor.guessed });
+            let verdict = match self.step(&cursor, memory) {
+                Step::End => return Verdict::Complete,
+                Step::Caller(caller) => match self.arrive(caller, process, false) {
+                    Some(next) => {
+                        cursor = next;
+                        continue;
+                    }
+                    None => Verdict::Implausible,
+                },
+                Step::Stopped(verdict) => verdict,
+            };
+            match self.beyond(&cursor, verdict, memory, process) {
+                Ok(next) => cursor = next,
+                Err(verdict) => return verdict,
+            }
+        }
+        Verdict::Implausible
+    }
+
+    /// Frames of a chain of addresses that the kernel found by frame pointers. The kernel does not say
+    /// why it stopped, so call frame information decides: the chain is complete if there is no
+    /// caller where it ends; a chain that ends anywhere else broke off where a frame pointer was none.
+    pub fn chain(&mut self, addresses: &[u64], process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
+        let mut outermost = None;
+        for (depth, &address) in addresses.iter().enumerate() {
+            let address = if depth == 0 { address } else { address.wrapping_sub(1) };
+            let place = self.place(address, process);
+            frames.push(WalkedFrame { location: self.location_at(address, place, process), guessed: false });
+            outermost = place;
+        }
+        let row = outermost.map(|(module, address)| self.rows.row(self.modules, module, address));
+        match row {
+            _ if addresses.is_empty() => Verdict::NotRecorded,
+            _ if addresses.len() >= KERNEL_CHAIN_LIMIT => Verdict::Truncated,
+            Some(Some(row)) if row.return_address == Rule::Undefined => Verdict::Complete,
+            Some(None) => Verdict::NoCfi,
+            Some(Some(_)) | None => Verdict::Implausible,
+        }
+    }
+
+    fn innermost(&self, stack: &UserStack, process: ProcessView<'_>) -> Cursor {
+        Cursor {
+            instruction_pointer: stack.ip,
+            address: stack.ip,
+            place: self.place(stack.ip, process),
+            interrupted: true,
+            registers: FrameRegisters::of(stack, self.machine),
+            guessed: false,
+        }
+    }
+
+    /// One step by call frame information.
+    fn step(&mut self, cursor: &Cursor, memory: Memory<'_>) -> Step {
+        let Some((module, address)) = cursor.place else { return Step::Stopped(Verdict::Implausible) };
+        match self.rows.row(self.modules, module, address) {
+            Some(row) => cursor.leaving(self.machine, memory).by_row(row),
+            None => Step::Stopped(Verdict::NoCfi),
+        }
+    }
+
+    /// What follows a frame that call frame information does not lead out of.
+    fn beyond(
+        &mut self,
+        cursor: &Cursor,
+        verdict: Verdict,
+        memory: Memory<'_>,
+        process: ProcessView<'_>,
+    ) -> Result<Cursor, Verdict> {
+        let stack_pointer = cursor.registers.get(self.machine.stack_pointer).unwrap_or_default();
+        let is_code = |value| self.return_place(value, process).is_some();
+        if cursor.place.is_some() && memory.ends_above(stack_pointer, is_code) {
+            return Err(Verdict::Complete);
+        }
+        if verdict == Verdict::Truncated {
+            return Err(verdict);
+        }
+        let leaving = cursor.leaving(self.machine, memory);
+        let guesses = leaving.guesses(cursor.interrupted);
+        let guesses = guesses.filter_map(|caller| self.arrive(caller, process, true));
+        let guesses: Vec<_> = guesses.collect();
+        guesses.into_iter().find(|guess| self.leads_on(guess, memory, process)).ok_or(verdict)
+    }
+
+    /// Whether a guessed frame makes sense: its own call frame information, if there is any, must
+    /// lead to code, to the end of the stack or to memory that is not there.
+    fn leads_on(&mut self, guess: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> bool {
+        match self.step(guess, memory) {
+            Step::End => true,
+            Step::Caller(caller) => self.return_place(caller.return_address, process).is_some(),
+            Step::Stopped(verdict) => verdict != Verdict::Implausible,
+        }
+    }
+
+    /// The caller's frame, if its return address is in code.
+    fn arrive(&self, caller: Caller, process: ProcessView<'_>, guessed: bool) -> Option<Cursor> {
+        let Caller { return_address, interrupted, registers } = caller;
+        let address = if interrupted { return_address } else { return_address.checked_sub(1)? };
+        let place = self.place(address, process);
+        place?;
+        Some(Cursor { instruction_pointer: return_address, address, place, interrupted, registers, guessed })
+    }
+
+    fn return_place(&self, return_address: u64, process: ProcessView<'_>) -> Option<(ModuleIndex, u64)> {
+        self.place(return_address.checked_sub(1)?, process)
+    }
+
+    fn place(&self, address: u64, process: ProcessView<'_>) -> Option<(ModuleIndex, u64)> {
+        let (module, offset) = process.space.lookup(address)?;
+        Some((module, self.modules.address(module, offset)))
+    }
+
+    fn location(&self, cursor: &Cursor, process: ProcessView<'_>) -> Location {
+        self.location_at(cursor.address, cursor.place, process)
+    }
+
+    fn location_at(&self, address: u64, place: Option<(ModuleIndex, u64)>, process: ProcessView<'_>) -> Location {
+        match place {
+            Some((module, address)) if !self.modules.is_anonymous(module) => Location::Module { module, address },
+            _ => Location::Process { pid: process.pid, address },
+        }
+    }
+}
+
+impl Cursor {
+    fn leaving<'b>(&'b self, machine: Machine, memory: Memory<'b>) -> Leaving<'b> {
+        Leaving { machine, instruction_pointer: self.instruction_pointer, registers: &self.registers, memory }
+    }
+}

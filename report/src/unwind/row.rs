@@ -1,0 +1,44 @@
+//! One row of call frame information: how to get from a frame to its caller.
+
+/// How to get from a frame to its caller, at one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The canonical frame address: on x86-64 the stack pointer in the caller.
+    pub cfa: CfaRule,
+    /// The return address.
+    pub return_address: Rule,
+    /// The other registers for which there is a rule; all others are unchanged.
+    pub registers: Box<[(u16, Rule)]>,
+    /// The caller was interrupted by a signal: the return address is not behind a call.
+    pub signal_frame: bool,
+}
+
+/// Where the canonical frame address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CfaRule {
+    /// At an offset from a register.
+    Register(u16, i64),
+    /// As a DWARF expression says.
+    Expression(Box<[u8]>),
+}
+
+/// What a register was in the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// What it is now.
+    Same,
+    /// Nobody knows. For the return address: there is no caller.
+    Undefined,
+    /// The word at this offset from the canonical frame address.
+    Saved(i64),
+    /// The canonical frame address plus this offset.
+    Offset(i64),
+    /// What another register is now.
+    Register(u16),
+    /// The word at the address that a DWARF expression says.
+    SavedAt(Box<[u8]>),
+    /// What a DWARF expression says.
+    Expression(Box<[u8]>),
+    /// This value.
+    Constant(u64),
+}

@@ -1,0 +1,122 @@
+//! From a frame to its caller, by a row of call frame information.
+
+use super::arch::{FrameRegisters, Machine};
+use super::expression::{Inputs, NoValue};
+use super::memory::{Memory, Word};
+use super::row::{CfaRule, Row, Rule};
+use crate::stacks::Verdict;
+
+/// Where a step from a frame leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To a caller.
+    Caller(Caller),
+    /// Nowhere: the call frame information marks the end of the stack.
+    End,
+    /// Nowhere, for this reason.
+    Stopped(Verdict),
+}
+
+/// A frame's caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Where it goes on.
+    pub return_address: u64,
+    /// It was interrupted there; else it made a call just before.
+    pub interrupted: bool,
+    /// Its registers.
+    pub registers: FrameRegisters,
+}
+
+/// A frame that is to be left.
+#[derive(Clone, Copy)]
+pub struct Leaving<'a> {
+    /// What kind of processor this is.
+    pub machine: Machine,
+    /// The frame's instruction pointer or return address, as it stands in the process.
+    pub instruction_pointer: u64,
+    /// The frame's registers.
+    pub registers: &'a FrameRegisters,
+    /// The stack.
+    pub memory: Memory<'a>,
+}
+
+/// Below this there is never a stack (the kernel's default `vm.mmap_min_addr` is larger still).
+const LOWEST_STACK: u64 = 4096;
+
+impl Leaving<'_> {
+    /// Follows a row.
+    pub fn by_row(&self, row: &Row) -> Step {
+        if row.return_address == Rule::Undefined {
+            return Step::End;
+        }
+        match self.caller(row) {
+            Ok(caller) => Step::Caller(caller),
+            Err(NoValue::Missing) => Step::Stopped(Verdict::Truncated),
+            Err(NoValue::Unknown) => Step::Stopped(Verdict::Implausible),
+        }
+    }
+
+    fn caller(&self, row: &Row) -> Result<Caller, NoValue> {
+        let cfa = self.cfa(&row.cfa)?;
+        let return_address = self.value(&row.return_address, cfa)? & self.machine.address_bits;
+        let mut registers = *self.registers;
+        registers.set(self.machine.return_address, None);
+        registers.set(self.machine.stack_pointer, Some(cfa));
+        for (number, rule) in &row.registers {
+            match self.value(rule, cfa) {
+                Ok(value) => registers.set(*number, Some(value)),
+                // A register that cannot be restored matters only if it is needed: that is seen then.
+                Err(_) => registers.set(*number, None),
+            }
+        }
+        let stack_pointer = registers.get(self.machine.stack_pointer).ok_or(NoValue::Unknown)?;
+        if !row.signal_frame && !self.is_outward(stack_pointer) {
+            return Err(NoValue::Unknown);
+        }
+        Ok(Caller { return_address, interrupted: row.signal_frame, registers })
+    }
+
+    /// The stack grows towards its callers, unless the frame switched to another stack.
+    fn is_outward(&self, stack_pointer: u64) -> bool {
+        let Some(current) = self.registers.get(self.machine.stack_pointer) else { return true };
+        let grows = if self.machine.call_pushes { stack_pointer > current } else { stack_pointer >= current };
+        grows || !self.memory.same_range(current, stack_pointer)
+    }
+
+    fn cfa(&self, rule: &CfaRule) -> Result<u64, NoValue> {
+        let cfa = match rule {
+            CfaRule::Register(number, offset) => {
+                let base = self.registers.get(*number).ok_or(NoValue::Unknown)?;
+                base.wrapping_add_signed(*offset)
+            }
+            CfaRule::Expression(expression) => self.inputs().evaluate(expression, None)?,
+        };
+        if cfa % 8 == 0 && cfa >= LOWEST_STACK { Ok(cfa) } else { Err(NoValue::Unknown) }
+    }
+
+    fn value(&self, rule: &Rule, cfa: u64) -> Result<u64, NoValue> {
+        match rule {
+            Rule::Same | Rule::Undefined => Err(NoValue::Unknown),
+            Rule::Saved(offset) => self.word(cfa.wrapping_add_signed(*offset)),
+            Rule::Offset(offset) => Ok(cfa.wrapping_add_signed(*offset)),
+            Rule::Register(number) => self.registers.get(*number).ok_or(NoValue::Unknown),
+            Rule::SavedAt(expression) => self.word(self.inputs().evaluate(expression, Some(cfa))?),
+            Rule::Expression(expression) => self.inputs().evaluate(expression, Some(cfa)),
+            Rule::Constant(value) => Ok(*value),
+        }
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        let instruction_pointer = (self.machine.return_address, self.instruction_pointer);
+        Inputs { registers: self.registers, instruction_pointer, memory: self.memory }
+    }
+
+    fn word(&self, address: u64) -> Result<u64, NoValue> {
+        match self.memory.word(address) {
+            Word::Pointer(value) => Ok(value),
+            Word::NoPointer => Err(NoValue::Unknown),
+            Word::Missing => Err(NoValue::Missing),
+        }
+    }
+}
