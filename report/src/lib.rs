@@ -1,11 +1,31 @@
-//! The analyzer.
+//! The analyzer of profrec: everything between a recording and a picture of it.
+//!
+//! ```text
+//! recording ─► evidence   what it says about modules and the kernel
+//!           ─► replay     the process as it was at that instant
+//!           ─► unwind     locations, and why the walk stopped
+//!           ─► stacks     equal stacks counted once
+//!           ─► symbols    each distinct location named once, or a reason
+//!           ─► profile    functions, modules, processes, the ledger
+//!           ─► views      tables, trees, flame graphs, JSON, diffs
+//! ```
 
 pub mod address_space;
+pub mod args;
 pub mod collect;
 pub mod counter;
+pub mod diff;
+pub mod escape;
 pub mod evidence;
+pub mod facts;
 pub mod filter;
+pub mod ledger;
+pub mod local_files;
 pub mod modules;
+pub mod pipeline;
+pub mod profile;
 pub mod replay;
 pub mod stacks;
+pub mod symbols;
 pub mod unwind;
+pub mod views;

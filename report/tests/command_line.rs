@@ -1,1 +1,223 @@
-//! The analyzer's own command line. (Its presence also makes cargo build the binary for the whole-product tests.)
+//! The analyzer's own command line, on a recording that is written here. (Its presence also makes
+//! cargo build the binary for the whole-product tests.)
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use profrec_format::{
+    CallGraph, Header, KernelSymbol, KernelSymbols, LossCause, Mapping, Module, Process, Record, Sample, Symbol,
+    SymbolSlice, Thread, Totals, UserState, Writer,
+};
+
+const START: u64 = 5_000_000_000;
+
+fn report(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_profrec-report")).args(arguments).output().unwrap()
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = report(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `main` calls `hot`; every tenth sample is in the kernel, the second half is in a thread of its own name.
+fn write_recording(path: &Path, samples: u64, close: bool) {
+    let header = Header {
+        host: "testhost".into(),
+        kernel: "6.18.0".into(),
+        event: "cpu-clock".into(),
+        period: 10_000_000,
+        call_graph: CallGraph::FramePointer,
+        start_monotonic: START,
+        ..Header::default()
+    };
+    let mut writer = Writer::create(fs::File::create(path).unwrap(), &header).unwrap();
+    for record in definitions() {
+        writer.record(&record).unwrap();
+    }
+    for index in 0..samples {
+        let kernel_chain = if index % 10 == 0 { vec![0xffff_ffff_8000_0010] } else { Vec::new() };
+        let second_half = index >= samples / 2;
+        writer
+            .sample(&Sample {
+                time: START + index * 10_000_000,
+                pid: 100,
+                tid: if second_half { 101 } else { 100 },
+                cpu: 0,
+                kernel_chain,
+                user: UserState::Chain(vec![0x40_2010, 0x40_1021]),
+            })
+            .unwrap();
+    }
+    writer.flush().unwrap();
+    if close {
+        let lost = vec![(LossCause::RingFull, 2)];
+        let end_monotonic = START + 1_000_000_000;
+        let totals = Totals { end_monotonic, expected: samples + 2, samples, lost, ..Totals::default() };
+        writer.finish(&totals).unwrap();
+    }
+}
+
+fn definitions() -> Vec<Record> {
+    let thread = |tid, comm: &str| Record::Thread(Thread { time: START, pid: 100, tid, comm: comm.into() });
+    let symbol = |address, name: &str| Symbol { address, size: 0x100, name: name.into() };
+    let kernel =
+        KernelSymbol { address: 0xffff_ffff_8000_0000, size: 256, name: "do_page".into(), ..Default::default() };
+    vec![
+        Record::Process(Process { time: START, pid: 100, comm: "app".into(), ..Process::default() }),
+        Record::Module(Module { id: 1, path: "/opt/app/app\x1b[31m".into(), ..Module::default() }),
+        Record::Mapping(Mapping { time: START, pid: 100, start: 0x40_0000, end: 0x41_0000, offset: 0, module: 1 }),
+        thread(100, "app"),
+        thread(101, "worker"),
+        Record::SymbolSlice(SymbolSlice {
+            module: 1,
+            symbols: vec![symbol(0x1000, "main"), symbol(0x2000, "_Z3hoti")],
+        }),
+        Record::KernelSymbols(KernelSymbols { symbols: vec![kernel] }),
+    ]
+}
+
+fn recording(folder: &tempfile::TempDir, name: &str, samples: u64) -> String {
+    let path: PathBuf = folder.path().join(name);
+    write_recording(&path, samples, true);
+    path.to_str().unwrap().to_owned()
+}
+
+/// `--help` shows examples with the name that users type, and fits a terminal.
+#[test]
+fn help_reads_well() {
+    let help = stdout(&["--help"]);
+    assert!(help.contains("Usage: profrec report"));
+    assert!(help.contains("--diff before.prof after.prof"));
+}
+
+/// Wrong usage exits with 2, everything else that fails with 1 and one line that names the file.
+#[test]
+fn failures_are_told_apart() {
+    assert_eq!(report(&[]).status.code(), Some(2));
+    assert_eq!(report(&["--nonsense"]).status.code(), Some(2));
+
+    let missing = report(&["/nonexistent/a.prof"]);
+    assert_eq!(missing.status.code(), Some(1));
+    let message = String::from_utf8(missing.stderr).unwrap();
+    assert_eq!(message.lines().count(), 1);
+    assert!(message.contains("/nonexistent/a.prof") && message.contains("No such file"), "{message}");
+
+    let other = report(&[env!("CARGO_BIN_EXE_profrec-report")]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("not a profrec recording"));
+}
+
+/// The table of functions, with names from the recording and the ledger under it.
+#[test]
+fn the_table_shows_functions_and_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stdout(&[&recording(&folder, "a.prof", 100)]);
+    assert!(text.contains(" 90.00    90   100.00    100  hot(int)  app\\x1b[31m\n"), "{text}");
+    assert!(text.contains(" 10.00    10    10.00     10  do_page   [kernel]\n"), "{text}");
+    assert!(text.contains("100 samples of 102 expected, lost 2 (ring_full)"), "{text}");
+}
+
+/// Folded stacks are root first under the thread's name, with kernel frames marked, and nothing else.
+#[test]
+fn folded_stacks_are_for_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recording(&folder, "a.prof", 100);
+    let expected = "app;main;hot(int) 45\napp;main;hot(int);do_page_[k] 5\n\
+                    worker;main;hot(int) 45\nworker;main;hot(int);do_page_[k] 5\n";
+    assert_eq!(stdout(&[&path, "--folded"]), expected);
+    assert_eq!(stdout(&[&path, "--folded"]), stdout(&[&path, "--folded"]));
+}
+
+/// Filters choose samples; percentages are of what is shown.
+#[test]
+fn filters_choose_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recording(&folder, "a.prof", 100);
+    assert_eq!(stdout(&[&path, "--folded", "--comm", "worker", "--user"]), "worker;main;hot(int) 45\n");
+    assert_eq!(stdout(&[&path, "--folded", "--tid", "100", "--kernel"]), "app;main;hot(int);do_page_[k] 5\n");
+    assert_eq!(stdout(&[&path, "--folded", "--time", "0.95..", "--cpu", "0"]), "worker;main;hot(int) 5\n");
+    assert_eq!(stdout(&[&path, "--folded", "--pid", "4"]), "");
+    assert!(stdout(&[&path, "--pid", "4"]).contains("0 of 100 samples of 102 expected"));
+}
+
+/// JSON for scripts: the documented fields with the recording's figures.
+#[test]
+fn json_has_the_documented_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stdout(&[&recording(&folder, "a.prof", 100), "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["recording"]["samples"], 100);
+    assert_eq!(json["recording"]["expected"], 102);
+    assert_eq!(json["recording"]["lost"]["ring_full"], 2);
+    assert_eq!(json["recording"]["frequency_hz"], 100.0);
+    assert_eq!(json["recording"]["duration_seconds"], 1.0);
+    assert_eq!(json["stacks"]["total"], 100);
+    assert_eq!(json["functions"][0]["name"], "hot(int)");
+    assert_eq!(json["functions"][0]["self"], 90);
+    assert_eq!(json["processes"][0]["pid"], 100);
+}
+
+/// The other views work on the same recording.
+#[test]
+fn every_view_shows_something() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recording(&folder, "a.prof", 100);
+    assert!(stdout(&[&path, "--tree"]).contains("main"));
+    let info = stdout(&[&path, "--info"]);
+    assert!(info.contains("testhost") && info.contains("100 written + 2 lost, of 102 expected"), "{info}");
+    let svg = folder.path().join("out.svg");
+    stdout(&[&path, "--flamegraph", svg.to_str().unwrap()]);
+    assert!(fs::read_to_string(svg).unwrap().contains("hot(int) (50 samples, 50.00%)"));
+}
+
+/// A recording compared with one of half its length: shares are equal, samples are not.
+#[test]
+fn a_diff_does_not_count_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (recording(&folder, "a.prof", 50), recording(&folder, "b.prof", 100));
+    let text = stdout(&["--diff", &before, &after]);
+    assert!(text.contains("0.00     90.00    90.00      45     90   0.00    hot(int)"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&stdout(&["--diff", &before, &after, "--json"])).unwrap();
+    assert_eq!(json["functions"][0]["delta"], 0.0);
+    assert_eq!(json["before"]["samples"], 50);
+    let svg = folder.path().join("diff.svg");
+    stdout(&["--diff", &before, &after, "--flamegraph", svg.to_str().unwrap()]);
+    assert!(fs::read_to_string(svg).unwrap().contains("hot(int)"));
+}
+
+/// A recording whose recorder was killed is shown, and says that it was not closed.
+#[test]
+fn an_unclosed_recording_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed.prof");
+    write_recording(&path, 100, false);
+    let text = stdout(&[path.to_str().unwrap()]);
+    assert!(text.contains("hot(int)") && text.contains("the recording was not closed"), "{text}");
+}
+
+/// A recording comes through a pipe as well.
+#[test]
+fn a_recording_is_read_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recording(&folder, "a.prof", 100);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_profrec-report"));
+    let output = command.args(["-", "--folded"]).stdin(fs::File::open(&path).unwrap()).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout(&[&path, "--folded"]));
+}
+
+/// A reader that stops reading, such as `head`, is no failure.
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recording(&folder, "a.prof", 100);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_profrec-report"));
+    let mut child = command.args([&path]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty());
+}

@@ -1,0 +1,206 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::filter::{SampleFilter, Side};
+
+/// Shows where a recording's CPU time went.
+#[derive(Parser, Debug)]
+#[command(
+    name = "profrec-report",
+    bin_name = "profrec report",
+    version,
+    after_help = "Examples:
+  profrec report app.prof                              the functions that used most CPU time
+  profrec report app.prof --tree                       the call tree from the root
+  profrec report app.prof --flamegraph app.svg         a flame graph to open in a browser
+  profrec report app.prof --comm worker --time 10..20  one thread name, ten seconds of it
+  profrec report app.prof --symbols ./debug            names from binaries or debug files in a folder
+  profrec report --diff before.prof after.prof         what changed, by share of CPU time
+  ssh host profrec record -a -d 10s -o - | profrec report -"
+)]
+pub struct Args {
+    /// The recording; `-` reads it from standard input
+    #[arg(value_name = "FILE", required_unless_present = "diff", conflicts_with = "diff")]
+    pub file: Option<PathBuf>,
+
+    /// Compare two recordings
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    pub diff: Option<Vec<PathBuf>>,
+
+    /// What to show.
+    #[command(flatten)]
+    pub view: ViewArgs,
+
+    /// Which samples to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// A folder of binaries or debug files, or a .build-id tree; repeatable
+    #[arg(long, value_name = "DIR", help_heading = "Names")]
+    pub symbols: Vec<PathBuf>,
+
+    /// Do not show functions that the compiler inlined into others
+    #[arg(long, help_heading = "Names")]
+    pub no_inline: bool,
+}
+
+/// What to show. Without any of these: the table of functions.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Views (default: a table of functions by self time)")]
+pub struct ViewArgs {
+    /// The call tree from the root
+    #[arg(long, group = "view")]
+    pub tree: bool,
+
+    /// One line a stack: comm;outermost;...;innermost count
+    #[arg(long, group = "view")]
+    pub folded: bool,
+
+    /// The recording: host, losses, how stacks ended, modules with names
+    #[arg(long, group = "view", conflicts_with = "diff")]
+    pub info: bool,
+
+    /// Everything for scripts; docs/json.md explains the fields
+    #[arg(long, group = "view")]
+    pub json: bool,
+
+    /// Write a flame graph; `-` writes it to standard output
+    #[arg(long, group = "view", value_name = "OUT.svg")]
+    pub flamegraph: Option<PathBuf>,
+
+    /// At most N functions, 0 for all [default: 30; --json: all]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+
+    /// Leave out branches of the tree below this share
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
+    pub min_percent: f64,
+}
+
+/// Which samples to show. Several values of one filter: any of them; several filters: all of them.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only these processes
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+
+    /// Only these threads
+    #[arg(long, value_name = "TID", value_delimiter = ',')]
+    pub tid: Vec<u32>,
+
+    /// Only threads of these names
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub comm: Vec<String>,
+
+    /// Only these CPUs
+    #[arg(long, value_name = "CPU", value_delimiter = ',')]
+    pub cpu: Vec<u32>,
+
+    /// Only these seconds from the start: 10..20, 10.., ..20
+    #[arg(long, value_name = "FROM..TO", value_parser = time_range)]
+    pub time: Option<TimeRange>,
+
+    /// Only samples that hit the kernel
+    #[arg(long, conflicts_with = "user")]
+    pub kernel: bool,
+
+    /// Only samples that hit user code
+    #[arg(long)]
+    pub user: bool,
+}
+
+/// Nanoseconds from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+impl FilterArgs {
+    /// The filter that these arguments ask for.
+    pub fn filter(&self) -> SampleFilter {
+        SampleFilter {
+            pids: self.pid.clone(),
+            tids: self.tid.clone(),
+            comms: self.comm.clone(),
+            cpus: self.cpu.clone(),
+            from: self.time.and_then(|time| time.from),
+            to: self.time.and_then(|time| time.to),
+            side: match (self.kernel, self.user) {
+                (true, _) => Side::KernelOnly,
+                (false, true) => Side::UserOnly,
+                (false, false) => Side::Both,
+            },
+        }
+    }
+}
+
+fn time_range(text: &str) -> Result<TimeRange, String> {
+    let (from, to) = text.split_once("..").ok_or("expected FROM..TO in seconds, such as 10..20")?;
+    let range = TimeRange { from: seconds(from)?, to: seconds(to)? };
+    match range {
+        TimeRange { from: Some(from), to: Some(to) } if from >= to => Err("the end is not after the start".to_owned()),
+        range => Ok(range),
+    }
+}
+
+/// Seconds as nanoseconds; nothing stands for an open end.
+fn seconds(text: &str) -> Result<Option<u64>, String> {
+    let text = text.trim().trim_end_matches('s');
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    if !(0.0..=1e9).contains(&seconds) {
+        return Err(format!("{text} seconds are out of range"));
+    }
+    Ok(Some((seconds * 1e9).round() as u64))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let text = text.trim_end_matches('%');
+    let percent: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("expected 0 to 100".to_owned()) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// clap's own check of the definition.
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// A time range may be open at either end; anything else is refused in words.
+    #[test]
+    fn time_ranges() {
+        let range = |from, to| Ok(TimeRange { from, to });
+        assert_eq!(time_range("10..20.5"), range(Some(10_000_000_000), Some(20_500_000_000)));
+        assert_eq!(time_range("..2s"), range(None, Some(2_000_000_000)));
+        assert_eq!(time_range("1.."), range(Some(1_000_000_000), None));
+        for wrong in ["5", "a..b", "3..2", "-1..2", "nan..", "1e99.."] {
+            assert!(time_range(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// One view at a time, and a file or a diff.
+    #[test]
+    fn contradictions_are_refused() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert!(parse("report a.prof --tree").is_ok());
+        assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
+        for wrong in
+            ["report", "report a --tree --json", "report a --diff b c", "report --diff a", "report a --kernel --user"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What is missing, by cause: the block under every view. It is one line when all is well.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::facts::Facts;
+use crate::stacks::{Stacks, Verdict};
+use crate::symbols::{Names, Reason};
+
+/// Losses, verdicts and missing names of a profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Samples that are shown.
+    pub shown: u64,
+    /// Samples in the recording.
+    pub recorded: u64,
+    /// Ticks that hit the target, when the recording was closed.
+    pub expected: Option<u64>,
+    /// What was lost, by cause; only causes that lost something.
+    pub lost: Vec<(&'static str, u64)>,
+    /// How the walks of the samples' stacks ended.
+    pub verdicts: Verdicts,
+    /// Locations without a name, by reason.
+    pub unnamed: Vec<Unnamed>,
+    /// What is wrong with the file.
+    pub notes: Vec<String>,
+}
+
+/// How the walks of the samples' stacks ended: numbers of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// At the outermost frame.
+    pub complete: u64,
+    /// At memory that was not recorded.
+    pub truncated: u64,
+    /// At code without call frame information.
+    pub no_cfi: u64,
+    /// At a value that cannot be true.
+    pub implausible: u64,
+    /// User stacks were not asked for.
+    pub not_recorded: u64,
+    /// Samples with at least one frame that was found by a rule of thumb; these are among the others.
+    pub guessed: u64,
+}
+
+/// Locations that have no name for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unnamed {
+    /// The reason.
+    pub reason: Reason,
+    /// Distinct locations.
+    pub locations: u64,
+    /// Frames of all samples at them.
+    pub frames: u64,
+}
+
+impl Ledger {
+    /// Draws up the balance.
+    pub fn build(
+        facts: &Facts,
+        stacks: &Stacks,
+        stack_samples: &[u64],
+        names: &Names,
+        location_samples: &[u64],
+    ) -> Self {
+        let lost = facts.lost.iter().filter(|(_, count)| *count > 0);
+        Self {
+            shown: stacks.samples,
+            recorded: facts.samples,
+            expected: facts.expected(),
+            lost: lost.map(|(cause, count)| (cause.name(), *count)).collect(),
+            verdicts: verdicts(stacks, stack_samples),
+            unnamed: unnamed(names, location_samples),
+            notes: notes(facts),
+        }
+    }
+
+    /// The block in words: lines without trailing spaces, each ended.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}; {}; {}", self.samples_text(), self.stacks_text(), self.names_text());
+        for note in &self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        text
+    }
+
+    fn samples_text(&self) -> String {
+        let mut text = match (self.shown, self.recorded) {
+            (shown, recorded) if shown == recorded => format!("{} samples", grouped(shown)),
+            (shown, recorded) => format!("{} of {} samples", grouped(shown), grouped(recorded)),
+        };
+        let expected = self.expected.map_or_else(|| "an unknown number".to_owned(), grouped);
+        let _ = write!(text, " of {expected} expected, ");
+        let lost = self.lost.iter().map(|(cause, count)| format!("{} ({cause})", grouped(*count)));
+        match lost.collect::<Vec<_>>().as_slice() {
+            [] => text.push_str("none lost"),
+            lost => {
+                let _ = write!(text, "lost {}", lost.join(", "));
+            }
+        }
+        text
+    }
+
+    fn stacks_text(&self) -> String {
+        let verdicts = &self.verdicts;
+        if verdicts.not_recorded == self.shown && self.shown > 0 {
+            return "no user stacks were recorded".to_owned();
+        }
+        let mut text = if verdicts.complete == self.shown {
+            "all stacks complete".to_owned()
+        } else {
+            format!("{} of stacks complete", percent(verdicts.complete, self.shown))
+        };
+        let incomplete = [
+            (verdicts.truncated, "truncated"),
+            (verdicts.no_cfi, "without unwind information"),
+            (verdicts.implausible, "implausible"),
+            (verdicts.not_recorded, "not recorded"),
+            (verdicts.guessed, "with guessed frames"),
+        ];
+        let parts = incomplete.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+        if !parts.is_empty() {
+            let _ = write!(text, " ({})", parts.join(", "));
+        }
+        text
+    }
+
+    fn names_text(&self) -> String {
+        let locations: u64 = self.unnamed.iter().map(|unnamed| unnamed.locations).sum();
+        if locations == 0 {
+            return "every location named".to_owned();
+        }
+        let reasons = self.unnamed.iter();
+        let reasons = reasons.map(|unnamed| format!("{} {}", grouped(unnamed.locations), unnamed.reason.explain()));
+        let noun = if locations == 1 { "location" } else { "locations" };
+        format!("{} {noun} without a name: {}", grouped(locations), reasons.collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn verdicts(stacks: &Stacks, stack_samples: &[u64]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    for (stack, &samples) in stacks.stacks.iter().zip(stack_samples) {
+        let count = match stack.verdict {
+            Verdict::Complete => &mut verdicts.complete,
+            Verdict::Truncated => &mut verdicts.truncated,
+            Verdict::NoCfi => &mut verdicts.no_cfi,
+            Verdict::Implausible => &mut verdicts.implausible,
+            Verdict::NotRecorded => &mut verdicts.not_recorded,
+        };
+        *count += samples;
+        if stack.frames.iter().any(|frame| frame.guessed) {
+            verdicts.guessed += samples;
+        }
+    }
+    verdicts
+}
+
+fn unnamed(names: &Names, location_samples: &[u64]) -> Vec<Unnamed> {
+    let mut reasons: BTreeMap<Reason, (u64, u64)> = BTreeMap::new();
+    for (reason, &samples) in names.unnamed.iter().zip(location_samples) {
+        if let Some(reason) = reason {
+            let (locations, frames) = reasons.entry(*reason).or_default();
+            *locations += 1;
+            *frames += samples;
+        }
+    }
+    reasons.into_iter().map(|(reason, (locations, frames))| Unnamed { reason, locations, frames }).collect()
+}
+
+fn notes(facts: &Facts) -> Vec<String> {
+    let mut notes = Vec::new();
+    match &facts.totals {
+        None => notes.push("the recording was not closed: its end may be missing".to_owned()),
+        Some(totals) if totals.samples + facts.samples_lost() != totals.expected => {
+            notes.push("expected samples are not the samples written and lost: the recorder miscounted".to_owned());
+        }
+        Some(_) => {}
+    }
+    notes.extend(facts.damage.iter().map(|damage| format!("the recording is {damage}")));
+    notes
+}
+
+/// A number with its digits in groups of three.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share in percent that says 100 % and 0 % only when it is exactly that.
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 || part == whole {
+        return "100%".to_owned();
+    }
+    let share = part as f64 * 100.0 / whole as f64;
+    format!("{:.1}%", if part > 0 { share.clamp(0.1, 99.9) } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Ledger {
+        let verdicts = Verdicts { complete: 12_345, ..Verdicts::default() };
+        Ledger { shown: 12_345, recorded: 12_345, expected: Some(12_345), verdicts, ..Ledger::default() }
+    }
+
+    /// One line when all is well.
+    #[test]
+    fn all_well_is_one_line() {
+        assert_eq!(
+            good().text(),
+            "12,345 samples of 12,345 expected, none lost; all stacks complete; every location named\n"
+        );
+    }
+
+    /// Every kind of trouble is named with its number.
+    #[test]
+    fn trouble_is_named() {
+        let unnamed = Unnamed { reason: Reason::NotCovered, locations: 2, frames: 9 };
+        let ledger = Ledger {
+            shown: 1_000,
+            expected: None,
+            lost: vec![("ring_full", 3)],
+            verdicts: Verdicts { complete: 999, truncated: 1, guessed: 4, ..Verdicts::default() },
+            unnamed: vec![unnamed],
+            notes: vec!["the recording was not closed".to_owned()],
+            ..good()
+        };
+        assert_eq!(
+            ledger.text(),
+            "1,000 of 12,345 samples of an unknown number expected, lost 3 (ring_full); 99.9% of stacks complete \
+             (1 truncated, 4 with guessed frames); 2 locations without a name: 2 no symbol covers the address\n\
+             note: the recording was not closed\n"
+        );
+    }
+
+    /// 99.99 % is not all.
+    #[test]
+    fn percentages_do_not_round_up_to_all() {
+        assert_eq!(percent(99_999, 100_000), "99.9%");
+        assert_eq!(percent(1, 100_000), "0.1%");
+        assert_eq!(percent(0, 10), "0.0%");
+    }
+}

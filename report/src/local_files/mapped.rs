@@ -1,0 +1,109 @@
+//! One local ELF file, mapped read-only, and what it offers. Only regular files are opened: a path
+//! in a recording is a hint from another machine and may name a FIFO or a device here.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use object::{Object, ObjectSection};
+
+/// A file that was opened and mapped.
+#[derive(Debug)]
+pub struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+/// What an ELF file offers to the analyzer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Its GNU build-id.
+    pub build_id: Vec<u8>,
+    /// It holds code, not only what was split off from code.
+    pub code: bool,
+    /// It holds a full symbol table (`.symtab`).
+    pub symbols: bool,
+    /// It holds DWARF (`.debug_info`).
+    pub debug_info: bool,
+    /// The name and the checksum of its separate debug file (`.gnu_debuglink`).
+    pub debug_link: Option<(Vec<u8>, u32)>,
+}
+
+impl MappedFile {
+    /// Opens and maps a regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        require_regular(&fs::metadata(path)?)?;
+        let file = File::open(path)?;
+        require_regular(&file.metadata()?)?;
+        // SAFETY: the map is private and read-only. Should another process change the file
+        // meanwhile, parsers of these bytes see other bytes: they check every bound and trust
+        // nothing. Should it shrink the file, the kernel ends this program with SIGBUS.
+        let map = unsafe { Mmap::map(&file)? };
+        Ok(Self { path: path.to_owned(), map })
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Looks at the file's headers; the error says why it is no ELF file.
+    pub fn contents(&self) -> Result<Contents, object::read::Error> {
+        let file = object::File::parse(self.bytes())?;
+        let full = |name: &str| file.section_by_name(name).is_some_and(|section| section.file_range().is_some());
+        let debug_link = file.gnu_debuglink()?.map(|(name, checksum)| (name.to_vec(), checksum));
+        Ok(Contents {
+            build_id: file.build_id()?.unwrap_or_default().to_vec(),
+            code: full(".eh_frame") || full(".text"),
+            symbols: full(".symtab"),
+            debug_info: full(".debug_info") || full(".zdebug_info"),
+            debug_link,
+        })
+    }
+}
+
+/// Refuses what is no regular file or empty (which cannot be mapped).
+fn require_regular(metadata: &fs::Metadata) -> io::Result<()> {
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if metadata.len() == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty file"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// This test's own binary is an ELF file with code and symbols, and is seen as such.
+    #[test]
+    fn reads_the_headers_of_an_elf_file() {
+        let contents = MappedFile::open(&std::env::current_exe().unwrap()).unwrap().contents().unwrap();
+        assert!(contents.code && contents.symbols);
+    }
+
+    /// A device is refused before it is opened: opening one can block or have effects.
+    #[test]
+    fn refuses_what_is_no_regular_file() {
+        assert_eq!(MappedFile::open(Path::new("/dev/zero")).unwrap_err().to_string(), "not a regular file");
+        assert_eq!(MappedFile::open(Path::new("/")).unwrap_err().to_string(), "not a regular file");
+    }
+
+    /// A text file is opened but is no ELF file.
+    #[test]
+    fn says_that_a_text_is_no_elf_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        fs::write(&path, "not a binary").unwrap();
+        assert!(MappedFile::open(&path).unwrap().contents().is_err());
+    }
+}

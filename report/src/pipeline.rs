@@ -1,0 +1,158 @@
+//! The way of a recording through the analyzer, and of the result to where it was asked for.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use profrec_format::Recording;
+
+use crate::args::Args;
+use crate::collect::collect;
+use crate::diff::Diff;
+use crate::evidence::Evidence;
+use crate::facts::Facts;
+use crate::local_files::{LocalFiles, MappedFile};
+use crate::profile::Profile;
+use crate::symbols::Names;
+use crate::views::{self, Width};
+
+/// Functions in a table, unless `--limit` says otherwise.
+const TABLE_LIMIT: usize = 30;
+
+/// Does what the command line asks for.
+pub fn run(args: &Args) -> Result<()> {
+    match (args.diff.as_deref(), &args.file) {
+        (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?),
+        (_, Some(file)) => show(args, &load(args, file)?),
+        _ => Ok(()),
+    }
+}
+
+/// From a file to a profile.
+fn load(args: &Args, path: &Path) -> Result<Profile> {
+    let file = RecordingFile::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+    let recording = Recording::open(file.bytes()).with_context(|| format!("cannot read {}", path.display()))?;
+    let (evidence, numbers) = Evidence::gather(&recording);
+    let files = LocalFiles::find(&evidence, &args.symbols);
+    let collected = collect(&recording, (&evidence, &numbers), &files, &args.filter.filter());
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
+    let mut facts = Facts::gather(&recording);
+    facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));
+    Ok(Profile::build(facts, &evidence, &collected.stacks, &names))
+}
+
+/// A recording's bytes.
+enum RecordingFile {
+    /// Of a regular file.
+    Mapped(MappedFile),
+    /// Of a pipe.
+    Read(Vec<u8>),
+}
+
+impl RecordingFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        if path == Path::new("-") {
+            io::stdin().lock().read_to_end(&mut bytes)?;
+            return Ok(Self::Read(bytes));
+        }
+        let metadata = fs::metadata(path)?;
+        if metadata.is_file() && metadata.len() > 0 {
+            return Ok(Self::Mapped(MappedFile::open(path)?));
+        }
+        fs::File::open(path)?.read_to_end(&mut bytes)?;
+        Ok(Self::Read(bytes))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file) => file.bytes(),
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+/// Shows one profile. The ledger stands under every view; where the view is for other programs,
+/// it goes to standard error.
+fn show(args: &Args, profile: &Profile) -> Result<()> {
+    let (view, width) = (&args.view, width());
+    let ledger = profile.ledger.text();
+    if let Some(path) = &view.flamegraph {
+        let svg = views::flamegraph::view(profile).context("cannot draw the flame graph")?;
+        return write_picture(path, &svg, &ledger);
+    }
+    if view.json {
+        return print(&views::json::view(profile, view.limit.unwrap_or(0))?);
+    }
+    if view.folded {
+        print(&views::folded::view(profile))?;
+        eprint!("{ledger}");
+        return Ok(());
+    }
+    let text = if view.tree {
+        views::tree::view(profile, view.min_percent, width)
+    } else if view.info {
+        views::info::view(profile)
+    } else {
+        views::top::view(profile, view.limit.unwrap_or(TABLE_LIMIT), width)
+    };
+    print(&format!("{text}\n{ledger}"))
+}
+
+/// Shows what changed between two profiles.
+fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
+    let view = &args.view;
+    let diff = Diff::compare(before, after);
+    let ledger = format!("before: {}after:  {}", before.ledger.text(), after.ledger.text());
+    if let Some(path) = &view.flamegraph {
+        let svg = views::diff::flame_graph(before, after).context("cannot draw the flame graph")?;
+        return write_picture(path, &svg, &ledger);
+    }
+    if view.json {
+        return print(&views::json::diff(&diff, view.limit.unwrap_or(0))?);
+    }
+    if view.folded {
+        print(&views::diff::folded(before, after))?;
+        eprint!("{ledger}");
+        return Ok(());
+    }
+    let text = views::diff::view(&diff, view.limit.unwrap_or(TABLE_LIMIT), width());
+    print(&format!("{text}\n{ledger}"))
+}
+
+/// Writes a picture to a file and says so, or to standard output.
+fn write_picture(path: &Path, svg: &[u8], ledger: &str) -> Result<()> {
+    if path == Path::new("-") {
+        write_out(svg)?;
+        eprint!("{ledger}");
+        return Ok(());
+    }
+    fs::write(path, svg).with_context(|| format!("cannot write the flame graph to {}", path.display()))?;
+    print(&format!("wrote {}: open it in a browser\n{ledger}", path.display()))
+}
+
+fn print(text: &str) -> Result<()> {
+    write_out(text.as_bytes())
+}
+
+/// Writes to standard output. A reader that has seen enough, such as `head`, is no error.
+fn write_out(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("cannot write to standard output"),
+    }
+}
+
+/// How wide standard output is.
+fn width() -> Width {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return Width::Unlimited;
+    }
+    match rustix::termios::tcgetwinsize(&stdout) {
+        Ok(size) if size.ws_col > 0 => Width::Columns(usize::from(size.ws_col)),
+        _ => Width::Unlimited,
+    }
+}

@@ -1,0 +1,325 @@
+//! Names each distinct location once: functions with what was inlined into them, files and lines,
+//! or the reason why there is no name.
+
+pub mod demangle;
+pub mod dwarf;
+pub mod kernel;
+mod module;
+pub mod table;
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
+use crate::local_files::{LocalFiles, ModuleFiles};
+use crate::stacks::Location;
+pub use module::Source;
+use module::{ModuleNames, RawFrame, name_addresses};
+
+/// A function's place in [`Names::functions`].
+pub type FunctionId = u32;
+
+/// Why a location has no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// No file of this machine has the module's build-id, and no symbols are in the recording.
+    NoLocalFile,
+    /// The file at the module's path is another build.
+    OtherBuild,
+    /// The module has no build-id: no local file can be proven to be it.
+    NoBuildId,
+    /// The module's files hold no symbols.
+    NoSymbols,
+    /// The module has symbols, but none covers the address.
+    NotCovered,
+    /// The address is outside every known module: code of a JIT compiler, or an unreported mapping.
+    OutsideModules,
+    /// The kernel's name for it is not in the recording.
+    KernelHidden,
+}
+
+impl Reason {
+    /// A stable name, used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoLocalFile => "no_local_file",
+            Self::OtherBuild => "other_build",
+            Self::NoBuildId => "no_build_id",
+            Self::NoSymbols => "no_symbols",
+            Self::NotCovered => "not_covered",
+            Self::OutsideModules => "outside_modules",
+            Self::KernelHidden => "kernel_hidden",
+        }
+    }
+
+    /// What it means, in words.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::NoLocalFile => "no local file with this build-id (try --symbols DIR)",
+            Self::OtherBuild => "the local file is another build (try --symbols DIR)",
+            Self::NoBuildId => "no build-id, so no local file can be trusted",
+            Self::NoSymbols => "stripped: no symbols in its files",
+            Self::NotCovered => "no symbol covers the address",
+            Self::OutsideModules => "outside every module (JIT code?)",
+            Self::KernelHidden => "the kernel's symbols are not in the recording",
+        }
+    }
+}
+
+/// Where a function lives.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Home {
+    /// In a module of a process.
+    Module(ModuleIndex),
+    /// In the kernel, or in the kernel module of this name.
+    Kernel(Arc<str>),
+    /// In no known module.
+    Outside,
+}
+
+/// A distinct function, or a location without a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Function {
+    /// Its readable name; `module+0xoffset` when there is none.
+    pub name: Arc<str>,
+    /// Where it lives.
+    pub home: Home,
+    /// Whether `name` stands for a location without a name.
+    pub unnamed: bool,
+}
+
+/// One function at a location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFrame {
+    /// Which function.
+    pub function: FunctionId,
+    /// The source file, if known.
+    pub file: Option<Arc<str>>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// Whether the compiler inlined it into the next frame.
+    pub inlined: bool,
+}
+
+/// Where the names of one module come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSymbols {
+    /// The source.
+    pub source: Source,
+    /// From where, or why there is none.
+    pub why: String,
+}
+
+/// The names of all locations of a profile.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Distinct functions, in the order of their first location.
+    pub functions: Vec<Function>,
+    /// For each location its frames, innermost inlined function first; never empty.
+    pub locations: Vec<Vec<NamedFrame>>,
+    /// For each location, why it has no name.
+    pub unnamed: Vec<Option<Reason>>,
+    /// For each module of the evidence that has locations, where its names come from.
+    pub modules: Vec<Option<ModuleSymbols>>,
+    known: FxHashMap<Function, FunctionId>,
+}
+
+impl Names {
+    /// Names all locations; the modules are worked on in parallel. Without `inlines`, only the
+    /// functions remain that the compiler gave code of their own.
+    pub fn find(locations: &[Location], evidence: &Evidence, files: &LocalFiles, inlines: bool) -> Self {
+        let wanted = addresses_by_module(locations, evidence.modules.len());
+        let no_files = ModuleFiles::default();
+        let modules: Vec<Option<ModuleNames>> = wanted
+            .par_iter()
+            .zip(&evidence.modules)
+            .enumerate()
+            .map(|(index, (addresses, module))| {
+                let files = files.module(index).unwrap_or(&no_files);
+                (!addresses.is_empty()).then(|| name_addresses(module, files, addresses))
+            })
+            .collect();
+        let mut names = Self::default();
+        for &location in locations {
+            let (home, found) = names.look_up(location, evidence, &wanted, &modules);
+            names.add(location, home, found, evidence, inlines);
+        }
+        let symbols = |names: ModuleNames| ModuleSymbols { source: names.source, why: names.why };
+        names.modules = modules.into_iter().map(|module| module.map(symbols)).collect();
+        names
+    }
+
+    fn look_up(
+        &self,
+        location: Location,
+        evidence: &Evidence,
+        wanted: &[Vec<u64>],
+        modules: &[Option<ModuleNames>],
+    ) -> (Home, Result<Vec<RawFrame>, Reason>) {
+        match location {
+            Location::Module { module, address } => {
+                let place = module as usize;
+                let index = wanted.get(place).and_then(|addresses| addresses.binary_search(&address).ok());
+                let names = modules.get(place).and_then(Option::as_ref);
+                let found = names.zip(index).and_then(|(names, index)| names.addresses.get(index));
+                (Home::Module(module), found.cloned().unwrap_or(Err(Reason::OutsideModules)))
+            }
+            Location::Kernel { address } => match kernel::find(&evidence.kernel, address) {
+                Some(symbol) => {
+                    let name = demangle::demangle(&symbol.name).into();
+                    let frame = RawFrame { name, file: None, line: None, inlined: false };
+                    (Home::Kernel(symbol.module.as_str().into()), Ok(vec![frame]))
+                }
+                None => (Home::Kernel("".into()), Err(Reason::KernelHidden)),
+            },
+            Location::Process { .. } => (Home::Outside, Err(Reason::OutsideModules)),
+        }
+    }
+
+    fn add(
+        &mut self,
+        location: Location,
+        home: Home,
+        found: Result<Vec<RawFrame>, Reason>,
+        evidence: &Evidence,
+        inlines: bool,
+    ) {
+        self.unnamed.push(found.as_ref().err().copied());
+        let frames = match found {
+            Ok(raw) => {
+                let kept = raw.into_iter().filter(|frame| inlines || !frame.inlined);
+                kept.map(|frame| self.named_frame(frame, &home)).collect()
+            }
+            Err(_) => {
+                let name = unnamed_name(location, evidence).into();
+                let function = self.intern(Function { name, home, unnamed: true });
+                vec![NamedFrame { function, file: None, line: None, inlined: false }]
+            }
+        };
+        self.locations.push(frames);
+    }
+
+    fn named_frame(&mut self, frame: RawFrame, home: &Home) -> NamedFrame {
+        let function = self.intern(Function { name: frame.name, home: home.clone(), unnamed: false });
+        NamedFrame { function, file: frame.file, line: frame.line, inlined: frame.inlined }
+    }
+
+    fn intern(&mut self, function: Function) -> FunctionId {
+        if let Some(&id) = self.known.get(&function) {
+            return id;
+        }
+        let id = self.functions.len() as FunctionId;
+        self.functions.push(function.clone());
+        self.known.insert(function, id);
+        id
+    }
+}
+
+/// The distinct addresses of each module, ascending.
+fn addresses_by_module(locations: &[Location], modules: usize) -> Vec<Vec<u64>> {
+    let mut wanted = vec![Vec::new(); modules];
+    for location in locations {
+        if let Location::Module { module, address } = *location
+            && let Some(addresses) = wanted.get_mut(module as usize)
+        {
+            addresses.push(address);
+        }
+    }
+    for addresses in &mut wanted {
+        addresses.sort_unstable();
+        addresses.dedup();
+    }
+    wanted
+}
+
+/// What is shown for a location without a name.
+fn unnamed_name(location: Location, evidence: &Evidence) -> String {
+    match location {
+        Location::Module { module, address } => match evidence.modules.get(module as usize) {
+            Some(module) => format!("{}+{address:#x}", short_name(module)),
+            None => format!("{OUTSIDE}+{address:#x}"),
+        },
+        Location::Kernel { address } => format!("{KERNEL}+{address:#x}"),
+        Location::Process { address, .. } => format!("{OUTSIDE}+{address:#x}"),
+    }
+}
+
+/// How the kernel is called where modules are listed.
+pub const KERNEL: &str = "[kernel]";
+/// How code outside every module is called.
+pub const OUTSIDE: &str = "[unknown]";
+
+/// A module's name: the last part of its path.
+pub fn short_name(module: &ModuleEvidence) -> &str {
+    let path = module.module.path.as_str();
+    match path.rsplit('/').find(|part| !part.is_empty()) {
+        Some(name) => name,
+        None => OUTSIDE,
+    }
+}
+
+/// The name of the module that a function lives in.
+pub fn home_name(home: &Home, evidence: &Evidence) -> String {
+    match home {
+        Home::Module(index) => evidence.modules.get(*index as usize).map_or(OUTSIDE, short_name).to_owned(),
+        Home::Kernel(module) if module.is_empty() => KERNEL.to_owned(),
+        Home::Kernel(module) => format!("[{module}]"),
+        Home::Outside => OUTSIDE.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use profrec_format::{KernelSymbol, Module, Symbol};
+
+    fn evidence() -> Evidence {
+        let module = Module { path: "/opt/app/prog".into(), build_id: vec![7; 20], ..Module::default() };
+        let symbols = vec![Symbol { address: 0x1000, size: 0x100, name: "_Z3foov".into() }];
+        Evidence {
+            modules: vec![ModuleEvidence { module, symbols, ..ModuleEvidence::default() }],
+            kernel: vec![KernelSymbol {
+                address: 0xffff_0000,
+                size: 16,
+                name: "do_work".into(),
+                module: "ext4".into(),
+            }],
+        }
+    }
+
+    /// Two locations in one function are one function; what has no name says why.
+    #[test]
+    fn names_each_location_or_says_why_not() {
+        let evidence = evidence();
+        let locations = [
+            Location::Module { module: 0, address: 0x1010 },
+            Location::Module { module: 0, address: 0x1020 },
+            Location::Module { module: 0, address: 0x2000 },
+            Location::Kernel { address: 0xffff_0001 },
+            Location::Kernel { address: 1 },
+            Location::Process { pid: 1, address: 0x7f00 },
+            Location::Module { module: 99, address: 0x1010 },
+        ];
+        let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
+        let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
+        assert_eq!(shown, ["foo()", "prog+0x2000", "do_work", "[kernel]+0x1", "[unknown]+0x7f00", "[unknown]+0x1010"]);
+        assert_eq!(names.locations[0][0].function, names.locations[1][0].function);
+        assert_eq!(
+            names.unnamed,
+            [
+                None,
+                None,
+                Some(Reason::NotCovered),
+                None,
+                Some(Reason::KernelHidden),
+                Some(Reason::OutsideModules),
+                Some(Reason::OutsideModules)
+            ]
+        );
+        assert_eq!(home_name(&names.functions[2].home, &evidence), "[ext4]");
+        assert_eq!(names.modules[0].as_ref().unwrap().source, Source::Embedded);
+    }
+}

@@ -1,0 +1,192 @@
+//! Names the addresses of one module from whatever is known of it: local files first, then what
+//! the recording carries.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use profrec_format::ModuleKind;
+use rustc_hash::FxHashMap;
+
+use super::Reason;
+use super::demangle::demangle;
+use super::dwarf::{self, DwarfFrame};
+use super::table::{self, SymbolTable};
+use crate::evidence::ModuleEvidence;
+use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
+
+/// What names of a module come from, the richest source first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// DWARF of a local file: functions, inlined functions, files and lines.
+    DebugInfo,
+    /// Symbol tables of a local file: functions.
+    SymbolTable,
+    /// Symbols that the recording carries.
+    Embedded,
+    /// Nothing.
+    None,
+}
+
+impl Source {
+    /// A stable name, used in JSON and on the terminal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DebugInfo => "debug_info",
+            Self::SymbolTable => "symbol_table",
+            Self::Embedded => "embedded",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A frame with its name, not yet counted once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RawFrame {
+    pub(super) name: Arc<str>,
+    pub(super) file: Option<Arc<str>>,
+    pub(super) line: Option<u32>,
+    pub(super) inlined: bool,
+}
+
+/// The names of a module's addresses.
+#[derive(Debug)]
+pub(super) struct ModuleNames {
+    /// For each address asked for: frames, innermost first, or why there are none.
+    pub(super) addresses: Vec<Result<Vec<RawFrame>, Reason>>,
+    /// Where names come from.
+    pub(super) source: Source,
+    /// Why they do not come from a richer source.
+    pub(super) why: String,
+}
+
+/// Names `addresses` of one module.
+pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, addresses: &[u64]) -> ModuleNames {
+    let images = parse_files(evidence, files);
+    let mini = images.iter().find_map(table::mini_debug_info);
+    let mini = mini.as_deref().and_then(|image| object::File::parse(image).ok());
+    let mut table = SymbolTable::default();
+    images.iter().chain(&mini).for_each(|file| table.add_file(file));
+    let local = !table.is_empty();
+    if !local {
+        table.add_embedded(&evidence.symbols);
+    }
+    table.finish();
+
+    let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);
+    let source = match (dwarf.is_empty(), local, table.is_empty()) {
+        (false, _, _) => Source::DebugInfo,
+        (true, true, _) => Source::SymbolTable,
+        (true, false, false) => Source::Embedded,
+        (true, false, true) => Source::None,
+    };
+    let reason = if source == Source::None { why_nothing(evidence, files) } else { Reason::NotCovered };
+    let mut cache = NameCache::default();
+    let nothing = Vec::new();
+    let named = addresses.iter().enumerate().map(|(index, &address)| {
+        let frames = merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache);
+        if frames.is_empty() { Err(reason) } else { Ok(frames) }
+    });
+    ModuleNames { addresses: named.collect(), source, why: explain(source, evidence, files, trouble) }
+}
+
+/// The images that symbol tables are read from: the vDSO's own, or the module's local files.
+fn parse_files<'a>(evidence: &'a ModuleEvidence, files: &'a ModuleFiles) -> Vec<object::File<'a>> {
+    let mut images: Vec<&[u8]> = Vec::new();
+    images.extend(evidence.image.as_deref());
+    images.extend([files.symbols(), files.binary()].into_iter().flatten().map(MappedFile::bytes));
+    images.dedup_by_key(|bytes| bytes.as_ptr());
+    // Local files were parsed before; an image from a recording that is no ELF file has no names.
+    images.into_iter().filter_map(|bytes| object::File::parse(bytes).ok()).collect()
+}
+
+/// What DWARF says about the addresses, or nothing and why.
+fn debug_frames(file: Option<&MappedFile>, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
+    let Some(mapped) = file else { return (Vec::new(), None) };
+    let frames = object::File::parse(mapped.bytes())
+        .map_err(|error| error.to_string())
+        .and_then(|file| dwarf::frames_at(&file, addresses).map_err(|error| error.to_string()));
+    match frames {
+        Ok(frames) => (frames, None),
+        Err(error) => (Vec::new(), Some(format!("{}: {error}", mapped.path().display()))),
+    }
+}
+
+/// The frames of one address. The symbol table names the outermost function, as in perf and LLVM:
+/// it tells clones such as `f.cold` apart; DWARF names what was inlined into it.
+fn merge(dwarf: &[DwarfFrame], table: &SymbolTable<'_>, address: u64, cache: &mut NameCache) -> Vec<RawFrame> {
+    let symbol = table.find(address);
+    let Some((outermost, inlined)) = dwarf.split_last() else {
+        let name = symbol.map(|symbol| cache.readable(&String::from_utf8_lossy(symbol.name)));
+        return name.map(|name| RawFrame { name, file: None, line: None, inlined: false }).into_iter().collect();
+    };
+    let preferred = symbol.filter(|symbol| symbol.sized || outermost.name.is_none());
+    let outer_name = match preferred {
+        Some(symbol) => Some(String::from_utf8_lossy(symbol.name)),
+        None => outermost.name.as_deref().map(Cow::Borrowed),
+    };
+    let Some(outer_name) = outer_name else { return Vec::new() };
+    let mut frames = Vec::with_capacity(dwarf.len());
+    for frame in inlined {
+        frames.push(cache.frame(frame, frame.name.as_deref().unwrap_or("[inlined]"), true));
+    }
+    frames.push(cache.frame(outermost, &outer_name, false));
+    frames
+}
+
+/// Readable names and files, each made once: a profile asks for the same few over and over.
+#[derive(Default)]
+struct NameCache {
+    names: FxHashMap<String, Arc<str>>,
+    files: FxHashMap<String, Arc<str>>,
+}
+
+impl NameCache {
+    fn readable(&mut self, raw: &str) -> Arc<str> {
+        if let Some(name) = self.names.get(raw) {
+            return name.clone();
+        }
+        let name: Arc<str> = demangle(raw).into();
+        self.names.insert(raw.to_owned(), name.clone());
+        name
+    }
+
+    fn frame(&mut self, frame: &DwarfFrame, raw: &str, inlined: bool) -> RawFrame {
+        let file = frame.file.as_deref().map(|file| match self.files.get(file) {
+            Some(file) => file.clone(),
+            None => self.files.entry(file.to_owned()).or_insert_with(|| file.into()).clone(),
+        });
+        RawFrame { name: self.readable(raw), file, line: frame.line, inlined }
+    }
+}
+
+fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
+    let other_build = |outcome: &Outcome| matches!(outcome, Outcome::OtherBuild(_));
+    if files.any() || evidence.image.is_some() {
+        Reason::NoSymbols
+    } else if evidence.module.kind == ModuleKind::Anonymous {
+        Reason::OutsideModules
+    } else if evidence.module.kind == ModuleKind::Vdso {
+        Reason::NoLocalFile
+    } else if build_id(evidence).is_empty() {
+        Reason::NoBuildId
+    } else if files.attempts().iter().any(|attempt| other_build(&attempt.outcome)) {
+        Reason::OtherBuild
+    } else {
+        Reason::NoLocalFile
+    }
+}
+
+/// One sentence on where a module's names come from and what kept it from more.
+fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, trouble: Option<String>) -> String {
+    if let Some(trouble) = trouble {
+        return format!("the debug info cannot be read: {trouble}");
+    }
+    let path = |file: Option<&MappedFile>| file.map(|file| file.path().display().to_string()).unwrap_or_default();
+    match source {
+        Source::DebugInfo => format!("from {}", path(files.debug_info())),
+        Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
+        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols().or(files.binary()))),
+        Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),
+        Source::None => why_nothing(evidence, files).explain().to_owned(),
+    }
+}

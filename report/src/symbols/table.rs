@@ -1,0 +1,211 @@
+//! Function names by address, from the symbol tables of one module: `.symtab`, `.dynsym` and the
+//! compressed table in `.gnu_debugdata`, or the symbols embedded in the recording.
+
+use std::io::Read;
+
+use lzma_rust2::XzReader;
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
+use profrec_format::Symbol;
+
+/// Largest `.gnu_debugdata` after decompression: more is not a symbol table.
+const MAX_MINI_DEBUG_INFO: u64 = 512 << 20;
+/// How far back a symbol is looked for that encloses others.
+const MAX_NESTING: usize = 16;
+
+/// A function's extent and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry<'a> {
+    start: u64,
+    end: u64,
+    /// Whether the file states the size; else the function extends to the next symbol.
+    sized: bool,
+    rank: Rank,
+    name: &'a [u8],
+}
+
+/// Which of several names for one address is shown: the lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    unsized_symbol: bool,
+    not_a_function: bool,
+    local: bool,
+    underscores: usize,
+}
+
+/// A module's functions, sorted by address.
+#[derive(Debug, Default)]
+pub struct SymbolTable<'a> {
+    entries: Vec<Entry<'a>>,
+}
+
+/// What a table says about an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'t> {
+    /// First address of the function.
+    pub start: u64,
+    /// The name as it stands in the file.
+    pub name: &'t [u8],
+    /// Whether the file states the function's size.
+    pub sized: bool,
+}
+
+impl<'a> SymbolTable<'a> {
+    /// Adds the functions of an ELF file's own tables.
+    pub fn add_file(&mut self, file: &object::File<'a>) {
+        let texts: Vec<Option<u64>> = text_ends(file);
+        for symbol in file.symbols().chain(file.dynamic_symbols()) {
+            let text_end = symbol.section_index().and_then(|index| *texts.get(index.0)?);
+            if let (Some(text_end), Ok(name)) = (text_end, symbol.name_bytes()) {
+                self.add(&symbol, name, text_end);
+            }
+        }
+    }
+
+    fn add(&mut self, symbol: &impl ObjectSymbol<'a>, name: &'a [u8], text_end: u64) {
+        let function = symbol.kind() == SymbolKind::Text;
+        if (!function && symbol.kind() != SymbolKind::Unknown) || is_no_function_name(name) {
+            return;
+        }
+        let (start, size) = (symbol.address(), symbol.size());
+        let end = if size > 0 { start.saturating_add(size) } else { text_end };
+        let rank = Rank {
+            unsized_symbol: size == 0,
+            not_a_function: !function,
+            local: symbol.is_local(),
+            underscores: leading_underscores(name),
+        };
+        self.entries.push(Entry { start, end, sized: size > 0, rank, name });
+    }
+
+    /// Adds the symbols that a recording carries.
+    pub fn add_embedded(&mut self, symbols: &'a [Symbol]) {
+        for symbol in symbols {
+            let name = symbol.name.as_bytes();
+            let sized = symbol.size > 0;
+            let end = if sized { symbol.address.saturating_add(symbol.size) } else { u64::MAX };
+            let underscores = leading_underscores(name);
+            let rank = Rank { unsized_symbol: !sized, not_a_function: false, local: false, underscores };
+            self.entries.push(Entry { start: symbol.address, end, sized, rank, name });
+        }
+    }
+
+    /// Sorts the table, keeps the best name of each address and ends every function of unknown
+    /// size where the next begins. To be called once after everything was added.
+    pub fn finish(&mut self) {
+        self.entries.sort_unstable_by(|a, b| {
+            (a.start, a.rank, a.name.len(), a.name).cmp(&(b.start, b.rank, b.name.len(), b.name))
+        });
+        self.entries.dedup_by_key(|entry| entry.start);
+        let mut next_start = u64::MAX;
+        for entry in self.entries.iter_mut().rev() {
+            if !entry.sized {
+                entry.end = entry.end.min(next_start);
+            }
+            next_start = entry.start;
+        }
+    }
+
+    /// The function that covers an address: the innermost of known size, else one of unknown size.
+    pub fn find(&self, address: u64) -> Option<Found<'_>> {
+        let after = self.entries.partition_point(|entry| entry.start <= address);
+        let nearest = &self.entries[after.saturating_sub(MAX_NESTING)..after];
+        let covering = || nearest.iter().rev().filter(|entry| address < entry.end);
+        let entry = covering().find(|entry| entry.sized).or_else(|| covering().next())?;
+        Some(Found { start: entry.start, name: entry.name, sized: entry.sized })
+    }
+
+    /// Whether the table knows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// For each section its end, if it holds code. (In debug files the sections of code are there by
+/// name and flags, without content.)
+fn text_ends(file: &object::File<'_>) -> Vec<Option<u64>> {
+    let mut ends = Vec::new();
+    for section in file.sections() {
+        let index = section.index().0;
+        if ends.len() <= index {
+            ends.resize(index + 1, None);
+        }
+        if let SectionFlags::Elf { sh_flags, .. } = section.flags()
+            && sh_flags.contains(elf::SHF_EXECINSTR)
+        {
+            ends[index] = Some(section.address().saturating_add(section.size()));
+        }
+    }
+    ends
+}
+
+/// Names that mark something inside functions: none, ARM mapping symbols, assembler labels.
+fn is_no_function_name(name: &[u8]) -> bool {
+    matches!(name, [] | [b'$', ..] | [b'.', b'L', ..])
+}
+
+fn leading_underscores(name: &[u8]) -> usize {
+    name.iter().take_while(|&&byte| byte == b'_').count()
+}
+
+/// The symbol table that Fedora's and others' stripped binaries carry compressed; none is common,
+/// one that does not decompress is treated as none.
+pub fn mini_debug_info(file: &object::File<'_>) -> Option<Vec<u8>> {
+    let section = file.section_by_name(".gnu_debugdata")?;
+    let mut image = Vec::new();
+    XzReader::new(section.data().ok()?, true).take(MAX_MINI_DEBUG_INFO).read_to_end(&mut image).ok()?;
+    Some(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbol(address: u64, size: u64, name: &str) -> Symbol {
+        Symbol { address, size, name: name.to_owned() }
+    }
+
+    fn name_at(symbols: &[Symbol], address: u64) -> Option<String> {
+        let mut table = SymbolTable::default();
+        table.add_embedded(symbols);
+        table.finish();
+        table.find(address).map(|found| String::from_utf8_lossy(found.name).into_owned())
+    }
+
+    /// A function covers its bytes and not one more.
+    #[test]
+    fn a_sized_symbol_covers_its_bytes() {
+        let symbols = [symbol(0x100, 0x10, "f"), symbol(0x200, 0x10, "g")];
+        assert_eq!(name_at(&symbols, 0x0ff), None);
+        assert_eq!(name_at(&symbols, 0x100).as_deref(), Some("f"));
+        assert_eq!(name_at(&symbols, 0x10f).as_deref(), Some("f"));
+        assert_eq!(name_at(&symbols, 0x110), None);
+    }
+
+    /// Hand-written code states no sizes: such a function reaches to the next symbol.
+    #[test]
+    fn a_symbol_without_size_reaches_to_the_next() {
+        let symbols = [symbol(0x100, 0, "start"), symbol(0x200, 0x10, "g")];
+        assert_eq!(name_at(&symbols, 0x1ff).as_deref(), Some("start"));
+        assert_eq!(name_at(&symbols, 0x210), None);
+    }
+
+    /// A label inside a function does not take the rest of the function.
+    #[test]
+    fn a_label_does_not_hide_its_function() {
+        let symbols = [symbol(0x100, 0x100, "f"), symbol(0x150, 0, "label")];
+        assert_eq!(name_at(&symbols, 0x160).as_deref(), Some("f"));
+    }
+
+    /// Of several names for one address the public one is shown.
+    #[test]
+    fn the_plainest_alias_is_shown() {
+        let symbols = [symbol(0x100, 8, "__libc_malloc"), symbol(0x100, 8, "malloc"), symbol(0x100, 8, "__malloc")];
+        assert_eq!(name_at(&symbols, 0x104).as_deref(), Some("malloc"));
+    }
+
+    /// A symbol at the end of the address space is no overflow.
+    #[test]
+    fn huge_addresses_do_not_overflow() {
+        assert_eq!(name_at(&[symbol(u64::MAX - 1, u64::MAX, "end")], u64::MAX - 1).as_deref(), Some("end"));
+    }
+}

@@ -1,0 +1,153 @@
+//! A diff as a table, and as a differential flame graph.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io;
+
+use inferno::flamegraph::Options;
+
+use super::folded::{self, Marks};
+use super::{Width, flamegraph, table};
+use crate::diff::{Change, Diff, Side, Status, share};
+use crate::ledger::grouped;
+use crate::profile::Profile;
+
+/// The whole of a recording in the units of the differential flame graph: millionths.
+const WHOLE: f64 = 1e6;
+
+/// The functions that changed most, at most `limit` of them (0: all).
+pub fn view(diff: &Diff, limit: usize, width: Width) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail; so below.
+    let _ = writeln!(text, "before: {}\nafter:  {}", side(&diff.before), side(&diff.after));
+    text.push_str("Shares are of each recording's own samples: its length and its rate do not count.\n\n");
+    let shown = if limit == 0 { diff.changes.len() } else { limit.min(diff.changes.len()) };
+    let rows: Vec<table::Row> = diff.changes[..shown].iter().map(|change| row(diff, change)).collect();
+    let heading = ["change", "before %", "after %", "before", "after", "total", ""];
+    table::write(&mut text, &heading, &rows, width);
+    let more = diff.changes.len() - shown;
+    if more > 0 {
+        let _ = writeln!(text, "... {} more functions; --limit 0 shows all", grouped(more as u64));
+    }
+    text.push_str(
+        "\nchange: percentage points of the share of self samples; before, after: self samples; \
+         total: percentage points with callees\n",
+    );
+    text
+}
+
+fn side(side: &Side) -> String {
+    let cpus = if side.seconds > 0.0 { side.cpu_seconds / side.seconds } else { 0.0 };
+    format!(
+        "{} samples at {:.0} Hz: {:.2} s of CPU time in {:.2} s ({cpus:.2} CPUs)",
+        grouped(side.samples),
+        side.frequency,
+        side.cpu_seconds,
+        side.seconds
+    )
+}
+
+fn row(diff: &Diff, change: &Change) -> table::Row {
+    let percent = |samples, all| format!("{:.2}", share(samples, all) * 100.0);
+    let mark = match change.status() {
+        Status::Both => "",
+        Status::New => "new",
+        Status::Vanished => "gone",
+    };
+    table::Row {
+        figures: vec![
+            points(diff.self_delta(change)),
+            percent(change.self_before, diff.before.samples),
+            percent(change.self_after, diff.after.samples),
+            grouped(change.self_before),
+            grouped(change.self_after),
+            points(diff.total_delta(change)),
+            mark.to_owned(),
+        ],
+        function: change.name.to_string(),
+        module: change.module.to_string(),
+    }
+}
+
+/// A change of share in percentage points, with its sign.
+fn points(delta: f64) -> String {
+    let points = format!("{:+.2}", delta * 100.0);
+    if points == "-0.00" || points == "+0.00" { "0.00".to_owned() } else { points }
+}
+
+/// The second profile's flame graph, coloured by the change of each frame's share: red grew, blue
+/// shrank. Both recordings are scaled to one million, so that length and rate do not count.
+pub fn flame_graph(before: &Profile, after: &Profile) -> io::Result<Vec<u8>> {
+    let scaled = |(stack, (old, new)): (String, (u64, u64))| {
+        format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
+    };
+    let lines: Vec<String> = stacks(before, after).into_iter().map(scaled).collect();
+    flamegraph::draw(&mut options(before, after), &lines)
+}
+
+/// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
+pub fn folded(before: &Profile, after: &Profile) -> String {
+    let mut text = String::new();
+    for (stack, (before, after)) in stacks(before, after) {
+        let _ = writeln!(text, "{stack} {before} {after}");
+    }
+    text
+}
+
+/// Every stack of either, with its samples before and after.
+fn stacks(before: &Profile, after: &Profile) -> BTreeMap<String, (u64, u64)> {
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (stack, samples) in folded::stacks(before, Marks::Kernel) {
+        counts.entry(stack).or_default().0 = samples;
+    }
+    for (stack, samples) in folded::stacks(after, Marks::Kernel) {
+        counts.entry(stack).or_default().1 = samples;
+    }
+    counts
+}
+
+fn millionths(samples: u64, all: u64) -> u64 {
+    (share(samples, all) * WHOLE).round() as u64
+}
+
+fn options(before: &Profile, after: &Profile) -> Options<'static> {
+    let mut options = Options::default();
+    options.title = "Change of CPU time: red grew, blue shrank".to_owned();
+    options.subtitle = Some(format!(
+        "widths: after ({} samples); colours: change of share against before ({} samples); both scaled to one million; what vanished has no width",
+        grouped(after.samples),
+        grouped(before.samples)
+    ));
+    options.count_name = "millionths of the samples".to_owned();
+    options
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::profile::tests::sample_profile;
+
+    /// New functions are marked, figures stand in their columns, and the text says how it was normalised.
+    #[test]
+    fn the_table_says_what_it_compares() {
+        let text = view(&Diff::compare(&Profile::default(), &sample_profile()), 1, Width::Unlimited);
+        assert!(text.contains("Shares are of each recording's own samples"));
+        let expected = "+60.00      0.00    60.00       0      6  +90.00  new  work      prog";
+        assert!(text.lines().any(|line| line == expected), "{text}");
+        assert!(text.contains("... 3 more functions"));
+    }
+
+    /// A change too small to show has no sign.
+    #[test]
+    fn nothing_has_no_sign() {
+        assert_eq!([points(-1e-9), points(0.001), points(-0.5)], ["0.00", "+0.10", "-50.00"]);
+    }
+
+    /// The differential flame graph scales both sides to the same whole.
+    #[test]
+    fn both_sides_are_scaled() {
+        let svg = String::from_utf8(flame_graph(&sample_profile(), &sample_profile()).unwrap()).unwrap();
+        assert!(svg.contains("work (900,000 millionths of the samples, 90.00%; 0.00%)"));
+    }
+}

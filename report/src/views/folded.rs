@@ -1,0 +1,67 @@
+//! One line a stack, for scripts and for other tools: `comm;outermost;...;innermost count`.
+//! Kernel frames end in `_[k]`. Sorted, each stack once.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::escape;
+use crate::profile::{PathCount, PathFrame, Profile};
+
+/// How frames are marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// Kernel frames only.
+    Kernel,
+    /// Kernel frames and inlined frames (`_[i]`), to be told apart in a flame graph.
+    KernelAndInlined,
+}
+
+/// All stacks as lines.
+pub fn view(profile: &Profile) -> String {
+    let mut text = String::new();
+    for (stack, samples) in stacks(profile, Marks::Kernel) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{stack} {samples}");
+    }
+    text
+}
+
+/// Each distinct stack, folded, and its samples. Stacks that read the same are one.
+pub fn stacks(profile: &Profile, marks: Marks) -> BTreeMap<String, u64> {
+    let mut stacks = BTreeMap::new();
+    for count in &profile.counts {
+        *stacks.entry(fold(profile, count, marks)).or_default() += count.samples;
+    }
+    stacks
+}
+
+fn fold(profile: &Profile, count: &PathCount, marks: Marks) -> String {
+    let mut stack = escape::folded_frame(&count.comm).into_owned();
+    for frame in &profile.paths[count.path] {
+        stack.push(';');
+        push_frame(&mut stack, profile, frame, marks);
+    }
+    stack
+}
+
+fn push_frame(stack: &mut String, profile: &Profile, frame: &PathFrame, marks: Marks) {
+    let function = &profile.functions[frame.function as usize];
+    stack.push_str(&escape::folded_frame(&function.name));
+    if function.kernel {
+        stack.push_str("_[k]");
+    } else if frame.inlined && marks == Marks::KernelAndInlined {
+        stack.push_str("_[i]");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::tests::sample_profile;
+
+    /// Root first under the thread's name, kernel frames marked, sorted, the count at the end.
+    #[test]
+    fn lines_are_root_first_and_sorted() {
+        assert_eq!(view(&sample_profile()), "prog;main;work;do_sys_[k] 3\nprog;main;work;work 6\nprog;prog+0x9000 1\n");
+    }
+}

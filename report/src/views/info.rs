@@ -1,0 +1,183 @@
+//! What the recording is, in words: how it was made, what was lost, how stacks ended, which
+//! modules have names.
+
+use std::fmt::Write;
+
+use profrec_format::{CallGraph, StopReason};
+
+use crate::escape;
+use crate::facts::Facts;
+use crate::ledger::grouped;
+use crate::profile::Profile;
+
+/// Everything that is known about the recording and its analysis.
+pub fn view(profile: &Profile) -> String {
+    let mut text = String::new();
+    recording(&mut text, &profile.facts);
+    stacks(&mut text, profile);
+    processes(&mut text, profile);
+    modules(&mut text, profile);
+    text
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a string cannot fail; so below.
+    let _ = writeln!(text, "{name:<14} {}", escape::text(value));
+}
+
+fn recording(text: &mut String, facts: &Facts) {
+    let header = &facts.header;
+    line(text, "host", &header.host);
+    line(text, "kernel", &format!("{} {}", header.kernel, header.arch.name()));
+    line(text, "recorder", &header.recorder);
+    line(text, "command line", &header.command_line.join(" "));
+    line(text, "started", &format!("{} UTC", utc(header.start_realtime / 1_000_000_000)));
+    line(text, "duration", &format!("{:.3} s, {}", facts.seconds(), stop(facts)));
+    line(text, "clock", &format!("{}, {:.0} Hz on each of {} CPUs", header.event, facts.frequency(), header.cpus));
+    line(text, "user stacks", call_graph(header.call_graph));
+    line(text, "file", &format!("{} bytes, {}", grouped(facts.bytes), bytes_per_sample(facts)));
+    line(text, "samples", &samples(facts));
+    for (cause, count) in facts.lost.iter().filter(|(_, count)| *count > 0) {
+        line(text, "lost", &format!("{} ({})", grouped(*count), cause.name()));
+    }
+    if let Some(totals) = facts.totals.as_ref().filter(|totals| totals.samples > 0) {
+        let per_sample = |nanoseconds: u64, runs: u64| nanoseconds as f64 / 1e3 / runs.max(1) as f64;
+        let mut cost = format!("{:.2} us of recorder CPU a sample", per_sample(totals.recorder_cpu, totals.samples));
+        if totals.bpf_runs > 0 {
+            let _ = write!(cost, ", {:.2} us in the kernel", per_sample(totals.bpf_time, totals.bpf_runs));
+        }
+        line(text, "cost", &cost);
+    }
+    for damage in &facts.damage {
+        line(text, "damage", damage);
+    }
+}
+
+fn samples(facts: &Facts) -> String {
+    match facts.expected() {
+        Some(expected) => {
+            let lost = grouped(facts.samples_lost());
+            format!("{} written + {lost} lost, of {} expected", grouped(facts.samples), grouped(expected))
+        }
+        None => format!("{} found; expected unknown: the recording was not closed", grouped(facts.samples)),
+    }
+}
+
+fn stop(facts: &Facts) -> &'static str {
+    match facts.totals.as_ref().map(|totals| totals.stop) {
+        None => "not closed",
+        Some(StopReason::Interrupted) => "ended by a signal",
+        Some(StopReason::Duration) => "ended after the time asked for",
+        Some(StopReason::TargetEnded) => "ended with its target",
+        Some(StopReason::WriteFailed) => "ended because nothing more could be written",
+        Some(_) => "ended for a reason that this version does not know",
+    }
+}
+
+fn call_graph(call_graph: CallGraph) -> &'static str {
+    match call_graph {
+        CallGraph::Dwarf => "unwound offline with call frame information",
+        CallGraph::FramePointer => "frame pointers, walked by the kernel",
+        CallGraph::None => "not recorded",
+        _ => "of a kind that this version does not know",
+    }
+}
+
+fn bytes_per_sample(facts: &Facts) -> String {
+    match facts.samples {
+        0 => "no samples".to_owned(),
+        samples => format!("{:.1} a sample", facts.bytes as f64 / samples as f64),
+    }
+}
+
+fn stacks(text: &mut String, profile: &Profile) {
+    let verdicts = &profile.ledger.verdicts;
+    let _ = writeln!(text, "\nstacks (of {} samples)", grouped(profile.samples));
+    let all = [
+        ("complete", verdicts.complete),
+        ("truncated", verdicts.truncated),
+        ("no unwind information", verdicts.no_cfi),
+        ("implausible", verdicts.implausible),
+        ("not recorded", verdicts.not_recorded),
+        ("with guessed frames", verdicts.guessed),
+    ];
+    for (what, count) in all {
+        let _ = writeln!(text, "{:>12} {:>6.2}%  {what}", grouped(count), profile.percent(count));
+    }
+    for unnamed in &profile.ledger.unnamed {
+        let (locations, frames) = (grouped(unnamed.locations), grouped(unnamed.frames));
+        let _ =
+            writeln!(text, "{locations:>12} locations ({frames} frames) without a name: {}", unnamed.reason.explain());
+    }
+}
+
+fn processes(text: &mut String, profile: &Profile) {
+    let _ = writeln!(text, "\nprocesses (samples)");
+    for process in &profile.processes {
+        let threads = if process.threads == 1 { "thread" } else { "threads" };
+        let _ = writeln!(
+            text,
+            "{:>12} {:>6.2}%  {:>7}  {} ({} {threads})",
+            grouped(process.samples),
+            profile.percent(process.samples),
+            process.pid,
+            escape::text(&process.comm),
+            process.threads
+        );
+    }
+}
+
+fn modules(text: &mut String, profile: &Profile) {
+    let _ = writeln!(text, "\nmodules (samples in which they appear)");
+    for module in &profile.modules {
+        let name = if module.path.is_empty() { &module.name } else { &module.path };
+        let build_id = if module.build_id.is_empty() { "no build-id" } else { &module.build_id };
+        let _ = writeln!(
+            text,
+            "{:>12} {:>6.2}%  {}\n{:>23}{build_id}\n{:>23}{}: {}",
+            grouped(module.samples),
+            profile.percent(module.samples),
+            escape::text(name),
+            "",
+            "",
+            module.symbols,
+            escape::text(&module.why)
+        );
+    }
+}
+
+/// Seconds since 1970 as a date (days to civil date, after Howard Hinnant).
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::tests::sample_profile;
+
+    /// Dates are right at the epoch, on a leap day and today.
+    #[test]
+    fn dates_are_right() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00");
+        assert_eq!(utc(1_709_210_096), "2024-02-29 12:34:56");
+        assert_eq!(utc(1_795_401_120), "2026-11-23 02:32:00");
+    }
+
+    /// What the recording lacks is said, not left out.
+    #[test]
+    fn an_unclosed_recording_says_so() {
+        let text = view(&sample_profile());
+        assert!(text.contains("expected unknown: the recording was not closed"));
+        assert!(text.contains("           9  90.00%  complete"));
+        assert!(text.contains("/opt/prog"));
+    }
+}

@@ -1,0 +1,273 @@
+//! The facts and the functions for scripts. The field names are stable; `docs/json.md` explains them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::diff::{self, Diff};
+use crate::escape;
+use crate::facts::Facts;
+use crate::profile::Profile;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    recording: Recording<'a>,
+    stacks: Stacks,
+    unnamed: BTreeMap<&'static str, Unnamed>,
+    notes: &'a [String],
+    processes: Vec<Process<'a>>,
+    modules: Vec<Module<'a>>,
+    functions: Vec<Function<'a>>,
+}
+
+#[derive(Serialize)]
+struct Recording<'a> {
+    samples: u64,
+    expected: Option<u64>,
+    lost: BTreeMap<&'static str, u64>,
+    duration_seconds: f64,
+    frequency_hz: f64,
+    bytes: u64,
+    host: &'a str,
+    kernel: &'a str,
+    arch: &'static str,
+    closed: bool,
+    damage: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Stacks {
+    total: u64,
+    complete: u64,
+    truncated: u64,
+    no_cfi: u64,
+    implausible: u64,
+    not_recorded: u64,
+    guessed: u64,
+}
+
+#[derive(Serialize)]
+struct Unnamed {
+    locations: u64,
+    frames: u64,
+    why: &'static str,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    comm: &'a str,
+    threads: u64,
+    samples: u64,
+}
+
+#[derive(Serialize)]
+struct Module<'a> {
+    name: &'a str,
+    path: &'a str,
+    build_id: Option<&'a str>,
+    samples: u64,
+    #[serde(rename = "self")]
+    self_samples: u64,
+    symbols: &'static str,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    module: &'a str,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    #[serde(rename = "self")]
+    self_samples: u64,
+    total: u64,
+}
+
+/// A profile as JSON; at most `limit` functions (0: all).
+pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
+    let functions = profile.by_self();
+    let shown = if limit == 0 { functions.len() } else { limit };
+    let report = Report {
+        recording: recording(&profile.facts),
+        stacks: stacks(profile),
+        unnamed: unnamed(profile),
+        notes: &profile.ledger.notes,
+        processes: profile.processes.iter().map(process).collect(),
+        modules: profile.modules.iter().map(module).collect(),
+        functions: functions.into_iter().take(shown).map(function).collect(),
+    };
+    print(&report)
+}
+
+fn recording(facts: &Facts) -> Recording<'_> {
+    Recording {
+        samples: facts.samples,
+        expected: facts.expected(),
+        lost: facts.lost.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
+        duration_seconds: facts.seconds(),
+        frequency_hz: (facts.frequency() * 1e3).round() / 1e3,
+        bytes: facts.bytes,
+        host: &facts.header.host,
+        kernel: &facts.header.kernel,
+        arch: facts.header.arch.name(),
+        closed: facts.totals.is_some(),
+        damage: &facts.damage,
+    }
+}
+
+fn stacks(profile: &Profile) -> Stacks {
+    let verdicts = profile.ledger.verdicts;
+    Stacks {
+        total: profile.samples,
+        complete: verdicts.complete,
+        truncated: verdicts.truncated,
+        no_cfi: verdicts.no_cfi,
+        implausible: verdicts.implausible,
+        not_recorded: verdicts.not_recorded,
+        guessed: verdicts.guessed,
+    }
+}
+
+fn unnamed(profile: &Profile) -> BTreeMap<&'static str, Unnamed> {
+    let unnamed = profile.ledger.unnamed.iter().map(|unnamed| {
+        let (locations, frames) = (unnamed.locations, unnamed.frames);
+        (unnamed.reason.name(), Unnamed { locations, frames, why: unnamed.reason.explain() })
+    });
+    unnamed.collect()
+}
+
+fn process(process: &crate::profile::Process) -> Process<'_> {
+    Process { pid: process.pid, comm: &process.comm, threads: process.threads, samples: process.samples }
+}
+
+fn module(module: &crate::profile::Module) -> Module<'_> {
+    Module {
+        name: &module.name,
+        path: &module.path,
+        build_id: (!module.build_id.is_empty()).then_some(&module.build_id),
+        samples: module.samples,
+        self_samples: module.self_samples,
+        symbols: module.symbols,
+        why: &module.why,
+    }
+}
+
+fn function(function: &crate::profile::Function) -> Function<'_> {
+    Function {
+        name: &function.name,
+        module: &function.module,
+        file: function.file.as_deref(),
+        line: function.line,
+        self_samples: function.self_samples,
+        total: function.total_samples,
+    }
+}
+
+#[derive(Serialize)]
+struct DiffReport<'a> {
+    before: Side,
+    after: Side,
+    functions: Vec<Change<'a>>,
+}
+
+#[derive(Serialize)]
+struct Side {
+    samples: u64,
+    duration_seconds: f64,
+    frequency_hz: f64,
+    cpu_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    name: &'a str,
+    module: &'a str,
+    self_before: u64,
+    self_after: u64,
+    total_before: u64,
+    total_after: u64,
+    delta: f64,
+    total_delta: f64,
+    status: &'static str,
+}
+
+/// A diff as JSON; at most `limit` functions (0: all).
+pub fn diff(diff: &Diff, limit: usize) -> serde_json::Result<String> {
+    let shown = if limit == 0 { diff.changes.len() } else { limit };
+    let report = DiffReport {
+        before: side(&diff.before),
+        after: side(&diff.after),
+        functions: diff.changes.iter().take(shown).map(|change| self::change(diff, change)).collect(),
+    };
+    print(&report)
+}
+
+fn side(side: &diff::Side) -> Side {
+    Side {
+        samples: side.samples,
+        duration_seconds: side.seconds,
+        frequency_hz: (side.frequency * 1e3).round() / 1e3,
+        cpu_seconds: side.cpu_seconds,
+    }
+}
+
+fn change<'a>(diff: &Diff, change: &'a diff::Change) -> Change<'a> {
+    Change {
+        name: &change.name,
+        module: &change.module,
+        self_before: change.self_before,
+        self_after: change.self_after,
+        total_before: change.total_before,
+        total_after: change.total_after,
+        delta: diff.self_delta(change),
+        total_delta: diff.total_delta(change),
+        status: change.status().name(),
+    }
+}
+
+fn print(report: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    Ok(escape::json(&text).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::profile::tests::sample_profile;
+
+    /// The names that scripts rely on are there, with the right figures.
+    #[test]
+    fn fields_are_stable() {
+        let json: serde_json::Value = serde_json::from_str(&view(&sample_profile(), 0).unwrap()).unwrap();
+        for field in
+            ["samples", "expected", "lost", "duration_seconds", "frequency_hz", "bytes", "host", "kernel", "arch"]
+        {
+            assert!(json["recording"].get(field).is_some(), "{field}");
+        }
+        for field in ["total", "complete", "truncated", "no_cfi", "implausible", "guessed"] {
+            assert!(json["stacks"].get(field).is_some(), "{field}");
+        }
+        for field in ["name", "build_id", "samples", "symbols", "why"] {
+            assert!(json["modules"][0].get(field).is_some(), "{field}");
+        }
+        for field in ["name", "module", "file", "line", "self", "total"] {
+            assert!(json["functions"][0].get(field).is_some(), "{field}");
+        }
+        assert_eq!(json["functions"][0]["name"], "work");
+        assert_eq!(json["functions"][0]["self"], 6);
+        assert_eq!(json["processes"][0]["pid"], 7);
+    }
+
+    /// The same for a diff.
+    #[test]
+    fn fields_of_a_diff_are_stable() {
+        let compared = Diff::compare(&sample_profile(), &sample_profile());
+        let json: serde_json::Value = serde_json::from_str(&diff(&compared, 0).unwrap()).unwrap();
+        for field in ["name", "module", "self_before", "self_after", "total_before", "total_after", "delta"] {
+            assert!(json["functions"][0].get(field).is_some(), "{field}");
+        }
+        assert_eq!(json["functions"][0]["delta"], 0.0);
+    }
+}
