@@ -82,6 +82,8 @@ struct Process {
     kernel_thread: bool,
     /// It has a new program, which has not been seen running.
     is_new: bool,
+    /// Its main thread has ended: its number may be used for another process.
+    has_ended: bool,
 }
 
 impl<'a> World<'a> {
@@ -114,9 +116,13 @@ impl<'a> World<'a> {
     fn apply(&mut self, record: Record) {
         match record {
             Record::Process(process) => {
-                let state = Process { kernel_thread: process.kernel_thread, ..Process::default() };
-                self.processes.insert(process.pid, state);
-                self.comms.insert(process.pid, process.comm);
+                // A sample that came late, after its process was forgotten, makes the recorder define
+                // it once more, with nothing in it. What lives is defined already.
+                if self.processes.get(&process.pid).is_none_or(|known| known.has_ended) {
+                    let state = Process { kernel_thread: process.kernel_thread, ..Process::default() };
+                    self.processes.insert(process.pid, state);
+                    self.comms.insert(process.pid, process.comm);
+                }
             }
             Record::Thread(thread) => {
                 self.comms.insert(thread.tid, thread.comm);
@@ -139,7 +145,12 @@ impl<'a> World<'a> {
                 let range = MappedRange { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
                 self.processes.entry(mapping.pid).or_default().space.insert(range);
             }
-            // An ended process may still have late samples; its number is defined anew when used again.
+            Record::Exit(exit) if exit.pid == exit.tid => {
+                // Its samples may still come; so it stays until its number is used again.
+                if let Some(process) = self.processes.get_mut(&exit.pid) {
+                    process.has_ended = true;
+                }
+            }
             _ => {}
         }
     }
@@ -158,7 +169,7 @@ impl Process {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use profrec_format::{Exec, Fork, Header, Mapping, Process, Recording, Thread, Totals, UserStack, Writer};
+    use profrec_format::{Exec, Exit, Fork, Header, Mapping, Process, Recording, Thread, Totals, UserStack, Writer};
 
     enum Item {
         Record(Record),
@@ -235,6 +246,22 @@ mod tests {
         let exec = Record::Exec(Exec { time: 30, pid: 5, comm: "b".into() });
         let items = vec![process(10, 5, "a"), mapping(20, 5, 1), R(exec), S(25, 5, 5), S(30, 5, 5)];
         assert_eq!(seen(items), expected(&[(25, "a", 1), (30, "b", 0)]));
+    }
+
+    /// A second definition of a living process changes nothing; one that follows its end is another process.
+    #[test]
+    fn processes_are_defined_once() {
+        let exit = R(Record::Exit(Exit { time: 40, pid: 5, tid: 5 }));
+        let items = vec![
+            process(10, 5, "a"),
+            mapping(10, 5, 1),
+            process(10, 5, ""),
+            S(20, 5, 5),
+            exit,
+            process(50, 5, "b"),
+            S(60, 5, 5),
+        ];
+        assert_eq!(seen(items), expected(&[(20, "a", 1), (60, "b", 0)]));
     }
 
     /// Between two programs the kernel shows the registers of the old one; that ends when the new one runs.

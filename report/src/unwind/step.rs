@@ -75,7 +75,13 @@ impl Leaving<'_> {
         if row.return_address == Rule::Undefined {
             return Err(Stop::End);
         }
-        let cfa = self.cfa(&row.cfa)?;
+        if self.registers.get(self.machine.stack_pointer).is_none() {
+            return Err(Stop::Truncated);
+        }
+        let cfa = match self.cfa(&row.cfa) {
+            Err(NoValue::Unknown) if row.signal_frame => return self.interrupted_elsewhere(row),
+            cfa => cfa?,
+        };
         let registers = self.restored(row, cfa);
         if !row.signal_frame && !self.is_outward(&registers) {
             return Err(Stop::Implausible);
@@ -86,6 +92,16 @@ impl Leaving<'_> {
         })?;
         let return_address = return_address & self.machine.address_bits;
         Ok(Caller { return_address, interrupted: row.signal_frame, registers })
+    }
+
+    /// A signal handler on a stack of its own (sigaltstack): the interrupted stack is not in the sample, so
+    /// its pointers were not kept, but the place of the interruption was.
+    fn interrupted_elsewhere(&self, row: &Row) -> Result<Caller, Stop> {
+        let Rule::SavedAt(expression) = &row.return_address else { return Err(Stop::Implausible) };
+        let return_address = self.word(self.inputs().evaluate(expression, Some(0))?)?;
+        let mut registers = *self.registers;
+        registers.set(self.machine.stack_pointer, None);
+        Ok(Caller { return_address, interrupted: true, registers })
     }
 
     /// The registers in the caller.

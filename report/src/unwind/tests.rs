@@ -70,6 +70,16 @@ fn a_signal_frame_keeps_the_address() {
     assert_eq!(program.walk(&stack), (vec![0x1001, 0x2000, 0x300f], vec![false; 3], Verdict::Complete));
 }
 
+/// A handler on a stack of its own: what it interrupted is told, and that the rest is not there.
+#[test]
+fn a_signal_on_another_stack() {
+    // cfa = *(rsp + 0x30), rip at rsp + 0x20.
+    let trampoline = [0x0f, 3, 0x77, 0x30, 0x06, 0x10, 16, 2, 0x77, 0x20];
+    let program = Program::new().trampoline(0x1000, &trampoline).function(0x2000, &[]);
+    let stack = stack(0x1001, &[(0x5000, 0x5100)], &[(0x5020, BASE + 0x2008)]);
+    assert_eq!(program.walk(&stack), (vec![0x1001, 0x2008], vec![false; 2], Verdict::Truncated));
+}
+
 /// A return address that is no code is not the end: the frame pointer leads on, and the frame is marked.
 #[test]
 fn a_wrong_rule_is_followed_by_a_guess() {
