@@ -106,3 +106,93 @@ fn kernel_frame((depth, address): (usize, &u64)) -> WalkedFrame {
     let address = if depth == 0 { *address } else { address.wrapping_sub(1) };
     WalkedFrame { location: Location::Kernel { address }, guessed: false }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::modules::NoLocalBinaries;
+    use profrec_format::{Header, Mapping, Module, ModuleKind, Process, Record, Totals, UserStack, Writer};
+
+    fn define(writer: &mut Writer<Vec<u8>>, time: u64, kernel_thread: bool) {
+        let process = Process { time, pid: 5, comm: "main".into(), kernel_thread, ..Process::default() };
+        let module = Module { id: 3, kind: ModuleKind::File, path: "/bin/x".into(), build_id: vec![1] };
+        let mapping = Mapping { time, pid: 5, start: 0x1000, end: 0x2000, offset: 0x400, module: 3 };
+        writer.record(&Record::Process(process)).unwrap();
+        writer.record(&Record::Module(module)).unwrap();
+        writer.record(&Record::Mapping(mapping)).unwrap();
+    }
+
+    fn sample(time: u64, kernel_chain: Vec<u64>, user: UserState) -> Sample {
+        Sample { time, pid: 5, tid: 5, cpu: 0, kernel_chain, user }
+    }
+
+    /// One segment for each part, each of which defines the process again.
+    fn collected(kernel_thread: bool, parts: Vec<Vec<Sample>>, filter: &SampleFilter) -> Collected {
+        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        for (number, part) in parts.into_iter().enumerate() {
+            if number > 0 {
+                writer.start_segment().unwrap();
+            }
+            define(&mut writer, part[0].time, kernel_thread);
+            for sample in part {
+                writer.sample(&sample).unwrap();
+            }
+        }
+        let bytes = writer.finish(&Totals::default()).unwrap();
+        let recording = Recording::open(&bytes).unwrap();
+        let (evidence, numbers) = Evidence::gather(&recording);
+        collect(&recording, (&evidence, &numbers), &NoLocalBinaries, filter)
+    }
+
+    fn verdict(kernel_thread: bool, sample: Sample) -> Verdict {
+        let collected = collected(kernel_thread, vec![vec![sample]], &SampleFilter::default());
+        collected.stacks.stacks[0].verdict
+    }
+
+    /// Kernel frames come before user frames; in each, all but the innermost address are moved into the call.
+    #[test]
+    fn both_sides_of_a_sample() {
+        let user = UserState::Chain(vec![0x1100, 0x1200]);
+        let collected = collected(false, vec![vec![sample(10, vec![0xff10, 0xff20], user)]], &SampleFilter::default());
+        let stacks = collected.stacks;
+        let frames = stacks.stacks[0].frames.iter().map(|frame| stacks.locations[frame.location as usize]);
+        let expected = [
+            Location::Kernel { address: 0xff10 },
+            Location::Kernel { address: 0xff1f },
+            Location::Module { module: 0, address: 0x500 },
+            Location::Module { module: 0, address: 0x5ff },
+        ];
+        assert!(frames.eq(expected));
+    }
+
+    /// Equal stacks in several segments are one stack, and what the filter holds back is counted.
+    #[test]
+    fn segments_are_merged() {
+        let chain = || UserState::Chain(vec![0x1100]);
+        let parts =
+            vec![vec![sample(10, vec![], chain())], vec![sample(20, vec![], chain()), sample(30, vec![], chain())]];
+        let filter = SampleFilter { to: Some(30), ..SampleFilter::default() };
+        let collected = collected(false, parts, &filter);
+        assert_eq!((collected.stacks.stacks.len(), collected.stacks.samples, collected.filtered_out), (1, 2, 1));
+    }
+
+    /// A kernel thread's chain ends in its entry; that of another process without a user side was not recorded.
+    #[test]
+    fn samples_without_a_user_side() {
+        let chain = || sample(10, vec![0xff10], UserState::None);
+        assert_eq!(verdict(true, chain()), Verdict::Complete);
+        assert_eq!(verdict(false, chain()), Verdict::NotRecorded);
+        assert_eq!(verdict(true, sample(10, vec![], UserState::None)), Verdict::NotRecorded);
+    }
+
+    /// Code without call frame information, in a chain and in a stack.
+    #[test]
+    fn code_without_information() {
+        let stack = UserState::Stack(UserStack { ip: 0x1100, sp: 0x7000, ..UserStack::default() });
+        assert_eq!(verdict(false, sample(10, vec![], stack)), Verdict::NoCfi);
+        assert_eq!(verdict(false, sample(10, vec![], UserState::Chain(vec![0x1100]))), Verdict::NoCfi);
+        assert_eq!(verdict(false, sample(10, vec![], UserState::Chain(vec![]))), Verdict::NotRecorded);
+        assert_eq!(verdict(false, sample(10, vec![], UserState::Chain(vec![0x1100; 127]))), Verdict::Truncated);
+    }
+}

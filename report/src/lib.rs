@@ -9,7 +9,6 @@
 //!           ─► profile    functions, modules, processes, the ledger
 //!           ─► views      tables, trees, flame graphs, JSON, diffs
 //! ```
-#![allow(missing_docs, reason = "the first draft")]
 
 pub mod address_space;
 pub mod args;

@@ -72,7 +72,7 @@ impl<'a> Modules<'a> {
 
     /// The row of call frame information for an address: from the recording's slices, else from
     /// its image, else from a local file.
-    pub(crate) fn row(&self, module: ModuleIndex, address: u64, context: &mut CfiContext) -> Option<Row> {
+    pub fn row(&self, module: ModuleIndex, address: u64, context: &mut CfiContext) -> Option<Row> {
         let module = self.modules.get(module as usize)?;
         let row = module.slices.row(address, context);
         row.or_else(|| module.binary(self.local)?.row(address, context))

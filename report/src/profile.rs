@@ -317,7 +317,7 @@ fn path_counts(stacks: &Stacks) -> Vec<PathCount> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::evidence::ModuleEvidence;
     use crate::local_files::LocalFiles;

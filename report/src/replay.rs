@@ -136,3 +136,103 @@ impl<'a> World<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use profrec_format::{Exec, Fork, Header, Mapping, Process, Recording, Thread, Totals, Writer};
+
+    enum Item {
+        Record(Record),
+        Sample(u64, u32, u32),
+    }
+    use Item::{Record as R, Sample as S};
+
+    fn recording(items: Vec<Item>) -> Vec<u8> {
+        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        for item in items {
+            match item {
+                R(record) => writer.record(&record).unwrap(),
+                S(time, pid, tid) => {
+                    writer.sample(&Sample { time, pid, tid, ..Sample::default() }).unwrap();
+                }
+            }
+        }
+        writer.finish(&Totals::default()).unwrap()
+    }
+
+    /// Time, name of the thread, and the module at address 0x1500 (0 for none), for each sample.
+    fn seen(items: Vec<Item>) -> Vec<(u64, String, u32)> {
+        let bytes = recording(items);
+        let recording = Recording::open(&bytes).unwrap();
+        let numbers = (1..10).map(|id| (id, id)).collect();
+        let mut seen = Vec::new();
+        replay(&recording.segments()[0], &numbers, |sample, instant| {
+            let module = instant.space.lookup(0x1500).map_or(0, |(module, _)| module);
+            seen.push((sample.time, instant.comm.to_owned(), module));
+        })
+        .unwrap();
+        seen
+    }
+
+    fn process(time: u64, pid: u32, comm: &str) -> Item {
+        R(Record::Process(Process { time, pid, comm: comm.into(), ..Process::default() }))
+    }
+
+    fn mapping(time: u64, pid: u32, module: u32) -> Item {
+        R(Record::Mapping(Mapping { time, pid, start: 0x1000, end: 0x2000, offset: 0, module }))
+    }
+
+    fn expected(seen: &[(u64, &str, u32)]) -> Vec<(u64, String, u32)> {
+        seen.iter().map(|&(time, comm, module)| (time, comm.to_owned(), module)).collect()
+    }
+
+    /// A sample sees what happened before it and at its instant, whatever the order in the file.
+    #[test]
+    fn samples_see_their_instant() {
+        let items =
+            vec![process(10, 5, "a"), S(30, 5, 5), S(19, 5, 5), S(20, 5, 5), mapping(30, 5, 2), mapping(20, 5, 1)];
+        assert_eq!(seen(items), expected(&[(19, "a", 0), (20, "a", 1), (30, "a", 2)]));
+    }
+
+    /// A forked process starts with its parent's mappings and name, and then goes its own way.
+    #[test]
+    fn fork_copies() {
+        let fork = Record::Fork(Fork { time: 30, pid: 6, tid: 6, parent: 5, parent_tid: 5 });
+        let items = vec![
+            process(10, 5, "a"),
+            mapping(20, 5, 1),
+            R(fork),
+            mapping(40, 6, 2),
+            S(35, 6, 6),
+            S(45, 6, 6),
+            S(46, 5, 5),
+        ];
+        assert_eq!(seen(items), expected(&[(35, "a", 1), (45, "a", 2), (46, "a", 1)]));
+    }
+
+    /// A new program has a new name and none of the old mappings.
+    #[test]
+    fn exec_clears() {
+        let exec = Record::Exec(Exec { time: 30, pid: 5, comm: "b".into() });
+        let items = vec![process(10, 5, "a"), mapping(20, 5, 1), R(exec), S(25, 5, 5), S(30, 5, 5)];
+        assert_eq!(seen(items), expected(&[(25, "a", 1), (30, "b", 0)]));
+    }
+
+    /// A thread has its own name, else that of its process, else none.
+    #[test]
+    fn names_of_threads() {
+        let thread = Record::Thread(Thread { time: 20, pid: 5, tid: 7, comm: "worker".into() });
+        let items = vec![process(10, 5, "a"), R(thread), S(30, 5, 7), S(31, 5, 8), S(32, 9, 9)];
+        assert_eq!(seen(items), expected(&[(30, "worker", 0), (31, "a", 0), (32, "[unknown]", 0)]));
+    }
+
+    /// More samples than the window holds all come out, in the order of time.
+    #[test]
+    fn a_long_segment_comes_out_whole() {
+        let times = (0..2_000u64).map(|number| number ^ 3);
+        let seen = seen(times.map(|time| S(time, 1, 1)).collect());
+        assert!(seen.iter().map(|(time, ..)| *time).eq(0..2_000));
+    }
+}

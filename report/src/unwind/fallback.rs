@@ -13,7 +13,7 @@ impl Leaving<'_> {
     /// At an interrupted instruction the frame may not have been set up yet, and then (in a leaf, a
     /// PLT entry, at the first instruction) the return address is at the stack pointer. A frame that
     /// made a call has a frame pointer, if there is any at all.
-    pub fn guesses(&self, interrupted: bool) -> impl Iterator<Item = Caller> {
+    pub fn guesses(&self, interrupted: bool) -> impl Iterator<Item = Caller> + use<> {
         let (by_stack, by_frame) = (self.by_stack_pointer(), self.by_frame_pointer());
         let guesses = if interrupted { [by_stack, by_frame] } else { [by_frame, by_stack] };
         guesses.into_iter().flatten()
@@ -23,7 +23,7 @@ impl Leaving<'_> {
     fn by_frame_pointer(&self) -> Option<Caller> {
         let frame = self.registers.get(self.machine.frame_pointer)?;
         let current = self.registers.get(self.machine.stack_pointer)?;
-        if frame < current || frame % 8 != 0 {
+        if frame < current || !frame.is_multiple_of(8) {
             return None;
         }
         let saved = match self.memory.word(frame) {

@@ -37,7 +37,7 @@ impl<'a> Memory<'a> {
 
     /// The word at an address. Between two words there is nothing.
     pub fn word(&self, address: u64) -> Word {
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             return Word::Missing;
         }
         match self.stack.word(address) {

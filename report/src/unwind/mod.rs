@@ -9,16 +9,20 @@
 //!    top of the stack points at code, so that there cannot be a caller (`_start` of ld.so and
 //!    other hand-written start code). Everything else is incomplete, and says why.
 
-mod arch;
-pub(crate) mod binary;
-mod cache;
-pub(crate) mod cfi;
-mod expression;
-mod fallback;
-mod memory;
-pub(crate) mod row;
-pub(crate) mod slices;
-mod step;
+pub mod arch;
+pub mod binary;
+pub mod cache;
+pub mod cfi;
+pub mod expression;
+pub mod fallback;
+#[cfg(test)]
+mod fixture;
+pub mod memory;
+pub mod row;
+pub mod slices;
+pub mod step;
+#[cfg(test)]
+mod tests;
 
 use profrec_format::{Arch, UserStack};
 
@@ -30,7 +34,7 @@ use arch::{FrameRegisters, Machine};
 use cache::RowCache;
 use memory::Memory;
 use row::Rule;
-use step::{Caller, Leaving, Step};
+use step::{Caller, Leaving, Stop};
 
 /// Walks stacks. It remembers the rows that it has read; one for each thread of execution.
 pub struct Unwinder<'a> {
@@ -91,20 +95,10 @@ impl<'a> Unwinder<'a> {
         let mut cursor = self.innermost(stack, process);
         for _ in 0..stack.words.len() + SPARE_FRAMES {
             frames.push(WalkedFrame { location: self.location(&cursor, process), guessed: cursor.guessed });
-            let verdict = match self.step(&cursor, memory) {
-                Step::End => return Verdict::Complete,
-                Step::Caller(caller) => match self.arrive(caller, process, false) {
-                    Some(next) => {
-                        cursor = next;
-                        continue;
-                    }
-                    None => Verdict::Implausible,
-                },
-                Step::Stopped(verdict) => verdict,
-            };
-            match self.beyond(&cursor, verdict, memory, process) {
+            let next = self.step(&cursor, memory, process);
+            match next.or_else(|stop| self.beyond(&cursor, stop, memory, process)) {
                 Ok(next) => cursor = next,
-                Err(verdict) => return verdict,
+                Err(stop) => return stop.verdict(),
             }
         }
         Verdict::Implausible
@@ -143,45 +137,51 @@ impl<'a> Unwinder<'a> {
     }
 
     /// One step by call frame information.
-    fn step(&mut self, cursor: &Cursor, memory: Memory<'_>) -> Step {
-        let Some((module, address)) = cursor.place else { return Step::Stopped(Verdict::Implausible) };
-        match self.rows.row(self.modules, module, address) {
-            Some(row) => cursor.leaving(self.machine, memory).by_row(row),
-            None => Step::Stopped(Verdict::NoCfi),
-        }
+    fn step(&mut self, cursor: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> Result<Cursor, Stop> {
+        let (module, address) = cursor.place.ok_or(Stop::Implausible)?;
+        let row = self.rows.row(self.modules, module, address).ok_or(Stop::NoCfi)?;
+        let caller = cursor.leaving(self.machine, memory).by_row(row)?;
+        self.arrive(caller, process, false).ok_or(Stop::NoReturnAddress)
     }
 
-    /// What follows a frame that call frame information does not lead out of.
+    /// What follows a frame out of which call frame information does not lead.
     fn beyond(
         &mut self,
         cursor: &Cursor,
-        verdict: Verdict,
+        stop: Stop,
         memory: Memory<'_>,
         process: ProcessView<'_>,
-    ) -> Result<Cursor, Verdict> {
-        let stack_pointer = cursor.registers.get(self.machine.stack_pointer).unwrap_or_default();
-        let is_code = |value| self.return_place(value, process).is_some();
-        if cursor.place.is_some() && memory.ends_above(stack_pointer, is_code) {
-            return Err(Verdict::Complete);
+    ) -> Result<Cursor, Stop> {
+        if matches!(stop, Stop::End | Stop::Truncated) {
+            return Err(stop);
         }
-        if verdict == Verdict::Truncated {
-            return Err(verdict);
+        if stop != Stop::Implausible && self.is_outermost(cursor, memory, process) {
+            return Err(Stop::End);
         }
-        let leaving = cursor.leaving(self.machine, memory);
-        let guesses = leaving.guesses(cursor.interrupted);
-        let guesses = guesses.filter_map(|caller| self.arrive(caller, process, true));
-        let guesses: Vec<_> = guesses.collect();
-        guesses.into_iter().find(|guess| self.leads_on(guess, memory, process)).ok_or(verdict)
+        let guesses = cursor.leaving(self.machine, memory).guesses(cursor.interrupted);
+        for caller in guesses {
+            if let Some(guess) = self.arrive(caller, process, true)
+                && self.leads_on(&guess, memory, process)
+            {
+                return Ok(guess);
+            }
+        }
+        Err(stop)
+    }
+
+    /// Whether there cannot be a caller, because nothing from the stack pointer to the known top of
+    /// the stack points at code.
+    fn is_outermost(&self, cursor: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> bool {
+        let is_code = |value: u64| value.checked_sub(1).is_some_and(|address| process.space.lookup(address).is_some());
+        let stack_pointer = cursor.registers.get(self.machine.stack_pointer);
+        stack_pointer.is_some_and(|stack_pointer| memory.ends_above(stack_pointer, is_code))
     }
 
     /// Whether a guessed frame makes sense: its own call frame information, if there is any, must
     /// lead to code, to the end of the stack or to memory that is not there.
     fn leads_on(&mut self, guess: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> bool {
-        match self.step(guess, memory) {
-            Step::End => true,
-            Step::Caller(caller) => self.return_place(caller.return_address, process).is_some(),
-            Step::Stopped(verdict) => verdict != Verdict::Implausible,
-        }
+        let next = self.step(guess, memory, process);
+        !matches!(next, Err(Stop::NoReturnAddress | Stop::Implausible))
     }
 
     /// The caller's frame, if its return address is in code.
@@ -191,10 +191,6 @@ impl<'a> Unwinder<'a> {
         let place = self.place(address, process);
         place?;
         Some(Cursor { instruction_pointer: return_address, address, place, interrupted, registers, guessed })
-    }
-
-    fn return_place(&self, return_address: u64, process: ProcessView<'_>) -> Option<(ModuleIndex, u64)> {
-        self.place(return_address.checked_sub(1)?, process)
     }
 
     fn place(&self, address: u64, process: ProcessView<'_>) -> Option<(ModuleIndex, u64)> {

@@ -100,3 +100,98 @@ impl SmallSection {
         CfiReader::new(self.form, &self.bytes, self.address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::{CfaRule, Rule};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A module with one CIE and one FDE.
+    fn module(form: CfiSection, cie: &[u8], fde: &[u8]) -> ModuleEvidence {
+        let entry = |address, bytes: &[u8]| (form, CfiEntry { address, cie: 0x100, bytes: bytes.to_vec() });
+        let (cies, fdes) = (vec![entry(0x100, cie)], vec![entry(0x4000, fde)]);
+        ModuleEvidence { cies, fdes, ..ModuleEvidence::default() }
+    }
+
+    fn row(evidence: &ModuleEvidence, address: u64) -> Option<Row> {
+        SliceCfi::new(evidence).row(address, &mut CfiContext::default())
+    }
+
+    fn entry_row() -> Row {
+        Row {
+            cfa: CfaRule::Register(7, 8),
+            return_address: Rule::Saved(-8),
+            registers: Box::default(),
+            signal_frame: false,
+        }
+    }
+
+    const RULES: [u8; 5] = [0x0c, 7, 8, 0x90, 1];
+
+    fn eh_frame_cie() -> Vec<u8> {
+        let mut cie = vec![20, 0, 0, 0, 0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b];
+        cie.extend(RULES);
+        cie.extend([0, 0]);
+        cie
+    }
+
+    /// A pointer relative to its own place is right although the FDE was moved: function at 0x1000, 0x40 bytes.
+    #[test]
+    fn pointers_relative_to_their_place() {
+        let mut fde = vec![16, 0, 0, 0, 0xee, 0xee, 0, 0];
+        fde.extend(0x1000i32.wrapping_sub(0x4008).to_le_bytes());
+        fde.extend([0x40, 0, 0, 0, 0, 0, 0, 0]);
+        let evidence = module(CfiSection::EhFrame, &eh_frame_cie(), &fde);
+        assert_eq!(row(&evidence, 0x1000), Some(entry_row()));
+        assert_eq!(row(&evidence, 0x103f), Some(entry_row()));
+        assert_eq!(row(&evidence, 0xfff), None);
+        assert_eq!(row(&evidence, 0x1040), None);
+    }
+
+    /// The same with the 64-bit length that BOLT and others may write; the CIE pointer still has four bytes.
+    #[test]
+    fn wide_length_in_eh_frame() {
+        let mut fde = vec![0xff, 0xff, 0xff, 0xff, 16, 0, 0, 0, 0, 0, 0, 0, 0xee, 0xee, 0, 0];
+        fde.extend(0x1000i32.wrapping_sub(0x4010).to_le_bytes());
+        fde.extend([0x40, 0, 0, 0, 0, 0, 0, 0]);
+        let evidence = module(CfiSection::EhFrame, &eh_frame_cie(), &fde);
+        assert_eq!(row(&evidence, 0x1020), Some(entry_row()));
+    }
+
+    /// `.debug_frame` has absolute addresses, and CIE pointers of four or eight bytes.
+    #[test]
+    fn debug_frame_in_both_widths() {
+        let tail = [&[1, 0, 1, 0x78, 16][..], &RULES, &[0, 0]].concat();
+        let code = [0x1000u64.to_le_bytes(), 0x40u64.to_le_bytes()].concat();
+        let narrow_cie = [&[16, 0, 0, 0][..], &[0xff; 4], &tail].concat();
+        let narrow_fde = [&[20, 0, 0, 0][..], &[0x77, 0, 0, 0], &code].concat();
+        let wide_cie = [&[0xff; 4][..], &20u64.to_le_bytes(), &[0xff; 8], &tail].concat();
+        let wide_fde = [&[0xff; 4][..], &24u64.to_le_bytes(), &0x77u64.to_le_bytes(), &code].concat();
+        for (cie, fde) in [(narrow_cie, narrow_fde), (wide_cie, wide_fde)] {
+            let evidence = module(CfiSection::DebugFrame, &cie, &fde);
+            assert_eq!(row(&evidence, 0x1020), Some(entry_row()));
+        }
+    }
+
+    /// An FDE whose CIE is not there says nothing.
+    #[test]
+    fn missing_cie() {
+        let mut evidence = module(CfiSection::EhFrame, &eh_frame_cie(), &[16, 0, 0, 0]);
+        evidence.cies.clear();
+        assert_eq!(row(&evidence, 0x1000), None);
+    }
+
+    proptest! {
+        /// Any bytes in place of the entries give a row or none, and nothing worse.
+        #[test]
+        fn any_entries(
+            cie in proptest::collection::vec(any::<u8>(), 0..48),
+            fde in proptest::collection::vec(any::<u8>(), 0..48),
+            form in prop_oneof![Just(CfiSection::EhFrame), Just(CfiSection::DebugFrame)],
+            address in any::<u64>(),
+        ) {
+            row(&module(form, &cie, &fde), address);
+        }
+    }
+}

@@ -6,15 +6,40 @@ use super::memory::{Memory, Word};
 use super::row::{CfaRule, Row, Rule};
 use crate::stacks::Verdict;
 
-/// Where a step from a frame leads.
+/// Why a step leads to no caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// To a caller.
-    Caller(Caller),
-    /// Nowhere: the call frame information marks the end of the stack.
+pub enum Stop {
+    /// The call frame information marks the end of the stack.
     End,
-    /// Nowhere, for this reason.
-    Stopped(Verdict),
+    /// The word that should hold the return address was captured and does not point at code.
+    NoReturnAddress,
+    /// No call frame information covers the address.
+    NoCfi,
+    /// Memory is needed that the recording does not hold.
+    Truncated,
+    /// A register is needed that is not known, or what comes out cannot be true.
+    Implausible,
+}
+
+impl Stop {
+    /// The verdict on a walk that ends here.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::End => Verdict::Complete,
+            Self::NoCfi => Verdict::NoCfi,
+            Self::Truncated => Verdict::Truncated,
+            Self::NoReturnAddress | Self::Implausible => Verdict::Implausible,
+        }
+    }
+}
+
+impl From<NoValue> for Stop {
+    fn from(reason: NoValue) -> Self {
+        match reason {
+            NoValue::Missing => Self::Truncated,
+            NoValue::Unknown => Self::Implausible,
+        }
+    }
 }
 
 /// A frame's caller.
@@ -46,20 +71,25 @@ const LOWEST_STACK: u64 = 4096;
 
 impl Leaving<'_> {
     /// Follows a row.
-    pub fn by_row(&self, row: &Row) -> Step {
+    pub fn by_row(&self, row: &Row) -> Result<Caller, Stop> {
         if row.return_address == Rule::Undefined {
-            return Step::End;
+            return Err(Stop::End);
         }
-        match self.caller(row) {
-            Ok(caller) => Step::Caller(caller),
-            Err(NoValue::Missing) => Step::Stopped(Verdict::Truncated),
-            Err(NoValue::Unknown) => Step::Stopped(Verdict::Implausible),
+        let cfa = self.cfa(&row.cfa)?;
+        let registers = self.restored(row, cfa);
+        if !row.signal_frame && !self.is_outward(&registers) {
+            return Err(Stop::Implausible);
         }
+        let return_address = self.value(&row.return_address, cfa).map_err(|reason| match reason {
+            NoValue::Unknown if matches!(row.return_address, Rule::Saved(_)) => Stop::NoReturnAddress,
+            reason => reason.into(),
+        })?;
+        let return_address = return_address & self.machine.address_bits;
+        Ok(Caller { return_address, interrupted: row.signal_frame, registers })
     }
 
-    fn caller(&self, row: &Row) -> Result<Caller, NoValue> {
-        let cfa = self.cfa(&row.cfa)?;
-        let return_address = self.value(&row.return_address, cfa)? & self.machine.address_bits;
+    /// The registers in the caller.
+    fn restored(&self, row: &Row, cfa: u64) -> FrameRegisters {
         let mut registers = *self.registers;
         registers.set(self.machine.return_address, None);
         registers.set(self.machine.stack_pointer, Some(cfa));
@@ -70,18 +100,15 @@ impl Leaving<'_> {
                 Err(_) => registers.set(*number, None),
             }
         }
-        let stack_pointer = registers.get(self.machine.stack_pointer).ok_or(NoValue::Unknown)?;
-        if !row.signal_frame && !self.is_outward(stack_pointer) {
-            return Err(NoValue::Unknown);
-        }
-        Ok(Caller { return_address, interrupted: row.signal_frame, registers })
+        registers
     }
 
     /// The stack grows towards its callers, unless the frame switched to another stack.
-    fn is_outward(&self, stack_pointer: u64) -> bool {
-        let Some(current) = self.registers.get(self.machine.stack_pointer) else { return true };
-        let grows = if self.machine.call_pushes { stack_pointer > current } else { stack_pointer >= current };
-        grows || !self.memory.same_range(current, stack_pointer)
+    fn is_outward(&self, caller: &FrameRegisters) -> bool {
+        let number = self.machine.stack_pointer;
+        let (Some(current), Some(next)) = (self.registers.get(number), caller.get(number)) else { return false };
+        let grows = if self.machine.call_pushes { next > current } else { next >= current };
+        grows || !self.memory.same_range(current, next)
     }
 
     fn cfa(&self, rule: &CfaRule) -> Result<u64, NoValue> {
@@ -92,7 +119,7 @@ impl Leaving<'_> {
             }
             CfaRule::Expression(expression) => self.inputs().evaluate(expression, None)?,
         };
-        if cfa % 8 == 0 && cfa >= LOWEST_STACK { Ok(cfa) } else { Err(NoValue::Unknown) }
+        if cfa.is_multiple_of(8) && cfa >= LOWEST_STACK { Ok(cfa) } else { Err(NoValue::Unknown) }
     }
 
     fn value(&self, rule: &Rule, cfa: u64) -> Result<u64, NoValue> {

@@ -1,0 +1,98 @@
+//! A hand-made program for the tests: functions with call frame information, and stacks.
+
+use profrec_format::{Arch, CfiEntry, CfiSection, StackRange, StackWord, UserStack};
+
+use super::{ProcessView, Unwinder, WalkedFrame};
+use crate::address_space::{AddressSpace, MappedRange};
+use crate::evidence::{Evidence, ModuleEvidence};
+use crate::modules::{Modules, NoLocalBinaries};
+use crate::stacks::{Location, Verdict};
+
+/// Where the program is mapped; module addresses are offsets from here.
+pub(super) const BASE: u64 = 0x7000_0000;
+
+/// `def_cfa rsp + 8`, return address at `cfa - 8`: what a call leaves behind.
+const AT_ENTRY: [u8; 5] = [0x0c, 7, 8, 0x90, 1];
+
+/// A program of one module.
+pub(super) struct Program {
+    module: ModuleEvidence,
+}
+
+impl Program {
+    pub(super) fn new() -> Self {
+        let cies = vec![(CfiSection::EhFrame, cie(0x9000, b"zR\0")), (CfiSection::EhFrame, cie(0x9100, b"zRS\0"))];
+        Self { module: ModuleEvidence { cies, ..ModuleEvidence::default() } }
+    }
+
+    /// Adds a function of 0x100 bytes with call frame instructions of its own.
+    pub(super) fn function(mut self, start: u64, instructions: &[u8]) -> Self {
+        self.add(start, 0x9000, instructions);
+        self
+    }
+
+    /// Adds a signal trampoline.
+    pub(super) fn trampoline(mut self, start: u64, instructions: &[u8]) -> Self {
+        self.add(start, 0x9100, instructions);
+        self
+    }
+
+    fn add(&mut self, start: u64, cie: u64, instructions: &[u8]) {
+        let address = 0xa000 + start;
+        let begin = (start.wrapping_sub(address + 8) as u32).to_le_bytes();
+        let mut rest = vec![0xee; 4];
+        rest.extend(begin);
+        rest.extend(0x100u32.to_le_bytes());
+        rest.push(0);
+        rest.extend(instructions);
+        let entry = CfiEntry { address, cie, bytes: with_length(rest) };
+        self.module.fdes.push((CfiSection::EhFrame, entry));
+    }
+
+    /// Walks a stack of this program: the frames' module addresses, which of them were guessed, and the verdict.
+    pub(super) fn walk(self, stack: &UserStack) -> (Vec<u64>, Vec<bool>, Verdict) {
+        let evidence = Evidence { modules: vec![self.module], kernel: Vec::new() };
+        let modules = Modules::new(&evidence, &NoLocalBinaries);
+        let mut space = AddressSpace::default();
+        space.insert(MappedRange { start: BASE, end: BASE + 0x8000, offset: 0, module: 0 });
+        let mut frames = Vec::new();
+        let process = ProcessView { pid: 1, space: &space };
+        let verdict = Unwinder::new(&modules, Arch::X86_64).walk(stack, process, &mut frames);
+        let guessed = frames.iter().map(|frame| frame.guessed).collect();
+        (frames.iter().map(address_of).collect(), guessed, verdict)
+    }
+}
+
+fn address_of(frame: &WalkedFrame) -> u64 {
+    match frame.location {
+        Location::Module { address, .. } | Location::Process { address, .. } | Location::Kernel { address } => address,
+    }
+}
+
+/// A CIE with pointers relative to their place, four bytes wide.
+fn cie(address: u64, augmentation: &[u8]) -> CfiEntry {
+    let mut rest = vec![0, 0, 0, 0, 1];
+    rest.extend(augmentation);
+    rest.extend([1, 0x78, 16, 1, 0x1b]);
+    rest.extend(AT_ENTRY);
+    CfiEntry { address, cie: address, bytes: with_length(rest) }
+}
+
+fn with_length(mut rest: Vec<u8>) -> Vec<u8> {
+    rest.resize(rest.len().next_multiple_of(4), 0);
+    let mut bytes = (rest.len() as u32).to_le_bytes().to_vec();
+    bytes.extend(rest);
+    bytes
+}
+
+/// A stack at the given ranges of addresses; the first starts at the stack pointer, the last ends at the top.
+pub(super) fn stack(ip: u64, ranges: &[(u64, u64)], words: &[(u64, u64)]) -> UserStack {
+    UserStack {
+        ip: BASE + ip,
+        sp: ranges.first().map_or(0, |range| range.0),
+        top: ranges.last().map_or(0, |range| range.1),
+        ranges: ranges.iter().map(|&(start, end)| StackRange { start, end }).collect(),
+        words: words.iter().map(|&(address, value)| StackWord { address, value }).collect(),
+        ..UserStack::default()
+    }
+}
