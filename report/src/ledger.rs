@@ -75,11 +75,13 @@ impl Ledger {
         }
     }
 
-    /// The block in words: lines without trailing spaces, each ended.
+    /// The block in words, in whole lines: a single one when nothing is missing.
     pub fn text(&self) -> String {
         let mut text = String::new();
+        let parts = [self.samples_text(), self.stacks_text(), self.names_text()];
+        let well = self.lost.is_empty() && self.unnamed.is_empty() && self.verdicts.complete == self.shown;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}; {}; {}", self.samples_text(), self.stacks_text(), self.names_text());
+        let _ = writeln!(text, "{}", parts.join(if well { "; " } else { "\n" }));
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
         }
@@ -238,8 +240,9 @@ mod tests {
         };
         assert_eq!(
             ledger.text(),
-            "1,000 of 12,345 samples of an unknown number expected, lost 3 (ring_full); 99.9% of stacks complete \
-             (1 truncated, 4 with guessed frames); 2 locations without a name: 2 no symbol covers the address\n\
+            "1,000 of 12,345 samples of an unknown number expected, lost 3 (ring_full)\n\
+             99.9% of stacks complete (1 truncated, 4 with guessed frames)\n\
+             2 locations without a name: 2 no symbol covers the address\n\
              note: the recording was not closed\n"
         );
     }

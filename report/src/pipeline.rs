@@ -104,7 +104,7 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
 fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     let view = &args.view;
     let diff = Diff::compare(before, after);
-    let ledger = format!("before: {}after:  {}", before.ledger.text(), after.ledger.text());
+    let ledger = format!("before:\n{}after:\n{}", before.ledger.text(), after.ledger.text());
     if let Some(path) = &view.flamegraph {
         let svg = views::diff::flame_graph(before, after).context("cannot draw the flame graph")?;
         return write_picture(path, &svg, &ledger);
