@@ -77,9 +77,8 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     let mut table = SymbolTable::default();
     images.iter().chain(&mini).for_each(|file| table.add_file(file));
     let local = !table.is_empty();
-    if !local {
-        table.add_embedded(&evidence.symbols);
-    }
+    // The recorded machine's copy may have had symbols that were stripped from the local one.
+    table.add_embedded(&evidence.symbols);
     table.finish();
 
     let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);

@@ -35,17 +35,13 @@ pub(super) fn draw(options: &mut Options<'_>, lines: &[String]) -> io::Result<Ve
 }
 
 fn options(profile: &Profile) -> Options<'static> {
-    let header = &profile.facts.header;
+    let facts = &profile.facts;
+    let host = if facts.header.host.is_empty() { "unknown host" } else { &facts.header.host };
+    let (samples, hertz, seconds) = (grouped(profile.samples), facts.frequency(), facts.seconds());
     let mut options = Options::default();
-    options.title = format!("CPU time: {} samples", grouped(profile.samples));
-    let subtitle = format!(
-        "{} at {:.0} Hz, {:.1} s - {}",
-        if header.host.is_empty() { "unknown host" } else { &header.host },
-        profile.facts.frequency(),
-        profile.facts.seconds(),
-        profile.ledger.text().trim_end().replace('\n', " - ")
-    );
-    options.subtitle = Some(escape::text(&subtitle).into_owned());
+    options.title =
+        escape::text(&format!("{host}: {samples} samples of CPU time, {hertz:.0} Hz, {seconds:.1} s")).into();
+    options.subtitle = Some(profile.ledger.brief());
     options
 }
 
