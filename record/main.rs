@@ -1,2 +1,86 @@
-//! The recorder.
-fn main() {}
+//! The recorder: `profrec record` turns a running target into one small file; any other subcommand is
+//! a program of its own.
+//!
+//! ```text
+//!  args ─► target ─► session ─► summary
+//!                      │
+//!   perf clock ─► bpf/on_tick ─► ring ─► event ─► filter ─┐
+//!   side_band ─► processes, modules ──────────────────────┼─► stream ─► the file
+//!   evidence (cfi, symbols), kernel_symbols ──────────────┘
+//! ```
+
+mod args;
+mod attach;
+mod cfi;
+mod command;
+mod elf;
+mod event;
+mod evidence;
+mod filter;
+mod kernel_symbols;
+mod modules;
+mod output;
+mod pages;
+mod perf_event;
+mod proc_maps;
+mod processes;
+mod progress;
+mod ring;
+mod sampler;
+mod session;
+mod side_band;
+mod stop;
+mod stream;
+mod subcommand;
+mod summary;
+mod symbols;
+mod target;
+mod vdso;
+
+use std::process::ExitCode;
+
+use anyhow::{Error, Result, bail};
+use clap::Parser;
+
+use crate::args::{Cli, Command, RecordArgs};
+use crate::command::NotStarted;
+use crate::target::Target;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Record(args) => record(&args),
+        Command::Other(words) => Err(subcommand::become_program(&words)),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("profrec: {error:#}");
+        failure(&error)
+    })
+}
+
+fn record(args: &RecordArgs) -> Result<ExitCode> {
+    check(args)?;
+    let target = Target::from_args(args)?;
+    let output = output::open(&args.output, args.force)?;
+    let finished = session::record(args, target, output)?;
+    if !args.quiet {
+        eprintln!("{}", summary::text(&finished, &args.output));
+    }
+    Ok(finished.command_status.map_or(ExitCode::SUCCESS, |status| command::shell_status(status).into()))
+}
+
+/// What clap cannot say about the values.
+fn check(args: &RecordArgs) -> Result<()> {
+    const PAGE: u32 = 4096;
+    if !args.stack_size.is_multiple_of(PAGE) || !(PAGE..=1 << 20).contains(&args.stack_size) {
+        bail!("--stack-size {} is not a multiple of 4096 from 4k to 1m", args.stack_size);
+    }
+    if !args.ring_size.is_power_of_two() || !(256 << 10..=1 << 30).contains(&args.ring_size) {
+        bail!("--ring-size {} is not a power of two from 256k to 1024m", args.ring_size);
+    }
+    Ok(())
+}
+
+/// A command that does not run has the status that shells give; everything else is 1.
+fn failure(error: &Error) -> ExitCode {
+    error.downcast_ref::<NotStarted>().map_or(ExitCode::FAILURE, |reason| reason.status.into())
+}

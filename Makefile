@@ -1,0 +1,78 @@
+# profrec: everything that is typed while working on it. `make` lists the targets.
+#
+# Each target sets up what it needs by itself; on a machine that has all of it, that costs nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test bench lint static fixtures clean
+
+# rustup puts cargo here; root's own PATH through sudo often lacks it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROFREC := $(TARGET)/release/profrec
+DEMO := target/demo
+MULTIARCH = $(shell gcc -print-multiarch)
+
+# Recording needs root, or CAP_BPF and CAP_PERFMON. Where this is not root, sudo is asked.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo 2>/dev/null))
+
+help: ## print this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: ## install what is missing for building and testing (apt; as root or through sudo)
+	@.ci/setup
+
+demo: setup ## build, record a real C++ compile, print the top table, write demo.svg
+	@cargo build --release --quiet
+	@mkdir -p $(DEMO)
+	@cp fixtures/workloads/big.cpp $(DEMO)/big.cpp
+	@if [ "$$(id -u)" -ne 0 ]; then \
+	    echo "demo: recording needs root, or CAP_BPF and CAP_PERFMON: trying $(or $(AS_ROOT),without)" >&2; \
+	fi
+	@echo "demo: recording g++ -O2 -c big.cpp" >&2
+	@$(AS_ROOT) $(PROFREC) record -F 999 --embed symbols -o $(DEMO)/demo.prof --force -- \
+	    g++ -O2 -DROUNDS=6 -c $(DEMO)/big.cpp -o $(DEMO)/big.o
+	@if [ -n "$(AS_ROOT)" ]; then $(AS_ROOT) chown "$$(id -u):$$(id -g)" $(DEMO)/demo.prof $(DEMO)/big.o; fi
+	@$(PROFREC) report $(DEMO)/demo.prof
+	@$(PROFREC) report $(DEMO)/demo.prof --flamegraph demo.svg
+	@printf '%s\n' "" \
+	    "demo.svg is the flame graph: open it in a browser. Next steps, with the same recording or your own:" \
+	    "  $(PROFREC) report $(DEMO)/demo.prof --tree" \
+	    "  $(PROFREC) report $(DEMO)/demo.prof --info" \
+	    "  $(AS_ROOT) $(PROFREC) record -p PID -d 10s -o mine.prof" \
+	    "  $(PROFREC) report mine.prof" \
+	    "  $(PROFREC) report --diff $(DEMO)/demo.prof mine.prof"
+
+test: setup ## run all tests; those that record need root, and say so elsewhere
+	@mkdir -p $(TARGET)/tmp && rm -f $(TARGET)/tmp/skipped
+	@cargo test --workspace
+	@if [ -s $(TARGET)/tmp/skipped ]; then \
+	    echo "skipped: $$(wc -l < $(TARGET)/tmp/skipped) tests, see the lines that start with \"skipped:\" above" >&2; \
+	fi
+
+bench: ## measure profrec and perf side by side: a table and bench.json (BENCH="--quick" for a first look)
+	@.ci/setup bench
+	@cargo build --release --quiet
+	@tests/bench/run --profrec $(PROFREC) $(BENCH)
+
+lint: setup ## check format, clippy and documentation, warnings being errors
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+static: setup ## build a recorder without shared libraries, to be copied to any x86-64 machine
+	@LIBBPF_SYS_LIBRARY_PATH=/usr/lib/$(MULTIARCH) RUSTFLAGS="-C target-feature=+crt-static" \
+	    cargo build --release --package profrec --features static --target x86_64-unknown-linux-gnu
+	@strip -o $(TARGET)/profrec-static $(TARGET)/x86_64-unknown-linux-gnu/release/profrec
+	@ls -l $(TARGET)/profrec-static
+
+fixtures: setup ## build and record the fixtures again, and bless what comes out; look at the difference
+	@cargo build --release --quiet
+	@$(MAKE) --no-print-directory -C fixtures record OUT="$(abspath $(TARGET))/fixtures" PROFREC="$(abspath $(PROFREC))"
+	@PROFREC_BLESS=1 cargo test --quiet --test product golden
+
+clean: ## remove everything that was built
+	@cargo clean
+	@rm -f demo.svg bench.json

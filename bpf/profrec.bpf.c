@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause)
+/*
+ * profrec's programs in the kernel.
+ *
+ * on_tick                 runs at every tick of a perf clock event, in the interrupted thread. It
+ *                         sends one event to the ring: who, when, the user registers, the kernel's
+ *                         call chain and the live part of the user stack. It decides nothing else.
+ * on_fork                 keeps the set of recorded processes up to date while ticks are CPU-wide.
+ * name_kernel_addresses   runs when the recorder asks for it, and names addresses in the kernel.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* How user stacks are captured. */
+enum call_graph {
+	CALL_GRAPH_STACK = 0,
+	CALL_GRAPH_FRAME_POINTER = 1,
+	CALL_GRAPH_NONE = 2,
+};
+
+/* Set by the recorder before the programs are loaded. */
+const volatile __u32 call_graph = CALL_GRAPH_STACK;
+const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a stack; a multiple of PAGE */
+const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
+const volatile bool only_targets = false; /* ticks are CPU-wide: keep those of `targets` */
+
+#define PAGE 4096
+#define MAX_CHAIN 127
+#define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
+#define MAX_STACK_CAP (1 << 20)
+#define MAX_PAGES (MAX_STACK_CAP / PAGE + 1)
+/* A main thread's stack is no longer than this; RLIMIT_STACK is rarely above 8 MB. */
+#define MAX_MAIN_STACK (128ULL << 20)
+/* Other threads' stacks are mapped with a size chosen by the program. */
+#define MAX_THREAD_STACK (256ULL << 20)
+#define REGISTERS 17
+
+/*
+ * What is sent for a tick; record/event.rs reads it. The payload holds one after the other: the
+ * inner stack slice, the outer stack slice, the kernel chain, the user chain.
+ */
+struct tick {
+	__u64 time;
+	__u64 registers[REGISTERS]; /* by DWARF number, 16 is the instruction pointer; all 0 without user side */
+	__u64 top;		    /* one past the stack's highest address, 0 when unknown */
+	__u64 inner_start;	    /* address of the first byte of the slice at the stack pointer */
+	__u64 outer_start;	    /* address of the first byte of the slice at the stack's top */
+	__u32 pid;
+	__u32 tid;
+	__u32 cpu;
+	__u32 inner_bytes;
+	__u32 outer_bytes;
+	__u32 kernel_bytes;
+	__u32 user_bytes;
+	__u32 padding; /* 0 */
+};
+
+_Static_assert(sizeof(struct tick) == 21 * 8 + 8 * 4, "record/event.rs reads this layout");
+
+/* What became of a tick, and what was remarkable about those that were sent. record/sampler.rs
+ * knows the order. */
+enum outcome {
+	OUTCOME_SENT = 0,
+	OUTCOME_RING_FULL = 1,
+	OUTCOME_FILTERED = 2,
+	OUTCOME_IDLE = 3,
+	OUTCOME_NO_SCRATCH = 4,
+	NOTE_KERNEL_THREAD = 5,
+	NOTE_STACK_CUT = 6,
+	NOTE_UNREADABLE_PAGES = 7,
+	OUTCOMES = 8,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20); /* set by the recorder */
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OUTCOMES);
+	__type(key, __u32);
+	__type(value, __u64);
+} outcomes SEC(".maps");
+
+/* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
+ * and the value size: struct tick, three times the cap (the verifier does not see that the two
+ * slices end at twice the cap), two chains. */
+struct scratch {
+	struct tick tick;
+	__u8 payload[3 * 65536 + 2 * CHAIN_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
+
+/* Process ids to record while ticks are CPU-wide. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u8);
+} targets SEC(".maps");
+
+/* Work of name_kernel_addresses. */
+#define NAMES_AT_ONCE 64
+#define NAME_BYTES 256
+__u64 kernel_addresses[NAMES_AT_ONCE];
+char kernel_names[NAMES_AT_ONCE][NAME_BYTES];
+
+static __always_inline void count(__u32 outcome)
+{
+	__u64 *counter = bpf_map_lookup_elem(&outcomes, &outcome);
+
+	if (counter)
+		*counter += 1; /* per CPU, and ticks of one CPU do not nest */
+}
+
+/* Hides a value's origin from clang, which otherwise removes the bound checks that the verifier
+ * needs to see. */
+#define OPAQUE(value) asm volatile("" : "+r"(value))
+
+static __always_inline struct scratch *scratch_of_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&scratch, &cpu);
+}
+
+/*
+ * Copies user memory to payload[at..]; what cannot be read becomes zeros. This and copy_stack are
+ * global functions, which the verifier checks once and apart: inlined into the loop, 17 pages twice
+ * over pass its limit of a million instructions.
+ */
+__noinline int copy_piece(__u64 at, __u64 address, __u64 bytes)
+{
+	struct scratch *own = scratch_of_cpu();
+
+	if (!own || at > 2ULL * stack_cap || bytes > stack_cap)
+		return -1;
+	return bpf_probe_read_user(own->payload + at, bytes, (void *)address);
+}
+
+/*
+ * Copies a slice of the stack, page by page if need be: below the top of a stack there are pages
+ * that were never touched, when a frame is larger than a page. They become zeros.
+ */
+__noinline int copy_stack(__u64 at, __u64 address, __u64 bytes)
+{
+	__u64 done = 0;
+
+	/* Nearly always all pages are there. */
+	if (copy_piece(at, address, bytes) == 0)
+		return 0;
+	for (int page = 0; page < MAX_PAGES; page++) {
+		__u64 chunk = PAGE - ((address + done) & (PAGE - 1));
+
+		if (done >= bytes)
+			break;
+		if (chunk > bytes - done)
+			chunk = bytes - done;
+		if (copy_piece(at + done, address + done, chunk) != 0)
+			count(NOTE_UNREADABLE_PAGES);
+		done += chunk;
+	}
+	return 0;
+}
+
+/* One past the highest address of the stack that `sp` is on, 0 when unknown. The main thread's
+ * arguments and environment lie above `start_stack` and are never copied. A thread library puts
+ * the thread control block, which the fs register points to, at the top of a thread's stack. */
+static __always_inline __u64 stack_top(struct task_struct *task, __u64 sp)
+{
+	__u64 start_stack = task->mm->start_stack;
+	__u64 fsbase = task->thread.fsbase;
+
+	if (sp <= start_stack && start_stack - sp < MAX_MAIN_STACK)
+		return start_stack;
+	if (task->pid != task->tgid && sp < fsbase && fsbase - sp < MAX_THREAD_STACK)
+		return fsbase & ~7ULL;
+	return 0;
+}
+
+/* Copies the live part of the user stack; gives the payload bytes used. */
+static __always_inline __u64 capture_stack(struct tick *tick, struct task_struct *task)
+{
+	const __u64 cap = stack_cap;
+	__u64 start = tick->registers[7] & ~7ULL;
+	__u64 top = stack_top(task, start);
+	__u64 length = top ? top - start : cap;
+	__u64 inner = length < cap ? length : cap;
+	__u64 outer = 0;
+
+	tick->top = top;
+	tick->inner_start = start;
+	copy_stack(0, start, inner);
+	if (length > cap) {
+		/* The outermost frames: the unwinder gets there over a giant frame. */
+		outer = length - cap < cap ? length - cap : cap;
+		tick->outer_start = top - outer;
+		copy_stack(inner, top - outer, outer);
+		count(NOTE_STACK_CUT);
+	}
+	tick->inner_bytes = inner;
+	tick->outer_bytes = outer;
+	return inner + outer;
+}
+
+/* Keeps the user registers by their DWARF numbers. They come from the top of the thread's kernel
+ * stack: the interrupted ones when user code was interrupted, else those of the system call. */
+static __always_inline void capture_registers(struct tick *tick, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	tick->registers[0] = regs->ax;
+	tick->registers[1] = regs->dx;
+	tick->registers[2] = regs->cx;
+	tick->registers[3] = regs->bx;
+	tick->registers[4] = regs->si;
+	tick->registers[5] = regs->di;
+	tick->registers[6] = regs->bp;
+	tick->registers[7] = regs->sp;
+	tick->registers[8] = regs->r8;
+	tick->registers[9] = regs->r9;
+	tick->registers[10] = regs->r10;
+	tick->registers[11] = regs->r11;
+	tick->registers[12] = regs->r12;
+	tick->registers[13] = regs->r13;
+	tick->registers[14] = regs->r14;
+	tick->registers[15] = regs->r15;
+	tick->registers[16] = regs->ip;
+}
+
+static __always_inline bool is_target(__u32 pid)
+{
+	return !only_targets || bpf_map_lookup_elem(&targets, &pid);
+}
+
+/* Appends a call chain to the payload; gives its bytes. */
+static __always_inline __u64 capture_chain(void *ctx, __u8 *payload, __u64 at, __u64 flags)
+{
+	long bytes;
+
+	OPAQUE(at);
+	if (at > 2ULL * stack_cap + CHAIN_BYTES)
+		return 0;
+	bytes = bpf_get_stack(ctx, payload + at, CHAIN_BYTES, flags);
+	return bytes > 0 ? bytes : 0;
+}
+
+SEC("perf_event")
+int on_tick(struct bpf_perf_event_data *ctx)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+	bool in_kernel = (ctx->regs[CONTEXT_CS] & 3) == 0;
+	struct task_struct *task;
+	struct tick *tick;
+	__u64 used = 0, bytes, flags;
+	struct scratch *own;
+
+	if (!is_target(ids >> 32)) {
+		count(OUTCOME_FILTERED);
+		return 0;
+	}
+	if ((__u32)ids == 0) {
+		count(OUTCOME_IDLE);
+		return 0;
+	}
+	own = scratch_of_cpu();
+	if (!own) {
+		count(OUTCOME_NO_SCRATCH);
+		return 0;
+	}
+	tick = &own->tick;
+	__builtin_memset(tick, 0, sizeof(*tick));
+	tick->time = bpf_ktime_get_ns();
+	tick->pid = ids >> 32;
+	tick->tid = (__u32)ids;
+	tick->cpu = bpf_get_smp_processor_id();
+
+	task = bpf_get_current_task_btf();
+	if ((task->flags & TASK_IS_KERNEL_THREAD) || !task->mm) {
+		count(NOTE_KERNEL_THREAD);
+	} else {
+		capture_registers(tick, task);
+		if (call_graph == CALL_GRAPH_STACK)
+			used = capture_stack(tick, task);
+	}
+	if (in_kernel) {
+		bytes = capture_chain(ctx, own->payload, used, 0);
+		tick->kernel_bytes = bytes;
+		used += bytes;
+	}
+	if (call_graph == CALL_GRAPH_FRAME_POINTER && tick->registers[16]) {
+		bytes = capture_chain(ctx, own->payload, used, BPF_F_USER_STACK);
+		tick->user_bytes = bytes;
+		used += bytes;
+	}
+
+	OPAQUE(used);
+	if (used > 2ULL * stack_cap + 2 * CHAIN_BYTES)
+		return 0; /* cannot be: the verifier wants to see it */
+	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0)
+		count(OUTCOME_RING_FULL);
+	else
+		count(OUTCOME_SENT);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 from = parent->tgid;
+	__u32 pid = child->tgid;
+	__u8 present = 1;
+
+	if (from != pid && bpf_map_lookup_elem(&targets, &from))
+		bpf_map_update_elem(&targets, &pid, &present, BPF_ANY);
+	return 0;
+}
+
+/* Names each of `kernel_addresses` up to the first 0, as the kernel itself prints it:
+ * "name+0x12/0x34 [module]". It needs neither the whole of /proc/kallsyms nor the right to read
+ * addresses there. */
+SEC("syscall")
+int name_kernel_addresses(void *ctx)
+{
+	for (int i = 0; i < NAMES_AT_ONCE; i++) {
+		__u64 address = kernel_addresses[i];
+
+		if (!address)
+			break;
+		BPF_SNPRINTF(kernel_names[i], NAME_BYTES, "%pS", (void *)address);
+	}
+	return 0;
+}

@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  profrec record -p 4711 -d 30s               a running process, all its threads, for 30 seconds
+  profrec record -p 4711,4712 -F 499 -o incident.prof
+  profrec record -- g++ -O2 -c big.cpp        a command and its children, from the first instruction
+  profrec record -a --preset prod             the whole machine, until Ctrl-C
+  profrec report incident.prof                look at it, on any machine";
+
+/// Production CPU profiler for Linux.
+///
+/// Records with eBPF which code is on the CPU, in one small file that holds all evidence for complete stacks; any other
+/// machine can turn it into a report, any day later.
+#[derive(Debug, Parser)]
+#[command(name = "profrec", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Record processes, a command or the whole machine
+    Record(RecordArgs),
+    /// Any other subcommand is the program `profrec-NAME`, such as `profrec-report`.
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// What to record, how often, and where to.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RecordArgs {
+    /// Record these processes with all their threads
+    #[arg(short, long = "pid", value_name = "PID[,PID...]", value_delimiter = ',', help_heading = "Target")]
+    pub(crate) pids: Vec<u32>,
+
+    /// Record the whole machine
+    #[arg(short, long, conflicts_with = "pids", help_heading = "Target")]
+    pub(crate) all: bool,
+
+    /// Record this command from its first instruction to its end, and exit with its status
+    #[arg(
+        last = true, value_name = "COMMAND", conflicts_with_all = ["pids", "all"], help_heading = "Target"
+    )]
+    pub(crate) command: Vec<OsString>,
+
+    /// Do not follow child processes
+    #[arg(long, help_heading = "Target")]
+    pub(crate) no_inherit: bool,
+
+    /// Samples a second and CPU [default: 99]
+    #[arg(short = 'F', long, value_name = "HZ", value_parser = clap::value_parser!(u64).range(1..=10_000), help_heading = "Rate")]
+    pub(crate) frequency: Option<u64>,
+
+    /// Time between two samples of a CPU, such as 10ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "frequency", help_heading = "Rate")]
+    pub(crate) interval: Option<Duration>,
+
+    /// A rate by its purpose
+    #[arg(long, value_enum, conflicts_with_all = ["frequency", "interval"], help_heading = "Rate")]
+    pub(crate) preset: Option<Preset>,
+
+    /// Stop after this time, such as 30s, 500ms or 2m [default: at Ctrl-C or the target's end]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, help_heading = "Rate")]
+    pub(crate) duration: Option<Duration>,
+
+    /// The file to write; - is the standard output
+    #[arg(short, long, value_name = "FILE", default_value = "profrec.prof", help_heading = "Output")]
+    pub(crate) output: PathBuf,
+
+    /// Replace the file if it exists
+    #[arg(long, help_heading = "Output")]
+    pub(crate) force: bool,
+
+    /// No progress, no summary
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    /// How user stacks are captured
+    #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
+    pub(crate) call_graph: CallGraph,
+
+    /// Bytes copied at most from each end of a stack: a multiple of 4096, at most 1m
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "64k", help_heading = "Stacks")]
+    pub(crate) stack_size: u32,
+
+    /// Evidence about the programs that goes into the file, for machines that do not have them
+    #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
+    pub(crate) embed: Embed,
+
+    /// Size of the ring between kernel and recorder: a power of two
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "8m", help_heading = "Tuning")]
+    pub(crate) ring_size: u32,
+
+    /// Have the kernel measure the time that it spends on samples
+    #[arg(long, help_heading = "Tuning")]
+    pub(crate) bpf_stats: bool,
+}
+
+/// Rates by purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// 999 a second: to look closely
+    Dev,
+    /// 99 a second: for production
+    Prod,
+    /// 10 a second: for weeks
+    Monitor,
+}
+
+/// How user stacks are captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CallGraph {
+    /// Complete stacks without frame pointers: registers and pointers on the stack
+    #[default]
+    Dwarf,
+    /// The kernel follows frame pointers: cheaper, for programs that have them
+    Fp,
+    /// Only the function that runs
+    None,
+}
+
+/// What evidence is embedded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Embed {
+    /// What complete stacks need
+    #[default]
+    Unwind,
+    /// The names of functions too
+    Symbols,
+    /// Nothing
+    None,
+}
+
+impl RecordArgs {
+    /// Nanoseconds between two samples of a CPU.
+    pub(crate) fn period(&self) -> u64 {
+        const SECOND: u64 = 1_000_000_000;
+        if let Some(interval) = self.interval {
+            return u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(SECOND / 10_000);
+        }
+        let preset = self.preset.map(|preset| match preset {
+            Preset::Dev => 999,
+            Preset::Prod => 99,
+            Preset::Monitor => 10,
+        });
+        SECOND / self.frequency.or(preset).unwrap_or(99)
+    }
+}
+
+/// A time such as `30s`, `500ms`, `2m`, `1h` or `30` (seconds).
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("'{unit}' is not a unit of time: use ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a number and a unit, such as 30s".to_owned())?;
+    match Duration::try_from_secs_f64(number * seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a time above zero".to_owned()),
+    }
+}
+
+/// A size such as `65536`, `64k` or `8m`.
+fn parse_size(text: &str) -> Result<u32, String> {
+    let lower = text.to_ascii_lowercase();
+    let (number, shift) = match lower.as_bytes() {
+        [number @ .., b'k'] => (number.len(), 10),
+        [number @ .., b'm'] => (number.len(), 20),
+        number => (number.len(), 0),
+    };
+    let number: u32 = lower[..number].parse().map_err(|_| "expected a number of bytes, such as 64k".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn record(words: &[&str]) -> Result<RecordArgs, clap::Error> {
+        let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
+        match Cli::try_parse_from(words)?.command {
+            Command::Record(args) => Ok(args),
+            Command::Other(_) => unreachable!("the subcommand is record"),
+        }
+    }
+
+    /// clap finds no contradiction in the definition of the command line.
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Pids come with commas or repeated; a command keeps its own options.
+    #[test]
+    fn targets_are_read() {
+        assert_eq!(record(&["-p", "1,2", "-p", "3"]).unwrap().pids, [1, 2, 3]);
+        assert_eq!(record(&["--", "ls", "-a", "-p"]).unwrap().command, ["ls", "-a", "-p"]);
+        assert!(record(&["-a", "-p", "1"]).is_err());
+    }
+
+    /// Rate, interval and preset give the same kind of number, and exclude each other.
+    #[test]
+    fn rates_are_periods() {
+        assert_eq!(record(&["-a"]).unwrap().period(), 10_101_010);
+        assert_eq!(record(&["-a", "--interval", "10ms"]).unwrap().period(), 10_000_000);
+        assert_eq!(record(&["-a", "--preset", "monitor"]).unwrap().period(), 100_000_000);
+        assert!(record(&["-a", "--preset", "dev", "-F", "9"]).is_err());
+    }
+
+    /// Times and sizes have the units that people type.
+    #[test]
+    fn units_are_known() {
+        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("30").unwrap(), Duration::from_secs(30));
+        for wrong in ["", "s", "0s", "5x", "-1s", "1e9999h"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_size("64K").unwrap(), 65_536);
+        assert_eq!(parse_size("8m").unwrap(), 8 << 20);
+        assert!(parse_size("99999m").is_err());
+    }
+}

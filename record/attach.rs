@@ -1,0 +1,157 @@
+//! Puts the clocks where the target runs.
+//!
+//! A clock that follows a thread ticks only while the thread runs, and new threads and child processes
+//! inherit it: the rest of the machine does not even notice. But each thread that is there at the
+//! start needs its own, so beyond some number of them one clock a CPU and a filter are better.
+
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use rustc_hash::FxHashMap;
+
+use crate::perf_event::Scope;
+use crate::proc_maps;
+use crate::sampler::Sampler;
+use crate::stream::{Stream, now};
+use crate::target::Target;
+
+/// With more threads than this, clocks are CPU-wide.
+const MOST_THREAD_CLOCKS: usize = 64;
+
+/// Which clocks a recording uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clocks {
+    /// One a CPU; every tick counts.
+    Cpus,
+    /// One a CPU; those ticks count that hit the target.
+    FilteredCpus,
+    /// One a thread.
+    Threads {
+        /// Child processes inherit it.
+        inherit: bool,
+    },
+}
+
+impl Clocks {
+    /// What suits the target.
+    pub(crate) fn choose(target: &Target, inherit: bool) -> Result<Self> {
+        Ok(match target {
+            Target::Machine => Self::Cpus,
+            Target::Command(_) => Self::Threads { inherit },
+            Target::Processes(pids) => {
+                let mut threads = 0;
+                for pid in pids {
+                    threads += proc_maps::threads(*pid)?.len();
+                }
+                if threads > MOST_THREAD_CLOCKS { Self::FilteredCpus } else { Self::Threads { inherit } }
+            }
+        })
+    }
+
+    /// Whether ticks of others than the target must be told apart.
+    pub(crate) fn needs_filter(self) -> bool {
+        self == Self::FilteredCpus
+    }
+
+    /// Starts them; gives their number.
+    pub(crate) fn attach<W: Write>(
+        self,
+        target: &Target,
+        sampler: &mut Sampler,
+        stream: &mut Stream<W>,
+        cpus: &[u32],
+        period: u64,
+    ) -> Result<usize> {
+        match self {
+            Self::Threads { inherit } => {
+                let from_exec = matches!(target, Target::Command(_));
+                let mut attached = 0;
+                for pid in target.pids() {
+                    let threads = Threads { pid, inherit, from_exec, period };
+                    attached += threads.attach(sampler, stream)?;
+                }
+                Ok(attached)
+            }
+            Self::Cpus | Self::FilteredCpus => {
+                for pid in target.pids() {
+                    sampler.add_target(pid)?;
+                }
+                let mut attached = 0;
+                for &cpu in cpus {
+                    attached += usize::from(sampler.attach(Scope::Cpu(cpu), period)?);
+                }
+                Ok(attached)
+            }
+        }
+    }
+}
+
+/// The threads of one process that get clocks.
+struct Threads {
+    pid: u32,
+    inherit: bool,
+    from_exec: bool,
+    period: u64,
+}
+
+impl Threads {
+    /// Attaches to every thread, and to those that appear meanwhile: a thread whose creator had no
+    /// clock yet has inherited none.
+    fn attach<W: Write>(&self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<usize> {
+        /// A process that creates threads faster than clocks can be attached is not waited for.
+        const MOST_ROUNDS: usize = 100;
+        let mut since: FxHashMap<u32, u64> = FxHashMap::default();
+        let mut attached = 0;
+        for _ in 0..MOST_ROUNDS {
+            let threads = proc_maps::threads(self.pid).unwrap_or_default();
+            let new: Vec<u32> = threads.into_iter().filter(|tid| !since.contains_key(tid)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for tid in new {
+                let inherited = match stream.creation(tid) {
+                    Some((creator, time)) => since.get(&creator).is_some_and(|attached| *attached < time),
+                    None => false,
+                };
+                if !inherited {
+                    let scope = Scope::Thread { tid, processes: self.inherit, from_exec: self.from_exec };
+                    attached += usize::from(sampler.attach(scope, self.period)?);
+                }
+                since.insert(tid, now());
+            }
+        }
+        Ok(attached)
+    }
+}
+
+/// The CPUs that are online.
+pub(crate) fn online_cpus() -> Result<Vec<u32>> {
+    const PATH: &str = "/sys/devices/system/cpu/online";
+    let text = fs::read_to_string(PATH).with_context(|| format!("reading {PATH}"))?;
+    parse_cpus(&text).with_context(|| format!("{PATH} is not a list of CPUs: {text}"))
+}
+
+/// A list such as `0-3,8`.
+fn parse_cpus(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok().filter(|last| *last < 1 << 16)?);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's lists of CPUs, with holes where some are offline.
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(parse_cpus("0-2,5\n"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(parse_cpus("0\n"), Some(vec![0]));
+        assert_eq!(parse_cpus(""), None);
+        assert_eq!(parse_cpus("0-4294967295"), None);
+    }
+}

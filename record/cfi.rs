@@ -1,0 +1,409 @@
+//! Finds the one piece of call frame information that covers an address: an FDE and its CIE.
+//!
+//! ```text
+//!  PT_GNU_EH_FRAME ──► .eh_frame_hdr: (function, FDE) pairs, sorted: binary search
+//!                                      │
+//!                                      ▼
+//!  .eh_frame:   │ CIE │ FDE │ FDE │ CIE │ FDE │ …      read only where it is needed
+//! ```
+//!
+//! Sections without such a table (`.debug_frame`, what BOLT set aside in `.bolt.org.eh_frame`, a file
+//! linked without a table) are gone through once, when the table did not have the answer.
+
+use std::io;
+
+use profrec_format::{CfiEntry, CfiSection};
+use rustc_hash::FxHashMap;
+
+use crate::elf::{EH_FRAME_HEADER, Elf};
+use crate::pages::PagedFile;
+
+/// An entry longer than this is not one that a compiler makes.
+const MAX_ENTRY: u32 = 64 << 10;
+/// An index of a section without a table ends here: together 8 MiB.
+const MAX_INDEX: usize = 500_000;
+
+/// The FDE that covers an address, and its CIE.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) section: CfiSection,
+    pub(crate) fde: CfiEntry,
+    pub(crate) cie: CfiEntry,
+    /// The addresses that it covers.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+/// Where the call frame information of one module is.
+#[derive(Default)]
+pub(crate) struct Cfi {
+    table: Option<Table>,
+    /// Sections without a table.
+    plain: Vec<Plain>,
+}
+
+/// `.eh_frame_hdr`: pairs of 32-bit distances from its own address.
+#[derive(Clone, Copy)]
+struct Table {
+    address: u64,
+    pairs_offset: u64,
+    pairs: u32,
+}
+
+struct Plain {
+    place: Place,
+    index: Option<Vec<IndexRow>>,
+}
+
+/// A section of CFI: its bytes in the file, and the addresses of its entries.
+#[derive(Clone, Copy)]
+struct Place {
+    section: CfiSection,
+    offset: u64,
+    size: u64,
+    /// Address of its first byte as the module states it.
+    address: u64,
+}
+
+#[derive(Clone, Copy)]
+struct IndexRow {
+    start: u64,
+    length: u32,
+    /// Distance of the FDE from the section's start.
+    fde: u32,
+}
+
+impl Cfi {
+    /// Looks where a module's CFI is, without reading it.
+    pub(crate) fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Self {
+        let table = Table::open(elf, file).ok().flatten();
+        // A stripped file may have no section headers; then the table is all there is.
+        let sections = elf.sections().unwrap_or_default();
+        let plain = sections.into_iter().filter_map(|(name, section)| {
+            let kind = match name.as_str() {
+                ".eh_frame" if table.is_none() => CfiSection::EhFrame,
+                ".bolt.org.eh_frame" => CfiSection::EhFrame,
+                ".debug_frame" => CfiSection::DebugFrame,
+                _ => return None,
+            };
+            let place = Place { section: kind, offset: section.offset, size: section.size, address: section.address };
+            section.has_plain_bytes().then_some(Plain { place, index: None })
+        });
+        Self { table, plain: plain.collect() }
+    }
+
+    /// The CFI that covers `address`.
+    pub(crate) fn find(&mut self, address: u64, elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option<Found> {
+        // What cannot be read is evidence that is missing: the report says which module lacks it.
+        if let Some(found) = self.table.and_then(|table| table.find(address, elf, file).ok().flatten()) {
+            return Some(found);
+        }
+        self.plain.iter_mut().find_map(|plain| plain.find(address, file).ok().flatten())
+    }
+}
+
+impl Table {
+    fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> io::Result<Option<Self>> {
+        /// A signed 32-bit distance from the table's own address, as every linker writes it.
+        const DATA_RELATIVE_I32: u8 = 0x3b;
+        const U32: u8 = 0x03;
+        let Some(segment) = elf.segments.iter().find(|segment| segment.kind == EH_FRAME_HEADER) else {
+            return Ok(None);
+        };
+        let mut head = [0; 12];
+        file.read(segment.offset, &mut head)?;
+        let [version, pointer_encoding, count_encoding, table_encoding, ..] = head;
+        // The pointer to .eh_frame is not needed, but its size is: 4 bytes in all files seen.
+        let known = version == 1 && matches!(pointer_encoding & 0x0f, 0x03 | 0x0b);
+        if !known || count_encoding != U32 || table_encoding != DATA_RELATIVE_I32 {
+            return Ok(None);
+        }
+        let pairs = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        Ok(Some(Self { address: segment.address, pairs_offset: segment.offset + 12, pairs }))
+    }
+
+    fn find(&self, address: u64, elf: &Elf<'_>, file: &mut PagedFile<'_>) -> io::Result<Option<Found>> {
+        let (mut low, mut high) = (0, self.pairs);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.distance(middle, 0, file)? <= address {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let Some(row) = low.checked_sub(1) else {
+            return Ok(None);
+        };
+        let fde = self.distance(row, 4, file)?;
+        let Some(offset) = elf.offset_of(fde) else {
+            return Ok(None);
+        };
+        // The entry's place alone: with its address known, nothing else of the section matters.
+        let place = Place { section: CfiSection::EhFrame, offset, size: u64::from(MAX_ENTRY), address: fde };
+        let found = place.read_fde(0, &mut FxHashMap::default(), file)?;
+        Ok(found.filter(|found| found.start <= address && address < found.end))
+    }
+
+    fn distance(&self, row: u32, half: u64, file: &mut PagedFile<'_>) -> io::Result<u64> {
+        let distance = file.read_u32(self.pairs_offset + 8 * u64::from(row) + half)? as i32;
+        Ok(self.address.wrapping_add_signed(i64::from(distance)))
+    }
+}
+
+impl Plain {
+    fn find(&mut self, address: u64, file: &mut PagedFile<'_>) -> io::Result<Option<Found>> {
+        let place = self.place;
+        let index = self.index.get_or_insert_with(|| place.index(file));
+        let Some(row) = index.partition_point(|row| row.start <= address).checked_sub(1) else {
+            return Ok(None);
+        };
+        let row = index[row];
+        if address - row.start >= u64::from(row.length) {
+            return Ok(None);
+        }
+        place.read_fde(u64::from(row.fde), &mut FxHashMap::default(), file)
+    }
+}
+
+/// The head of an entry.
+struct Entry {
+    /// Bytes with the length field.
+    length: u32,
+    /// Distance of its CIE from the section's start (negative when the place is the entry's own);
+    /// `None` for a CIE.
+    cie: Option<i64>,
+}
+
+impl Place {
+    /// All FDEs of the section, sorted by address.
+    fn index(&self, file: &mut PagedFile<'_>) -> Vec<IndexRow> {
+        let mut rows = Vec::new();
+        let mut encodings = FxHashMap::default();
+        let mut at = 0;
+        while at + 4 <= self.size && rows.len() < MAX_INDEX {
+            let Ok(Some(entry)) = self.read_head(at as i64, file) else {
+                break;
+            };
+            if let Ok(Some(found)) = self.read_fde(at, &mut encodings, file) {
+                let length = u32::try_from(found.end - found.start).unwrap_or(u32::MAX);
+                rows.push(IndexRow { start: found.start, length, fde: at as u32 });
+            }
+            at += u64::from(entry.length);
+        }
+        rows.sort_by_key(|row| row.start);
+        rows
+    }
+
+    /// The head of the entry at `at`; `None` for the end of the section, and for the 64-bit form,
+    /// which no linker has been seen to make.
+    fn read_head(&self, at: i64, file: &mut PagedFile<'_>) -> io::Result<Option<Entry>> {
+        const DEBUG_FRAME_CIE: u32 = u32::MAX;
+        let offset = self.offset.wrapping_add_signed(at);
+        let length = file.read_u32(offset)?;
+        if length == 0 || length > MAX_ENTRY {
+            return Ok(None);
+        }
+        let id = file.read_u32(offset + 4)?;
+        let cie = match self.section {
+            CfiSection::EhFrame => (id != 0).then(|| at + 4 - i64::from(id)),
+            CfiSection::DebugFrame => (id != DEBUG_FRAME_CIE).then_some(i64::from(id)),
+        };
+        Ok(Some(Entry { length: length + 4, cie }))
+    }
+
+    fn read_bytes(&self, at: i64, length: u32, file: &mut PagedFile<'_>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length as usize];
+        file.read(self.offset.wrapping_add_signed(at), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The FDE at `at` with its CIE; `None` when there is a CIE, or something unknown. `encodings`
+    /// remembers how the CIEs seen say that addresses are written.
+    fn read_fde(
+        &self,
+        at: u64,
+        encodings: &mut FxHashMap<i64, u8>,
+        file: &mut PagedFile<'_>,
+    ) -> io::Result<Option<Found>> {
+        let Some(Entry { length, cie: Some(cie_at) }) = self.read_head(at as i64, file)? else {
+            return Ok(None);
+        };
+        let Some(Entry { length: cie_length, cie: None }) = self.read_head(cie_at, file)? else {
+            return Ok(None);
+        };
+        let cie_bytes = self.read_bytes(cie_at, cie_length, file)?;
+        let encoding = match encodings.get(&cie_at) {
+            Some(encoding) => *encoding,
+            None => match address_encoding(&cie_bytes) {
+                Some(encoding) => *encodings.entry(cie_at).or_insert(encoding),
+                None => return Ok(None),
+            },
+        };
+        let bytes = self.read_bytes(at as i64, length, file)?;
+        let Some((start, end)) = covered(&bytes, encoding, self.entry_address(at as i64)) else {
+            return Ok(None);
+        };
+        let (fde_name, cie_name) = (self.entry_name(at as i64), self.entry_name(cie_at));
+        let cie = CfiEntry { address: cie_name, cie: cie_name, bytes: cie_bytes };
+        let fde = CfiEntry { address: fde_name, cie: cie_name, bytes };
+        Ok(Some(Found { section: self.section, fde, cie, start, end }))
+    }
+
+    fn entry_address(&self, at: i64) -> u64 {
+        self.address.wrapping_add_signed(at)
+    }
+
+    /// What the recording calls the entry's address.
+    fn entry_name(&self, at: i64) -> u64 {
+        match self.section {
+            CfiSection::EhFrame => self.entry_address(at),
+            CfiSection::DebugFrame => at as u64,
+        }
+    }
+}
+
+/// How a CIE says that its FDEs write addresses (DW_EH_PE_*); `None` when it cannot be told.
+fn address_encoding(cie: &[u8]) -> Option<u8> {
+    const ABSOLUTE: u8 = 0;
+    let mut bytes = Bytes(cie.get(8..)?);
+    let version = bytes.u8()?;
+    let augmentation = bytes.text()?;
+    if version >= 4 {
+        bytes.skip(2)?; // address size, segment selector size
+    }
+    bytes.leb128()?; // code alignment
+    bytes.leb128()?; // data alignment
+    if version == 1 {
+        bytes.skip(1)?;
+    } else {
+        bytes.leb128()?;
+    }
+    let Some(letters) = augmentation.strip_prefix(b"z") else {
+        return augmentation.is_empty().then_some(ABSOLUTE);
+    };
+    bytes.leb128()?; // length of the augmentation data
+    for letter in letters {
+        match letter {
+            b'R' => return bytes.u8(),
+            b'L' => bytes.skip(1)?,
+            b'P' => {
+                let size = encoded_size(bytes.u8()?)?;
+                bytes.skip(size)?;
+            }
+            b'S' | b'B' | b'G' => {}
+            _ => return None,
+        }
+    }
+    Some(ABSOLUTE)
+}
+
+/// The addresses that an FDE covers.
+fn covered(fde: &[u8], encoding: u8, fde_address: u64) -> Option<(u64, u64)> {
+    const RELATIVE: u8 = 0x70;
+    const TO_ITSELF: u8 = 0x10;
+    let size = encoded_size(encoding)?;
+    let value = Bytes(fde.get(8..)?).number(size, encoding & 0x08 != 0)?;
+    let start = match encoding & RELATIVE {
+        0 => value,
+        TO_ITSELF => fde_address.wrapping_add(8).wrapping_add(value),
+        _ => return None,
+    };
+    let length = Bytes(fde.get(8 + size..)?).number(size, false)?;
+    Some((start, start.checked_add(length)?)).filter(|(start, end)| start < end)
+}
+
+/// Bytes of an address in an encoding with a fixed size.
+fn encoded_size(encoding: u8) -> Option<usize> {
+    match encoding & 0x07 {
+        0x00 | 0x04 => Some(8),
+        0x02 => Some(2),
+        0x03 => Some(4),
+        _ => None,
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn skip(&mut self, count: usize) -> Option<()> {
+        self.0 = self.0.get(count..)?;
+        Some(())
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        let byte = *self.0.first()?;
+        self.skip(1)?;
+        Some(byte)
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.0.iter().position(|byte| *byte == 0)?;
+        let text = &self.0[..length];
+        self.skip(length + 1)?;
+        Some(text)
+    }
+
+    /// Skips a LEB128 number.
+    fn leb128(&mut self) -> Option<()> {
+        while self.u8()? & 0x80 != 0 {}
+        Some(())
+    }
+
+    fn number(&self, size: usize, signed: bool) -> Option<u64> {
+        let bytes = self.0.get(..size)?;
+        let fill = if signed && bytes.last()? & 0x80 != 0 { 0xff } else { 0 };
+        let mut number = [fill; 8];
+        number[..size].copy_from_slice(bytes);
+        Some(u64::from_le_bytes(number))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::pages::Pages;
+
+    /// In this test's own executable, the table and a walk through the whole section give the same
+    /// answer for the functions of the section.
+    #[test]
+    fn the_table_and_the_section_agree() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let elf = Elf::open(&file).unwrap();
+        let mut pages = Pages::default();
+        let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
+        let mut with_table = Cfi::open(&elf, &mut paged);
+        assert!(with_table.table.is_some());
+        let (_, section) = elf.sections().unwrap().into_iter().find(|(name, _)| name == ".eh_frame").unwrap();
+        let place = Place {
+            section: CfiSection::EhFrame,
+            offset: section.offset,
+            size: section.size,
+            address: section.address,
+        };
+        let mut plain = Plain { place, index: Some(place.index(&mut paged)) };
+        let rows = plain.index.clone().unwrap();
+        assert!(rows.len() > 100);
+        for row in rows.iter().step_by(rows.len() / 50) {
+            let address = row.start + u64::from(row.length) / 2;
+            let by_table = with_table.find(address, &elf, &mut paged).unwrap();
+            let by_walk = plain.find(address, &mut paged).unwrap().unwrap();
+            assert_eq!((by_table.start, by_table.end), (by_walk.start, by_walk.end));
+            assert_eq!(by_table.fde, by_walk.fde);
+            assert_eq!(by_table.cie, by_walk.cie);
+        }
+    }
+
+    /// A CIE that ends early tells no encoding, wherever it ends.
+    #[test]
+    fn short_cies_tell_nothing() {
+        let cie = [16, 0, 0, 0, 0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b];
+        assert_eq!(address_encoding(&cie), Some(0x1b));
+        for length in 0..cie.len() {
+            assert_eq!(address_encoding(&cie[..length]), None, "{length} bytes");
+        }
+    }
+}

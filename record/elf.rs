@@ -1,0 +1,228 @@
+//! The little of ELF that the recorder needs: program headers, the build-id, and where a few
+//! sections are. Everything is read with `pread` from a file that may change or lie: each number is
+//! checked, and no read is larger than it needs to be.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Headers and notes beyond this are not ones that a linker makes.
+const MAX_HEADERS: usize = 1 << 20;
+const MAX_NOTES: u64 = 64 << 10;
+
+/// A program header that matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) kind: u32,
+    pub(crate) executable: bool,
+    pub(crate) offset: u64,
+    pub(crate) address: u64,
+    pub(crate) file_size: u64,
+}
+
+/// A section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Section {
+    name: u32,
+    pub(crate) kind: u32,
+    pub(crate) address: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) link: u32,
+    pub(crate) compressed: bool,
+}
+
+impl Section {
+    /// Whether its bytes are in the file as they are.
+    pub(crate) fn has_plain_bytes(&self) -> bool {
+        const NO_BITS: u32 = 8;
+        self.kind != NO_BITS && !self.compressed
+    }
+}
+
+/// `PT_LOAD`
+pub(crate) const LOAD: u32 = 1;
+const NOTE: u32 = 4;
+/// `PT_GNU_EH_FRAME`
+pub(crate) const EH_FRAME_HEADER: u32 = 0x6474_e550;
+
+/// The headers of a 64-bit little-endian ELF file.
+pub(crate) struct Elf<'a> {
+    file: &'a File,
+    pub(crate) segments: Vec<Segment>,
+    section_headers: (u64, u16, u16),
+}
+
+impl<'a> Elf<'a> {
+    /// Reads the file's header and program headers.
+    pub(crate) fn open(file: &'a File) -> io::Result<Self> {
+        let mut head = [0; 64];
+        file.read_exact_at(&mut head, 0)?;
+        if head[..6] != *b"\x7fELF\x02\x01" {
+            return Err(invalid("not a 64-bit little-endian ELF file"));
+        }
+        let fields = Fields(&head);
+        let (offset, size, count) = (fields.u64(32), fields.u16(54), fields.u16(56));
+        let section_headers = (fields.u64(40), fields.u16(60), fields.u16(62));
+        if size != 56 || (section_headers.1 != 0 && fields.u16(58) != 64) {
+            return Err(invalid("ELF headers of an unknown size"));
+        }
+        let table = read(file, offset, usize::from(count) * 56)?;
+        let segments = table.chunks_exact(56).map(segment).collect();
+        Ok(Self { file, segments, section_headers })
+    }
+
+    /// The GNU build-id; empty when there is none.
+    pub(crate) fn build_id(&self) -> Vec<u8> {
+        let notes = self.segments.iter().filter(|segment| segment.kind == NOTE && segment.file_size <= MAX_NOTES);
+        notes
+            .filter_map(|segment| read(self.file, segment.offset, segment.file_size as usize).ok())
+            .find_map(|notes| find_build_id(&notes))
+            .unwrap_or_default()
+    }
+
+    /// All sections with their names. Files without section headers give none.
+    pub(crate) fn sections(&self) -> io::Result<Vec<(String, Section)>> {
+        let (offset, count, names) = self.section_headers;
+        let table = read(self.file, offset, usize::from(count) * 64)?;
+        let sections: Vec<Section> = table.chunks_exact(64).map(section).collect();
+        let Some(names) = sections.get(usize::from(names)) else {
+            return Ok(Vec::new());
+        };
+        let names = read(self.file, names.offset, usize::try_from(names.size).unwrap_or(usize::MAX))?;
+        Ok(sections.into_iter().map(|section| (text_at(&names, section.name as usize), section)).collect())
+    }
+
+    /// The file offset of a module's own address.
+    pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
+        let mut loads = self.segments.iter().filter(|segment| segment.kind == LOAD);
+        let load = loads.find(|load| load.address <= address && address - load.address < load.file_size)?;
+        Some(load.offset + (address - load.address))
+    }
+
+    /// The module's own address of a file offset, preferably of its code.
+    pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
+        let holds = |load: &&Segment| load.offset <= offset && offset - load.offset < load.file_size;
+        let loads = || self.segments.iter().filter(|segment| segment.kind == LOAD).filter(holds);
+        let load = loads().find(|load| load.executable).or_else(|| loads().next())?;
+        load.address.checked_add(offset - load.offset)
+    }
+}
+
+fn segment(bytes: &[u8]) -> Segment {
+    let fields = Fields(bytes);
+    Segment {
+        kind: fields.u32(0),
+        executable: fields.u32(4) & 1 != 0,
+        offset: fields.u64(8),
+        address: fields.u64(16),
+        file_size: fields.u64(32),
+    }
+}
+
+fn section(bytes: &[u8]) -> Section {
+    const COMPRESSED: u64 = 1 << 11;
+    let fields = Fields(bytes);
+    Section {
+        name: fields.u32(0),
+        kind: fields.u32(4),
+        compressed: fields.u64(8) & COMPRESSED != 0,
+        address: fields.u64(16),
+        offset: fields.u64(24),
+        size: fields.u64(32),
+        link: fields.u32(40),
+    }
+}
+
+/// Finds the descriptor of the note "GNU", type 3.
+fn find_build_id(mut notes: &[u8]) -> Option<Vec<u8>> {
+    const BUILD_ID: u32 = 3;
+    const MAX_LENGTH: usize = 64;
+    loop {
+        let (head, rest) = notes.split_at_checked(12)?;
+        let fields = Fields(head);
+        let (name, description, kind) = (fields.u32(0) as usize, fields.u32(4) as usize, fields.u32(8));
+        let description_at = name.next_multiple_of(4);
+        let bytes = rest.get(description_at..description_at.checked_add(description)?)?;
+        if kind == BUILD_ID && rest.get(..name)? == b"GNU\0" && (1..=MAX_LENGTH).contains(&description) {
+            return Some(bytes.to_vec());
+        }
+        notes = rest.get(description_at + description.next_multiple_of(4)..)?;
+    }
+}
+
+/// The string that starts at `at` and ends with a zero byte.
+pub(crate) fn text_at(bytes: &[u8], at: usize) -> String {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let length = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+    String::from_utf8_lossy(&rest[..length]).into_owned()
+}
+
+fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    if length > MAX_HEADERS {
+        return Err(invalid("ELF headers larger than a linker makes them"));
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Little-endian fields of a header; beyond its end they are 0.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.0.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes(self.array(at))
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.array(at))
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.array(at))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// This test's own executable has code, a way from addresses to offsets and back, and CFI.
+    #[test]
+    fn this_executable_can_be_read() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let elf = Elf::open(&file).unwrap();
+        let code = elf.segments.iter().find(|segment| segment.executable).unwrap();
+        assert_eq!(elf.offset_of(code.address + 5), Some(code.offset + 5));
+        assert_eq!(elf.address_of(code.offset + 5), Some(code.address + 5));
+        assert!(elf.sections().unwrap().iter().any(|(name, _)| name == ".eh_frame"));
+    }
+
+    /// A build-id is found behind other notes; a note that claims more than there is ends the search.
+    #[test]
+    fn a_build_id_is_found_among_notes() {
+        let mut notes = Vec::new();
+        for (kind, description) in [(1_u32, &[9_u8; 6][..]), (3, &[7; 20])] {
+            notes.extend(4_u32.to_le_bytes());
+            notes.extend((description.len() as u32).to_le_bytes());
+            notes.extend(kind.to_le_bytes());
+            notes.extend(b"GNU\0");
+            notes.extend(description);
+            notes.resize(notes.len().next_multiple_of(4), 0);
+        }
+        assert_eq!(find_build_id(&notes), Some(vec![7; 20]));
+        assert_eq!(find_build_id(&notes[..notes.len() - 1]), None);
+        notes[4] = 0xff;
+        assert_eq!(find_build_id(&notes), None);
+    }
+}

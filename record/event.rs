@@ -1,0 +1,138 @@
+//! One tick as the BPF program sends it. The layout is that of `struct tick` in
+//! bpf/profrec.bpf.c, followed by its payload; every length is checked against what arrived.
+
+/// Registers in a tick: 16 general ones by DWARF number, and the instruction pointer.
+pub(crate) const REGISTERS: usize = 17;
+/// The place of the instruction pointer in [`Tick::registers`].
+pub(crate) const INSTRUCTION_POINTER: usize = 16;
+/// The place of the stack pointer in [`Tick::registers`].
+pub(crate) const STACK_POINTER: usize = 7;
+
+/// One tick of the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick<'a> {
+    pub(crate) time: u64,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) cpu: u32,
+    /// All 0 when the thread has no user side.
+    pub(crate) registers: [u64; REGISTERS],
+    /// One past the stack's highest address, 0 when unknown.
+    pub(crate) top: u64,
+    /// The stack from the stack pointer on.
+    pub(crate) inner: Slice<'a>,
+    /// The stack's outermost part, when it is longer than the inner slice.
+    pub(crate) outer: Slice<'a>,
+    /// 8 bytes an address, innermost first.
+    pub(crate) kernel_chain: &'a [u8],
+    /// 8 bytes an address, innermost first.
+    pub(crate) user_chain: &'a [u8],
+}
+
+/// A piece of stack memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice<'a> {
+    pub(crate) start: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Tick<'a> {
+    /// Reads a tick; `None` when the bytes do not have its form.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor { bytes };
+        let time = cursor.u64()?;
+        let mut registers = [0; REGISTERS];
+        for register in &mut registers {
+            *register = cursor.u64()?;
+        }
+        let top = cursor.u64()?;
+        let inner_start = cursor.u64()?;
+        let outer_start = cursor.u64()?;
+        let [pid, tid, cpu] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let [inner, outer, kernel, user, _padding] =
+            [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        Some(Self {
+            time,
+            pid,
+            tid,
+            cpu,
+            registers,
+            top,
+            inner: Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
+            outer: Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
+            kernel_chain: cursor.take(kernel as usize)?,
+            user_chain: cursor.take(user as usize)?,
+        })
+    }
+
+    /// Whether the thread has a user side.
+    pub(crate) fn has_user_side(&self) -> bool {
+        self.registers[INSTRUCTION_POINTER] != 0
+    }
+}
+
+/// The 8-byte words of a payload part; a rest of fewer bytes is left out.
+pub(crate) fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = u64> + '_ {
+    bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(count)?;
+        self.bytes = rest;
+        Some(taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn bytes(lengths: [u32; 4], payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in 1..=21_u64 {
+            bytes.extend(word.to_le_bytes());
+        }
+        for half in [100, 101, 3].into_iter().chain(lengths).chain([0]) {
+            bytes.extend(u32::to_le_bytes(half));
+        }
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Each field is found where the BPF program puts it, and the payload is cut by its lengths.
+    #[test]
+    fn fields_are_where_the_bpf_program_puts_them() {
+        let payload: Vec<u8> = (0..48).collect();
+        let bytes = bytes([16, 8, 8, 16], &payload);
+        let tick = Tick::parse(&bytes).unwrap();
+        assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, 19));
+        assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
+        assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
+        assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
+        assert_eq!(tick.kernel_chain, &payload[24..32]);
+        assert_eq!(words(tick.user_chain).len(), 2);
+    }
+
+    /// Bytes that are shorter than their lengths say are refused, wherever they end.
+    #[test]
+    fn short_bytes_are_refused() {
+        let bytes = bytes([16, 8, 8, 16], &[0; 48]);
+        for length in 0..bytes.len() {
+            assert!(Tick::parse(&bytes[..length]).is_none(), "{length} bytes");
+        }
+    }
+}

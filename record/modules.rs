@@ -1,0 +1,172 @@
+//! What can be mapped executable: gives every file one number for the whole recording, and opens it
+//! while the process that maps it is still there.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use profrec_format::{Module, ModuleId, ModuleKind};
+use rustc_hash::FxHashMap;
+
+use crate::elf::Elf;
+use crate::side_band::FileIdentity;
+
+/// Where a module was seen mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) pid: u32,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) path: &'a str,
+}
+
+/// All modules seen so far.
+#[derive(Default)]
+pub(crate) struct Modules {
+    ids: FxHashMap<(String, FileIdentity), ModuleId>,
+    modules: Vec<Known>,
+}
+
+struct Known {
+    module: Module,
+    /// Open, and not yet handed to whoever reads it.
+    file: Option<File>,
+    opened: bool,
+    /// The segment that has its definition.
+    defined_in: u64,
+}
+
+impl Modules {
+    /// The number of what is mapped at `place`; `None` for memory that holds no code of interest.
+    pub(crate) fn identify(&mut self, place: Place<'_>, identity: FileIdentity) -> Option<ModuleId> {
+        let (kind, path) = classify(place.path)?;
+        let identity = if kind == ModuleKind::File { identity } else { FileIdentity::BuildId(Vec::new()) };
+        if let Some(id) = self.ids.get(&(path.to_owned(), identity.clone())) {
+            return Some(*id);
+        }
+        let FileIdentity::Inode { inode, .. } = identity else {
+            return Some(self.add(kind, path, identity, None));
+        };
+        // The state at the start, or a kernel that does not tell build-ids: read it, because the same
+        // file may be told by its build-id later.
+        let file = open_mapped(place).ok().filter(|file| has_inode(file, inode));
+        let build_id = file.as_ref().and_then(|file| Elf::open(file).ok()).map_or_else(Vec::new, |elf| elf.build_id());
+        let by_inode = (path.to_owned(), identity);
+        let id = if build_id.is_empty() {
+            self.add(kind, path, by_inode.1.clone(), file)
+        } else {
+            let known = self.ids.get(&(path.to_owned(), FileIdentity::BuildId(build_id.clone()))).copied();
+            known.unwrap_or_else(|| self.add(kind, path, FileIdentity::BuildId(build_id), file))
+        };
+        self.ids.insert(by_inode, id);
+        Some(id)
+    }
+
+    fn add(&mut self, kind: ModuleKind, path: &str, identity: FileIdentity, file: Option<File>) -> ModuleId {
+        let id = self.modules.len() as ModuleId;
+        let build_id = match &identity {
+            FileIdentity::BuildId(build_id) => build_id.clone(),
+            FileIdentity::Inode { .. } => Vec::new(),
+        };
+        let module = Module { id, kind, path: path.to_owned(), build_id };
+        self.modules.push(Known { module, opened: file.is_some(), file, defined_in: 0 });
+        self.ids.insert((path.to_owned(), identity), id);
+        id
+    }
+
+    /// The module, when `segment` has no definition of it yet; from now on it has.
+    pub(crate) fn define(&mut self, id: ModuleId, segment: u64) -> Option<&Module> {
+        let known = self.modules.get_mut(id as usize)?;
+        if known.defined_in == segment {
+            return None;
+        }
+        known.defined_in = segment;
+        Some(&known.module)
+    }
+
+    /// The module's file, the first time that somebody asks for it. `pid` maps it from `start` to `end`.
+    pub(crate) fn open(&mut self, id: ModuleId, (pid, start, end): (u32, u64, u64)) -> Option<File> {
+        let known = self.modules.get_mut(id as usize)?;
+        if !known.opened {
+            known.opened = true;
+            let place = Place { pid, start, end, path: &known.module.path };
+            // A file that cannot be opened is a module without evidence: the report says so.
+            known.file = open_mapped(place).ok().filter(|file| is_what_was_mapped(file, &known.module.build_id));
+        }
+        known.file.take()
+    }
+}
+
+/// What kind of memory a path of `/proc/PID/maps` or of a process event stands for.
+fn classify(path: &str) -> Option<(ModuleKind, &str)> {
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    match path {
+        "[vdso]" => Some((ModuleKind::Vdso, path)),
+        "[vsyscall]" => None,
+        "" => Some((ModuleKind::Anonymous, "//anon")),
+        _ if path.starts_with("/memfd:") => Some((ModuleKind::File, path)),
+        _ if path.starts_with('/') && !is_shared_memory(path) => Some((ModuleKind::File, path)),
+        _ => Some((ModuleKind::Anonymous, path)),
+    }
+}
+
+/// Anonymous memory that the kernel shows with a path.
+fn is_shared_memory(path: &str) -> bool {
+    ["//", "/dev/zero", "/anon_hugepage", "/SYSV"].iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// Opens the file behind a mapping: the very one if the rights suffice, else whatever is at its path,
+/// for that process or for us.
+fn open_mapped(place: Place<'_>) -> io::Result<File> {
+    let Place { pid, start, end, path } = place;
+    open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}"))
+        .or_else(|_| open_regular(&format!("/proc/{pid}/root{path}")))
+        .or_else(|_| open_regular(path))
+}
+
+fn open_regular(path: &str) -> io::Result<File> {
+    // Opening a pipe that took the file's place must not wait for a writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+fn has_inode(file: &File, inode: u64) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.ino() == inode)
+}
+
+/// Whether a file opened by its path has the build-id that the kernel reported.
+fn is_what_was_mapped(file: &File, build_id: &[u8]) -> bool {
+    build_id.is_empty() || Elf::open(file).is_ok_and(|elf| elf.build_id() == build_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's many spellings of memory sort into the three kinds.
+    #[test]
+    fn paths_sort_into_kinds() {
+        let kind = |path| classify(path).map(|(kind, _)| kind);
+        assert_eq!(kind("/usr/bin/node"), Some(ModuleKind::File));
+        assert_eq!(kind("/memfd:jit (deleted)"), Some(ModuleKind::File));
+        assert_eq!(kind("[vdso]"), Some(ModuleKind::Vdso));
+        assert_eq!(kind("[vsyscall]"), None);
+        for path in ["", "//anon", "[heap]", "[stack]", "/dev/zero (deleted)", "[anon:v8]"] {
+            assert_eq!(kind(path), Some(ModuleKind::Anonymous), "{path}");
+        }
+        assert_eq!(classify("/opt/x (deleted)"), Some((ModuleKind::File, "/opt/x")));
+    }
+
+    /// A file keeps its number however it is told, and is defined once a segment.
+    #[test]
+    fn a_module_is_defined_once_a_segment() {
+        let mut modules = Modules::default();
+        let place = Place { pid: 0, start: 0, end: 1, path: "/no/such/file" };
+        let id = modules.identify(place, FileIdentity::BuildId(vec![1, 2]));
+        assert_eq!(modules.identify(place, FileIdentity::BuildId(vec![1, 2])), id);
+        assert_ne!(modules.identify(place, FileIdentity::BuildId(vec![3])), id);
+        assert!(modules.define(0, 1).is_some());
+        assert!(modules.define(0, 1).is_none());
+        assert!(modules.define(0, 2).is_some());
+    }
+}

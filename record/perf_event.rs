@@ -1,0 +1,149 @@
+//! The perf events that a recording opens: clocks, and the dummy events whose rings carry the
+//! process events. The only room that calls `perf_event_open`.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `struct perf_event_attr` up to `config3` (Linux 6.3); the kernel accepts a longer struct than it
+/// knows as long as the rest is zero. From include/uapi/linux/perf_event.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Attributes {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    breakpoint_kind: u32,
+    config1: u64,
+    config2: u64,
+    branch_sample_type: u64,
+    sample_regs_user: u64,
+    sample_stack_user: u32,
+    clock_id: i32,
+    sample_regs_intr: u64,
+    aux_watermark: u32,
+    sample_max_stack: u16,
+    reserved_2: u16,
+    aux_sample_size: u32,
+    reserved_3: u32,
+    sig_data: u64,
+    config3: u64,
+}
+
+const TYPE_SOFTWARE: u32 = 1;
+const CONFIG_CPU_CLOCK: u64 = 0;
+const CONFIG_DUMMY: u64 = 9;
+
+const SAMPLE_TID: u64 = 1 << 1;
+const SAMPLE_TIME: u64 = 1 << 2;
+
+const DISABLED: u64 = 1 << 0;
+const INHERIT: u64 = 1 << 1;
+const MMAP: u64 = 1 << 8;
+const COMM: u64 = 1 << 9;
+const ENABLE_ON_EXEC: u64 = 1 << 12;
+const TASK: u64 = 1 << 13;
+const WATERMARK: u64 = 1 << 14;
+const SAMPLE_ID_ALL: u64 = 1 << 18;
+const MMAP2: u64 = 1 << 23;
+const COMM_EXEC: u64 = 1 << 24;
+const USE_CLOCK_ID: u64 = 1 << 25;
+const BUILD_ID: u64 = 1 << 34;
+const INHERIT_THREAD: u64 = 1 << 35;
+
+/// What a clock event follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// One CPU, whatever runs there.
+    Cpu(u32),
+    /// One thread and what it creates.
+    Thread {
+        /// Thread id.
+        tid: u32,
+        /// Its child processes too, not only its threads.
+        processes: bool,
+        /// From its next `exec` on.
+        from_exec: bool,
+    },
+}
+
+/// Opens a CPU clock that ticks every `period` nanoseconds.
+pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
+    let mut attributes =
+        Attributes { kind: TYPE_SOFTWARE, config: CONFIG_CPU_CLOCK, sample_period: period, ..Attributes::default() };
+    match scope {
+        Scope::Cpu(cpu) => open(attributes, -1, cpu as i32),
+        Scope::Thread { tid, processes, from_exec } => {
+            attributes.flags |= INHERIT;
+            if !processes {
+                attributes.flags |= INHERIT_THREAD;
+            }
+            if from_exec {
+                attributes.flags |= DISABLED | ENABLE_ON_EXEC;
+            }
+            open(attributes, tid as i32, -1)
+        }
+    }
+}
+
+/// Opens an event that counts nothing and reports what happens to the processes on one CPU.
+/// Without `build_ids` for kernels before 5.12, which refuse them with EINVAL.
+pub(crate) fn open_process_events(cpu: u32, build_ids: bool) -> io::Result<OwnedFd> {
+    let attributes = Attributes {
+        kind: TYPE_SOFTWARE,
+        config: CONFIG_DUMMY,
+        sample_type: SAMPLE_TID | SAMPLE_TIME,
+        flags: MMAP
+            | MMAP2
+            | COMM
+            | COMM_EXEC
+            | TASK
+            | SAMPLE_ID_ALL
+            | USE_CLOCK_ID
+            | WATERMARK
+            | if build_ids { BUILD_ID } else { 0 },
+        // Nobody waits for this ring: it is read whenever a later sample is about to be used.
+        wakeup_events: u32::MAX,
+        clock_id: libc::CLOCK_MONOTONIC,
+        ..Attributes::default()
+    };
+    open(attributes, -1, cpu as i32)
+}
+
+/// Stops an event.
+pub(crate) fn disable(event: BorrowedFd<'_>) -> io::Result<()> {
+    const PERF_EVENT_IOC_DISABLE: libc::c_ulong = 0x2401;
+    // SAFETY: this request takes no memory, and the descriptor is open while it is borrowed.
+    let result = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_DISABLE, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn open(mut attributes: Attributes, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+    const NO_GROUP: i32 = -1;
+    attributes.size = size_of::<Attributes>() as u32;
+    // SAFETY: `attributes` outlives the call and its `size` is that of the struct.
+    let result = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, pid, cpu, NO_GROUP, PERF_FLAG_FD_CLOEXEC)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The struct has the size that the kernel calls PERF_ATTR_SIZE_VER8: no field is missing.
+    #[test]
+    fn attributes_have_the_size_of_the_abi() {
+        assert_eq!(size_of::<Attributes>(), 136);
+    }
+}

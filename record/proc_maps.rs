@@ -1,0 +1,133 @@
+//! Reads what `/proc` says about a process that was there before the recording, or that the
+//! process events did not tell of.
+
+use std::fs;
+use std::io;
+
+use anyhow::{Context, Result, bail};
+
+/// An executable mapping as a line of `/proc/PID/maps` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MapsLine {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) offset: u64,
+    /// The file's device.
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    pub(crate) inode: u64,
+    pub(crate) path: String,
+}
+
+/// The executable mappings of a process, in the order of their addresses.
+pub(crate) fn executable_mappings(pid: u32) -> io::Result<Vec<MapsLine>> {
+    let bytes = fs::read(format!("/proc/{pid}/maps"))?;
+    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse_executable).collect())
+}
+
+/// A line such as `55d0c8a5e000-55d0c8b6a000 r-xp 0002c000 fe:00 1573 /usr/bin/bash`; `None` when
+/// it is not executable, or not of this form.
+fn parse_executable(line: &str) -> Option<MapsLine> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let permissions = fields.next()?;
+    if permissions.as_bytes().get(2) != Some(&b'x') {
+        return None;
+    }
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    Some(MapsLine {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        offset,
+        major: u32::from_str_radix(major, 16).ok()?,
+        minor: u32::from_str_radix(minor, 16).ok()?,
+        inode: fields.next()?.parse().ok()?,
+        path: fields.next().unwrap_or_default().trim_start().to_owned(),
+    })
+}
+
+/// The name of a thread; empty when it has ended.
+pub(crate) fn thread_name(pid: u32, tid: u32) -> String {
+    match fs::read(format!("/proc/{pid}/task/{tid}/comm")) {
+        Ok(bytes) => String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned(),
+        Err(_ended) => String::new(),
+    }
+}
+
+/// The ids of the threads of a process, ascending.
+pub(crate) fn threads(pid: u32) -> Result<Vec<u32>> {
+    let folder = format!("/proc/{pid}/task");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("there is no process {pid}: see `pgrep -a NAME` for the ids of running processes")
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading {folder}")),
+    };
+    let mut threads: Vec<u32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    threads.sort_unstable();
+    Ok(threads)
+}
+
+/// The parent of a process and whether it is a kernel thread; `None` when it has ended.
+pub(crate) fn parent_and_kind(pid: u32) -> Option<(u32, bool)> {
+    const KERNEL_THREAD: u32 = 0x0020_0000;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold any character.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let flags: u32 = fields.nth(4)?.parse().ok()?;
+    Some((parent, flags & KERNEL_THREAD != 0))
+}
+
+/// The ids of the child processes of a process and of theirs, without itself.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        for thread in threads(parent).unwrap_or_default() {
+            let children = fs::read_to_string(format!("/proc/{parent}/task/{thread}/children")).unwrap_or_default();
+            let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
+            for child in children.filter(|child| !found.contains(child)).collect::<Vec<u32>>() {
+                found.push(child);
+                parents.push(child);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A line gives its range, offset, file and path, blanks in the path included.
+    #[test]
+    fn a_line_gives_its_fields() {
+        let line = "55d0c8a5e000-55d0c8b6a000 r-xp 0002c000 fe:00 1573                  /opt/a b/c (deleted)";
+        let parsed = parse_executable(line).unwrap();
+        assert_eq!((parsed.start, parsed.end, parsed.offset), (0x55d0_c8a5_e000, 0x55d0_c8b6_a000, 0x2c000));
+        assert_eq!((parsed.major, parsed.minor, parsed.inode), (0xfe, 0, 1573));
+        assert_eq!(parsed.path, "/opt/a b/c (deleted)");
+    }
+
+    /// Anonymous executable memory has no path; memory that is not executable gives nothing.
+    #[test]
+    fn only_executable_memory_counts() {
+        assert_eq!(parse_executable("7f00-7f01 rwxp 00000000 00:00 0 ").unwrap().path, "");
+        assert_eq!(parse_executable("7f00-7f01 rw-p 00000000 00:00 0 "), None);
+        assert_eq!(parse_executable(""), None);
+    }
+
+    /// This very process has a name, a parent, threads and executable memory.
+    #[test]
+    fn this_process_can_be_read() {
+        let pid = std::process::id();
+        assert!(executable_mappings(pid).unwrap().iter().any(|line| line.path == "[vdso]"));
+        assert!(threads(pid).unwrap().contains(&pid));
+        assert!(!thread_name(pid, pid).is_empty());
+        assert_eq!(parent_and_kind(pid).unwrap().1, false);
+    }
+}

@@ -1,0 +1,261 @@
+//! The only room that knows libbpf: loads the BPF programs, attaches them to clocks, and reads their
+//! counters.
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::Mutex;
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput, libbpf_sys};
+
+use crate::args::CallGraph;
+use crate::perf_event::{self, Scope};
+use crate::ring::BpfRing;
+use crate::side_band::is_offline;
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::undocumented_unsafe_blocks)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/profrec.skel.rs"));
+}
+
+use skeleton::{ProfrecSkel, ProfrecSkelBuilder};
+
+/// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
+const NAMES_AT_ONCE: usize = 64;
+
+/// How ticks are captured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) call_graph: CallGraph,
+    pub(crate) stack_size: u32,
+    pub(crate) ring_size: u32,
+    /// Ticks are CPU-wide, but only those of some processes count.
+    pub(crate) only_targets: bool,
+    /// Children of these processes count too.
+    pub(crate) follow_children: bool,
+}
+
+/// What became of the ticks so far; `enum outcome` in bpf/profrec.bpf.c.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes {
+    pub(crate) sent: u64,
+    pub(crate) ring_full: u64,
+    pub(crate) filtered: u64,
+    pub(crate) idle: u64,
+    pub(crate) no_scratch: u64,
+    pub(crate) kernel_threads: u64,
+    pub(crate) stacks_cut: u64,
+    pub(crate) unreadable_pages: u64,
+}
+
+/// The programs in the kernel and the clocks that run them.
+pub(crate) struct Sampler {
+    skeleton: ProfrecSkel<'static>,
+    clocks: Vec<Link>,
+    _fork: Option<Link>,
+    _statistics: Option<OwnedFd>,
+}
+
+impl Sampler {
+    /// Loads the programs; gives the ring that they fill, too.
+    pub(crate) fn load(settings: &Settings) -> Result<(Self, BpfRing)> {
+        check_kernel()?;
+        libbpf_rs::set_print(Some((PrintLevel::Warn, remember)));
+        // The programs live as long as the recorder: one object, never given back.
+        let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = ProfrecSkelBuilder::default().open(storage).map_err(explain)?;
+        let rodata = open.maps.rodata_data.as_deref_mut().context("the BPF programs have no configuration")?;
+        rodata.call_graph = match settings.call_graph {
+            CallGraph::Dwarf => 0,
+            CallGraph::Fp => 1,
+            CallGraph::None => 2,
+        };
+        rodata.stack_cap = settings.stack_size;
+        rodata.wakeup_bytes = settings.ring_size / 4;
+        rodata.only_targets = settings.only_targets;
+        open.maps.events.set_max_entries(settings.ring_size)?;
+        open.maps.scratch.set_max_entries(libbpf_rs::num_possible_cpus()? as u32)?;
+        open.maps.scratch.set_value_size(scratch_size(settings.stack_size))?;
+        let fork = settings.only_targets && settings.follow_children;
+        open.progs.on_fork.set_autoload(fork);
+        let skeleton = open.load().map_err(explain)?;
+        let _fork = match fork {
+            true => Some(skeleton.progs.on_fork.attach_trace().context("attaching to the creation of processes")?),
+            false => None,
+        };
+        let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
+            .context("mapping the ring between kernel and recorder")?;
+        Ok((Self { skeleton, clocks: Vec::new(), _fork, _statistics: None }, ring))
+    }
+
+    /// Adds a process to those that count while ticks are CPU-wide.
+    pub(crate) fn add_target(&self, pid: u32) -> Result<()> {
+        self.skeleton.maps.targets.update(&pid.to_le_bytes(), &[1], MapFlags::ANY).context("adding a target")
+    }
+
+    /// Removes a process that ended.
+    pub(crate) fn remove_target(&self, pid: u32) {
+        // Children that were followed in the kernel alone are not always there.
+        let _absent = self.skeleton.maps.targets.delete(&pid.to_le_bytes());
+    }
+
+    /// Starts a clock. False when what it follows is gone: the thread ended, the CPU is offline.
+    pub(crate) fn attach(&mut self, scope: Scope, period: u64) -> Result<bool> {
+        let event = match perf_event::open_clock(scope, period) {
+            Ok(event) => event,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(false),
+            Err(error) => return Err(explain_perf(error)),
+        };
+        let link = self.skeleton.progs.on_tick.attach_perf_event(event.as_raw_fd()).context("attaching to a clock")?;
+        if matches!(scope, Scope::Thread { from_exec: true, .. }) {
+            // Attaching has just enabled it.
+            perf_event::disable(event.as_fd()).context("stopping a clock until the command starts")?;
+        }
+        // The link closes the event with itself.
+        let _owned_by_the_link = event.into_raw_fd();
+        self.clocks.push(link);
+        Ok(true)
+    }
+
+    /// Stops all clocks.
+    pub(crate) fn stop(&mut self) {
+        self.clocks.clear();
+    }
+
+    /// What became of the ticks so far.
+    pub(crate) fn outcomes(&self) -> Result<Outcomes> {
+        let count = |outcome: u32| -> Result<u64> {
+            let key = outcome.to_le_bytes();
+            let counts = self.skeleton.maps.outcomes.lookup_percpu(&key, MapFlags::ANY)?.unwrap_or_default();
+            Ok(counts.iter().filter_map(|bytes| bytes.first_chunk()).map(|bytes| u64::from_le_bytes(*bytes)).sum())
+        };
+        Ok(Outcomes {
+            sent: count(0)?,
+            ring_full: count(1)?,
+            filtered: count(2)?,
+            idle: count(3)?,
+            no_scratch: count(4)?,
+            kernel_threads: count(5)?,
+            stacks_cut: count(6)?,
+            unreadable_pages: count(7)?,
+        })
+    }
+
+    /// Names addresses in the kernel as the kernel prints them, such as `do_idle+0x8f/0x1b0`.
+    pub(crate) fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Result<Vec<String>> {
+        let mut names = Vec::with_capacity(addresses.len());
+        for batch in addresses.chunks(NAMES_AT_ONCE) {
+            let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+            bss.kernel_addresses = [0; NAMES_AT_ONCE];
+            bss.kernel_addresses[..batch.len()].copy_from_slice(batch);
+            self.skeleton
+                .progs
+                .name_kernel_addresses
+                .test_run(ProgramInput::default())
+                .context("naming kernel code")?;
+            let bss = self.skeleton.maps.bss_data.as_deref().context("the BPF programs have no variables")?;
+            names.extend(bss.kernel_names[..batch.len()].iter().map(|name| text(name)));
+        }
+        Ok(names)
+    }
+
+    /// Has the kernel measure its BPF programs, for as long as the sampler lives.
+    pub(crate) fn measure(&mut self) -> Result<()> {
+        // SAFETY: the call takes a number and gives a new descriptor or an error.
+        let descriptor = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error()).context("asking the kernel to measure BPF programs");
+        }
+        // SAFETY: the kernel has just given us this descriptor, and nothing else owns it.
+        self._statistics = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        Ok(())
+    }
+
+    /// Nanoseconds spent in `on_tick` and its runs; zeros when nobody measures.
+    pub(crate) fn run_time(&self) -> Result<(u64, u64)> {
+        let descriptor = self.skeleton.progs.on_tick.as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).context("reading the BPF run time")?;
+        let field = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+        };
+        Ok((field("run_time_ns:"), field("run_cnt:")))
+    }
+}
+
+/// `struct scratch` in bpf/profrec.bpf.c for stacks of this size.
+fn scratch_size(stack_size: u32) -> u32 {
+    const TICK: u32 = 21 * 8 + 8 * 4;
+    const CHAIN: u32 = 127 * 8;
+    TICK + 3 * stack_size + 2 * CHAIN
+}
+
+fn text(bytes: &[i8]) -> String {
+    let bytes: Vec<u8> = bytes.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Fails on kernels that cannot run the programs, before libbpf does with a stranger message.
+fn check_kernel() -> Result<()> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (5, 15) {
+        bail!("kernel {release} is too old: profrec needs Linux 5.15 (the BPF helper bpf_task_pt_regs)");
+    }
+    if !fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false) {
+        bail!(
+            "the kernel's type information is missing (/sys/kernel/btf/vmlinux): profrec needs a kernel built with \
+             CONFIG_DEBUG_INFO_BTF=y, as all large distributions build theirs; in a container, mount /sys"
+        );
+    }
+    Ok(())
+}
+
+/// What libbpf warned of, for the message of an error that follows.
+static WARNINGS: Mutex<String> = Mutex::new(String::new());
+
+fn remember(_level: PrintLevel, message: String) {
+    const MOST: usize = 64 << 10;
+    if let Ok(mut warnings) = WARNINGS.lock()
+        && warnings.len() < MOST
+    {
+        warnings.push_str(&message);
+    }
+}
+
+/// Says what helps when the BPF programs cannot be loaded.
+fn explain(error: libbpf_rs::Error) -> Error {
+    let text = format!("{error:#}");
+    match error.kind() {
+        libbpf_rs::ErrorKind::PermissionDenied => anyhow!(
+            "no rights to load BPF programs: run profrec with sudo, or give it CAP_BPF and CAP_PERFMON \
+             (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(which profrec)`)"
+        ),
+        _ if text.contains("os error 38") => {
+            anyhow!("the kernel has no bpf system call (or a container's seccomp filter hides it)")
+        }
+        _ => {
+            let warnings = WARNINGS.lock().map(|warnings| warnings.clone()).unwrap_or_default();
+            let last: Vec<&str> = warnings.lines().rev().take(8).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            anyhow!("loading the BPF programs failed: {text}\n{}", last.join("\n"))
+        }
+    }
+}
+
+/// Says what helps when a clock cannot be opened.
+fn explain_perf(error: io::Error) -> Error {
+    if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) {
+        return Error::new(error).context("opening a clock (perf_event_open)");
+    }
+    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    anyhow!(
+        "no rights to open perf events (kernel.perf_event_paranoid is {}): run profrec with sudo, or give it \
+         CAP_PERFMON; with 3, as Debian has it, `sudo sysctl kernel.perf_event_paranoid=2` is needed as well",
+        paranoid.trim()
+    )
+}

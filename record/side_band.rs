@@ -1,0 +1,218 @@
+//! The kernel's own reports of what happens to processes: executable mappings with their build-ids,
+//! names, forks and exits. One ring a CPU; read in the order of time, not of CPUs.
+//!
+//! The events are CPU-wide also when single processes are recorded: an event that is inherited by
+//! child processes cannot have a ring, unless it is opened once for each thread on each CPU.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+
+use crate::perf_event;
+use crate::ring::PerfRing;
+
+/// Bytes of a CPU's ring. perf_event_mlock_kb allows 516 KiB a CPU to everyone.
+const RING_BYTES: usize = 256 << 10;
+
+/// Something that happened to a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessEvent {
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub(crate) time: u64,
+    pub(crate) what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Mapping { pid: u32, start: u64, end: u64, offset: u64, path: String, file: FileIdentity },
+    Comm { pid: u32, tid: u32, comm: String, exec: bool },
+    Fork { pid: u32, tid: u32, parent: u32, parent_tid: u32 },
+    Exit { pid: u32, tid: u32 },
+    Lost { count: u64 },
+}
+
+/// How the kernel identified a mapped file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FileIdentity {
+    BuildId(Vec<u8>),
+    Inode { major: u32, minor: u32, inode: u64 },
+}
+
+/// The rings of all CPUs.
+pub(crate) struct SideBand {
+    rings: Vec<PerfRing>,
+    /// Rings stop when their events are closed.
+    _events: Vec<OwnedFd>,
+}
+
+impl SideBand {
+    /// Opens the events of the given CPUs.
+    pub(crate) fn open(cpus: &[u32]) -> Result<Self> {
+        let mut side_band = Self { rings: Vec::new(), _events: Vec::new() };
+        let mut build_ids = true;
+        for &cpu in cpus {
+            let mut event = perf_event::open_process_events(cpu, build_ids);
+            if build_ids && matches!(&event, Err(error) if error.raw_os_error() == Some(libc::EINVAL)) {
+                build_ids = false;
+                event = perf_event::open_process_events(cpu, build_ids);
+            }
+            let event = match event {
+                Err(error) if is_offline(&error) => continue,
+                event => event.with_context(|| format!("opening the process events of CPU {cpu}"))?,
+            };
+            let ring = PerfRing::map(event.as_fd(), RING_BYTES)
+                .with_context(|| format!("mapping the ring for the process events of CPU {cpu}"))?;
+            side_band.rings.push(ring);
+            side_band._events.push(event);
+        }
+        Ok(side_band)
+    }
+
+    /// Takes all events that are there, in the order of their times.
+    pub(crate) fn drain(&mut self, into: &mut Vec<ProcessEvent>) {
+        for ring in &mut self.rings {
+            ring.drain(|record| into.extend(parse(record)));
+        }
+        into.sort_by_key(|event| event.time);
+    }
+}
+
+/// A CPU that went offline meanwhile.
+pub(crate) fn is_offline(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// Reads a record; `None` for kinds that were not asked for and for records that are too short.
+fn parse(record: &[u8]) -> Option<ProcessEvent> {
+    const LOST: u32 = 2;
+    const COMM: u32 = 3;
+    const EXIT: u32 = 4;
+    const FORK: u32 = 7;
+    const MMAP2: u32 = 10;
+    const MISC_COMM_EXEC: u16 = 1 << 13;
+    const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
+    // Every record ends with what `sample_id_all` adds: u32 pid, u32 tid, u64 time.
+    const TRAILER: usize = 16;
+
+    let fields = Fields(record);
+    let body_end = record.len().checked_sub(TRAILER)?;
+    let time = fields.u64(body_end + 8)?;
+    let misc = fields.u16(4)?;
+    let [pid, second, third, fourth] = [8, 12, 16, 20].map(|at| fields.u32(at));
+    let what = match fields.u32(0)? {
+        MMAP2 => {
+            let start = fields.u64(16)?;
+            let file = if misc & MISC_MMAP_BUILD_ID != 0 {
+                let length = usize::from(*record.get(40)?).min(20);
+                FileIdentity::BuildId(record.get(44..44 + length)?.to_vec())
+            } else {
+                FileIdentity::Inode { major: fields.u32(40)?, minor: fields.u32(44)?, inode: fields.u64(48)? }
+            };
+            What::Mapping {
+                pid: pid?,
+                start,
+                end: start.checked_add(fields.u64(24)?)?,
+                offset: fields.u64(32)?,
+                path: text(record.get(72..body_end)?),
+                file,
+            }
+        }
+        COMM => What::Comm {
+            pid: pid?,
+            tid: second?,
+            comm: text(record.get(16..body_end)?),
+            exec: misc & MISC_COMM_EXEC != 0,
+        },
+        // u32 pid, ppid, tid, ptid.
+        FORK => What::Fork { pid: pid?, tid: third?, parent: second?, parent_tid: fourth? },
+        EXIT => What::Exit { pid: pid?, tid: third? },
+        LOST => What::Lost { count: fields.u64(16)? },
+        _ => return None,
+    };
+    Some(ProcessEvent { time, what })
+}
+
+/// A string that ends with its first zero byte.
+fn text(bytes: &[u8]) -> String {
+    let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u16(&self, at: usize) -> Option<u16> {
+        self.0.get(at..at + 2)?.try_into().ok().map(u16::from_le_bytes)
+    }
+
+    fn u32(&self, at: usize) -> Option<u32> {
+        self.0.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    fn u64(&self, at: usize) -> Option<u64> {
+        self.0.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
+        let mut record = kind.to_le_bytes().to_vec();
+        record.extend(misc.to_le_bytes());
+        record.extend((8 + body.len() as u16 + 16).to_le_bytes());
+        record.extend(body);
+        record.extend([0; 8]);
+        record.extend(77_u64.to_le_bytes());
+        record
+    }
+
+    fn halves(values: &[u32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    /// A mapping with a build-id, as the kernel lays it out.
+    #[test]
+    fn a_mapping_with_a_build_id() {
+        let mut body = halves(&[10, 11, 0x4000, 0, 0x1000, 0, 0x2000, 0]);
+        body.extend([4, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef]);
+        body.extend([0; 16]);
+        body.extend(halves(&[5, 2]));
+        body.extend(b"/bin/x\0\0");
+        let what = What::Mapping {
+            pid: 10,
+            start: 0x4000,
+            end: 0x5000,
+            offset: 0x2000,
+            path: "/bin/x".to_owned(),
+            file: FileIdentity::BuildId(vec![0xde, 0xad, 0xbe, 0xef]),
+        };
+        assert_eq!(parse(&record(10, 1 << 14, &body)), Some(ProcessEvent { time: 77, what }));
+    }
+
+    /// The four numbers of a fork are not in the order that one expects.
+    #[test]
+    fn a_fork_and_an_exec() {
+        let mut body = halves(&[20, 10, 21, 11]);
+        body.extend([0; 8]);
+        let fork = What::Fork { pid: 20, tid: 21, parent: 10, parent_tid: 11 };
+        assert_eq!(parse(&record(7, 0, &body)).map(|event| event.what), Some(fork));
+        let mut body = halves(&[20, 20]);
+        body.extend(b"cc1plus\0");
+        let exec = What::Comm { pid: 20, tid: 20, comm: "cc1plus".to_owned(), exec: true };
+        assert_eq!(parse(&record(3, 1 << 13, &body)).map(|event| event.what), Some(exec));
+    }
+
+    /// Any record that is cut short, or of an unknown kind, gives nothing or a whole event: no panic.
+    #[test]
+    fn short_records_are_refused() {
+        for kind in 0..20 {
+            for length in 0..80 {
+                parse(&record(kind, u16::MAX, &vec![0xff; length])[..length.min(8) + length]);
+            }
+        }
+    }
+}

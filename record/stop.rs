@@ -1,0 +1,112 @@
+//! When a recording ends: a signal, the time asked for, or the end of what is recorded.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use profrec_format::StopReason;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Everything that ends a recording.
+pub(crate) struct Stop {
+    interrupted: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+    /// The recorded processes that have not ended; `None` when their end does not matter.
+    running: Option<Vec<OwnedFd>>,
+    child: Option<Child>,
+}
+
+impl Stop {
+    /// Catches the signals from here on.
+    pub(crate) fn new() -> Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
+        }
+        Ok(Self { interrupted, deadline: None, running: None, child: None })
+    }
+
+    /// The recording ends after this time, from now on.
+    pub(crate) fn after(&mut self, duration: Option<Duration>) {
+        self.deadline = duration.and_then(|duration| Instant::now().checked_add(duration));
+    }
+
+    /// The recording ends with the last of these processes.
+    pub(crate) fn with_processes(&mut self, pids: &[u32]) -> Result<()> {
+        let mut running = Vec::new();
+        for &pid in pids {
+            let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+                continue;
+            };
+            match pidfd_open(id, PidfdFlags::empty()) {
+                Ok(process) => running.push(process),
+                Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error).with_context(|| format!("watching process {pid}")),
+            }
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// The recording ends with this command.
+    pub(crate) fn with_child(&mut self, child: Child) -> Result<()> {
+        self.with_processes(&[child.id()])?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Why the recording is to end now, if it is.
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Some(StopReason::Interrupted);
+        }
+        if self.running.as_ref().is_some_and(Vec::is_empty) {
+            return Some(StopReason::TargetEnded);
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(StopReason::Duration);
+        }
+        None
+    }
+
+    /// Waits until `ring` wants to be read, something ends, or the time is over.
+    pub(crate) fn wait(&mut self, ring: BorrowedFd<'_>, at_most: Duration) -> Result<()> {
+        let left = self.deadline.map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
+        let mut polled = vec![PollFd::from_borrowed_fd(ring, PollFlags::IN)];
+        let running = self.running.as_deref().unwrap_or_default();
+        polled.extend(running.iter().map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)));
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("waiting for samples"),
+        }
+        let mut ended = polled[1..].iter().map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        drop(polled);
+        if let Some(running) = &mut self.running {
+            running.retain(|_| !ended.next().unwrap_or(false));
+        }
+        Ok(())
+    }
+
+    /// The command's exit status, once it has ended: a recorder that stops earlier waits for it, and
+    /// hands on the signal that stopped it.
+    pub(crate) fn command_status(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else {
+            return Ok(None);
+        };
+        let running = self.running.as_ref().is_some_and(|running| !running.is_empty());
+        if running && self.interrupted.load(Ordering::Relaxed) {
+            let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command's process id")?;
+            match rustix::process::kill_process(id, rustix::process::Signal::TERM) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error).context("ending the command"),
+            }
+        }
+        Ok(Some(child.wait().context("waiting for the command")?))
+    }
+}

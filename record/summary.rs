@@ -1,0 +1,94 @@
+//! The last words of a recording: how much there is, what is missing, and what to do with it.
+
+use std::path::Path;
+
+use profrec_format::Totals;
+
+use crate::session::Finished;
+
+/// The summary as it is printed.
+pub(crate) fn text(finished: &Finished, output: &Path) -> String {
+    let Totals { expected, samples, lost, recorder_cpu, bpf_time, bpf_runs, .. } = &finished.totals;
+    let mut lines = vec![format!(
+        "Recorded {samples} samples in {:.1} s: {} ({} a sample)",
+        finished.lasted.as_secs_f64(),
+        size(finished.bytes),
+        size(finished.bytes.checked_div(*samples).unwrap_or(0)),
+    )];
+    let lost_samples: Vec<String> = lost
+        .iter()
+        .filter(|(cause, _)| cause.is_samples())
+        .map(|(cause, count)| format!(" + {count} lost ({})", cause.name()))
+        .collect();
+    let lost_samples = if lost_samples.is_empty() { " + 0 lost".to_owned() } else { lost_samples.concat() };
+    lines.push(format!("  {expected} ticks = {samples} written{lost_samples}"));
+    for (cause, count) in lost.iter().filter(|(cause, _)| !cause.is_samples()) {
+        lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
+    }
+    if lost.iter().any(|(cause, _)| cause.is_samples()) {
+        lines.push("  less is lost with a larger --ring-size or a lower rate (-F)".to_owned());
+    }
+    let outcomes = &finished.outcomes;
+    if outcomes.stacks_cut > 0 {
+        lines.push(format!("  {} stacks were longer than --stack-size: their middle is missing", outcomes.stacks_cut));
+    }
+    let mut cost = format!("  own CPU {:.0} ms", *recorder_cpu as f64 / 1e6);
+    if *samples > 0 {
+        cost.push_str(&format!(", {:.1} us a sample", *recorder_cpu as f64 / 1e3 / *samples as f64));
+    }
+    if let Some(each) = bpf_time.checked_div(*bpf_runs).filter(|each| *each > 0) {
+        cost.push_str(&format!("; in the kernel {:.1} us a tick", each as f64 / 1e3));
+    }
+    lines.push(cost);
+    if *samples == 0 {
+        lines.push("No sample: the target did not use the CPU, or ran for less than the interval".to_owned());
+    }
+    if output != Path::new("-") {
+        lines.push(format!("Next: profrec report {}", output.display()));
+    }
+    lines.join("\n")
+}
+
+/// A number of bytes for people.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use profrec_format::LossCause;
+
+    use super::*;
+    use crate::sampler::Outcomes;
+
+    fn finished(lost: Vec<(LossCause, u64)>) -> Finished {
+        Finished {
+            totals: Totals { expected: 110, samples: 100, lost, recorder_cpu: 1_000_000, ..Totals::default() },
+            outcomes: Outcomes::default(),
+            bytes: 12_345,
+            lasted: Duration::from_secs(2),
+            command_status: None,
+        }
+    }
+
+    /// The equation closes, losses are named with what helps, and the next command is given.
+    #[test]
+    fn the_equation_closes() {
+        let text = text(&finished(vec![(LossCause::RingFull, 10)]), Path::new("a.prof"));
+        assert!(text.contains("110 ticks = 100 written + 10 lost (ring_full)"), "{text}");
+        assert!(text.contains("--ring-size"));
+        assert!(text.ends_with("Next: profrec report a.prof"));
+    }
+
+    /// A recording into a pipe names no file.
+    #[test]
+    fn a_pipe_has_no_name() {
+        assert!(!text(&finished(Vec::new()), Path::new("-")).contains("Next"));
+    }
+}

@@ -1,0 +1,112 @@
+//! The names that cover recorded addresses, from a module's own symbol table (`--embed symbols`).
+
+use std::io;
+
+use profrec_format::Symbol;
+
+use crate::elf::{Elf, Section};
+use crate::pages::PagedFile;
+
+/// Symbols beyond this are left out: the index then takes 48 MiB.
+const MAX_SYMBOLS: u64 = 2_000_000;
+const MAX_NAME: usize = 4096;
+
+/// The functions of a module by address.
+#[derive(Default)]
+pub(crate) struct SymbolIndex {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    address: u64,
+    size: u64,
+    /// Where the name is in the file.
+    name: u64,
+}
+
+impl SymbolIndex {
+    /// Reads `.symtab`, or `.dynsym` in a stripped file.
+    pub(crate) fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Self {
+        const SYMTAB: u32 = 2;
+        const DYNSYM: u32 = 11;
+        let sections = elf.sections().unwrap_or_default();
+        let table = |kind| sections.iter().map(|(_, section)| section).find(|section| section.kind == kind);
+        let Some(table) = table(SYMTAB).or_else(|| table(DYNSYM)) else {
+            return Self::default();
+        };
+        let Some((_, names)) = sections.get(table.link as usize) else {
+            return Self::default();
+        };
+        // A table that ends early still names what it names.
+        let mut rows = Vec::new();
+        let end = read_rows(table, names, file, &mut rows);
+        debug_assert!(end.is_ok() || rows.len() < MAX_SYMBOLS as usize);
+        rows.sort_by_key(|row| (row.address, row.size, row.name));
+        Self { rows }
+    }
+
+    /// The symbol that covers an address; one without a size covers up to the next.
+    pub(crate) fn find(&self, address: u64, file: &mut PagedFile<'_>) -> Option<Symbol> {
+        let after = self.rows.partition_point(|row| row.address <= address);
+        let row = self.rows.get(after.checked_sub(1)?)?;
+        if row.size != 0 && address - row.address >= row.size {
+            return None;
+        }
+        let name = read_name(row.name, file).ok()?;
+        Some(Symbol { address: row.address, size: row.size, name })
+    }
+}
+
+fn read_rows(table: &Section, names: &Section, file: &mut PagedFile<'_>, rows: &mut Vec<Row>) -> io::Result<()> {
+    const FUNCTION: u8 = 2;
+    const INDIRECT_FUNCTION: u8 = 10;
+    const ROW: u64 = 24;
+    let mut bytes = [0; ROW as usize];
+    for index in 0..(table.size / ROW).min(MAX_SYMBOLS) {
+        file.read(table.offset + ROW * index, &mut bytes)?;
+        let [n0, n1, n2, n3, info, _, s0, s1, value @ .., z0, z1, z2, z3, z4, z5, z6, z7] = bytes;
+        let defined = [s0, s1] != [0, 0];
+        if defined && matches!(info & 0x0f, FUNCTION | INDIRECT_FUNCTION) {
+            rows.push(Row {
+                address: u64::from_le_bytes(value),
+                size: u64::from_le_bytes([z0, z1, z2, z3, z4, z5, z6, z7]),
+                name: names.offset.saturating_add(u64::from(u32::from_le_bytes([n0, n1, n2, n3]))),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_name(offset: u64, file: &mut PagedFile<'_>) -> io::Result<String> {
+    let mut name = Vec::new();
+    let mut byte = [0];
+    while name.len() < MAX_NAME {
+        file.read(offset + name.len() as u64, &mut byte)?;
+        if byte[0] == 0 {
+            break;
+        }
+        name.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&name).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::pages::Pages;
+
+    /// In this test's own executable, some function has the name of this test.
+    #[test]
+    fn this_executable_names_this_test() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let elf = Elf::open(&file).unwrap();
+        let mut pages = Pages::default();
+        let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
+        let index = SymbolIndex::open(&elf, &mut paged);
+        let mut names = index.rows.iter().filter_map(|row| read_name(row.name, &mut paged).ok());
+        assert!(names.any(|name| name.contains("this_executable_names_this_test")));
+    }
+}

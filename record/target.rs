@@ -1,0 +1,55 @@
+//! What is recorded: some processes, a command, or the whole machine.
+
+use anyhow::{Result, bail};
+
+use crate::args::RecordArgs;
+use crate::command::{self, Held};
+use crate::proc_maps;
+
+/// What is recorded.
+pub(crate) enum Target {
+    /// Every process.
+    Machine,
+    /// These processes.
+    Processes(Vec<u32>),
+    /// A command that is held until the clocks are attached.
+    Command(Held),
+}
+
+impl Target {
+    /// Reads the target from the command line; a command is started and held.
+    pub(crate) fn from_args(args: &RecordArgs) -> Result<Self> {
+        if args.all {
+            return Ok(Self::Machine);
+        }
+        if !args.command.is_empty() {
+            return Ok(Self::Command(command::hold(&args.command)?));
+        }
+        if args.pids.is_empty() {
+            bail!("nothing to record: give -p PID, -a for the whole machine, or -- COMMAND");
+        }
+        let mut pids = args.pids.clone();
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in &pids {
+            proc_maps::threads(*pid)?;
+        }
+        if !args.no_inherit {
+            // Children that are already there belong to the target as those that come later do.
+            let children: Vec<u32> = pids.iter().flat_map(|pid| proc_maps::descendants(*pid)).collect();
+            pids.extend(children);
+            pids.sort_unstable();
+            pids.dedup();
+        }
+        Ok(Self::Processes(pids))
+    }
+
+    /// The processes that are there now; none for the whole machine.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        match self {
+            Self::Machine => Vec::new(),
+            Self::Processes(pids) => pids.clone(),
+            Self::Command(held) => vec![held.pid],
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A recording in a folder of its own, and what the report says about it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::folded::Folded;
+use crate::programs::{profrec, profrec_report, stderr, stdout, succeed};
+
+/// A recording.
+pub(crate) struct Recorded {
+    folder: TempDir,
+}
+
+/// Where a recording will be.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    /// A folder of its own.
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// The recording's path.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("it.prof")
+    }
+
+    /// `profrec record -o PATH`, to be completed.
+    pub(crate) fn record(&self) -> Command {
+        let mut command = Command::new(profrec());
+        command.arg("record").arg("-o").arg(self.path());
+        command
+    }
+
+    /// The recording, after the recorder ended.
+    pub(crate) fn recorded(self, output: Output) -> Recorded {
+        assert!(self.path().exists(), "no recording was written: {}", stderr(&output));
+        Recorded { folder: self.0 }
+    }
+}
+
+/// Records a command with these arguments of `profrec record`, and a rate of 999 Hz. The command's
+/// name, and its arguments, stand behind.
+pub(crate) fn record(arguments: &[&str], command: &[&Path]) -> Recorded {
+    let place = Place::new();
+    let output = succeed(place.record().args(["-F", "999", "-q"]).args(arguments).arg("--").args(command));
+    place.recorded(output)
+}
+
+impl Recorded {
+    /// The recording's path.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("it.prof")
+    }
+
+    /// What `profrec-report` prints with these arguments.
+    pub(crate) fn report(&self, arguments: &[&str]) -> String {
+        stdout(&succeed(Command::new(profrec_report()).arg(self.path()).args(arguments)))
+    }
+
+    /// Its stacks.
+    pub(crate) fn folded(&self) -> Folded {
+        Folded::parse(&self.report(&["--folded"]))
+    }
+
+    /// Its facts.
+    pub(crate) fn facts(&self) -> Facts {
+        Facts(serde_json::from_str(&self.report(&["--json"])).unwrap())
+    }
+}
+
+/// What `--json` says.
+pub(crate) struct Facts(Value);
+
+impl Facts {
+    /// Reads what `--json` printed.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self(serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON: {error}\n{text}")))
+    }
+
+    /// The value at a path such as `/recording/samples`.
+    pub(crate) fn at(&self, path: &str) -> &Value {
+        self.0.pointer(path).unwrap_or_else(|| panic!("--json has no {path}: {}", self.0))
+    }
+
+    /// The number at a path.
+    pub(crate) fn number(&self, path: &str) -> f64 {
+        self.at(path).as_f64().unwrap_or_else(|| panic!("{path} is no number: {}", self.at(path)))
+    }
+
+    /// The share of the stacks with this verdict.
+    pub(crate) fn share(&self, verdict: &str) -> f64 {
+        self.number(&format!("/stacks/{verdict}")) / self.number("/stacks/total").max(1.0)
+    }
+
+    /// Samples that were lost, by whatever cause. Lost process events are no samples.
+    pub(crate) fn lost_samples(&self) -> f64 {
+        let lost = self.at("/recording/lost").as_object().unwrap();
+        lost.iter().filter(|(cause, _)| *cause != "process_events").filter_map(|(_, count)| count.as_f64()).sum()
+    }
+}
