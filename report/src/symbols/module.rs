@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use profrec_format::ModuleKind;
+use profrec_format::{ModuleKind, Symbol};
 use rustc_hash::FxHashMap;
 
 use super::Reason;
 use super::demangle::demangle;
 use super::dwarf::{self, DwarfFrame};
+use super::extents::Extents;
+use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
@@ -48,11 +50,20 @@ pub(super) struct RawFrame {
     pub(super) inlined: bool,
 }
 
+/// A location without a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unnamed {
+    /// Why it has none.
+    pub(super) reason: Reason,
+    /// Where its function begins, if that is known, else the location itself.
+    pub(super) start: u64,
+}
+
 /// The names of a module's addresses.
 #[derive(Debug)]
 pub(super) struct ModuleNames {
     /// For each address asked for: frames, innermost first, or why there are none.
-    pub(super) addresses: Vec<Result<Vec<RawFrame>, Reason>>,
+    pub(super) addresses: Vec<Result<Vec<RawFrame>, Unnamed>>,
     /// Where names come from.
     pub(super) source: Source,
     /// Why they do not come from a richer source.
@@ -64,12 +75,13 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     let images = parse_files(evidence, files);
     let mini = images.iter().find_map(table::mini_debug_info);
     let mini = mini.as_deref().and_then(|image| object::File::parse(image).ok());
+    let stubs: Vec<Symbol> = images.iter().flat_map(plt::stubs).collect();
     let mut table = SymbolTable::default();
     images.iter().chain(&mini).for_each(|file| table.add_file(file));
     let local = !table.is_empty();
-    if !local {
-        table.add_embedded(&evidence.symbols);
-    }
+    table.add_embedded(&stubs);
+    // The recorded machine's copy may have had symbols that were stripped from the local one.
+    table.add_embedded(&evidence.symbols);
     table.finish();
 
     let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);
@@ -79,14 +91,40 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
         (true, false, false) => Source::Embedded,
         (true, false, true) => Source::None,
     };
-    let reason = if source == Source::None { why_nothing(evidence, files) } else { Reason::NotCovered };
+    let reason = match source {
+        Source::None => why_nothing(evidence, files),
+        Source::SymbolTable if is_stripped(evidence, files) => Reason::Stripped,
+        _ => Reason::NotCovered,
+    };
     let mut cache = NameCache::default();
     let nothing = Vec::new();
-    let named = addresses.iter().enumerate().map(|(index, &address)| {
-        let frames = merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache);
-        if frames.is_empty() { Err(reason) } else { Ok(frames) }
+    let frames = addresses
+        .iter()
+        .enumerate()
+        .map(|(index, &address)| merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache));
+    let addresses = or_unnamed(frames.collect(), addresses, evidence, files, reason);
+    ModuleNames { addresses, source, why: explain(source, evidence, files, trouble) }
+}
+
+/// Gives each address without frames the reason and the start of its function.
+fn or_unnamed(
+    frames: Vec<Vec<RawFrame>>,
+    addresses: &[u64],
+    evidence: &ModuleEvidence,
+    files: &ModuleFiles,
+    reason: Reason,
+) -> Vec<Result<Vec<RawFrame>, Unnamed>> {
+    let missing = frames.iter().zip(addresses).filter(|(frames, _)| frames.is_empty());
+    let missing: Vec<u64> = missing.map(|(_, address)| *address).collect();
+    let extents = match missing.is_empty() {
+        true => Extents::default(),
+        false => Extents::find(evidence, files.binary().map(MappedFile::bytes), &missing),
+    };
+    let named = frames.into_iter().zip(addresses).map(|(frames, &address)| {
+        let unnamed = || Unnamed { reason, start: extents.start(address).unwrap_or(address) };
+        if frames.is_empty() { Err(unnamed()) } else { Ok(frames) }
     });
-    ModuleNames { addresses: named.collect(), source, why: explain(source, evidence, files, trouble) }
+    named.collect()
 }
 
 /// The images that symbol tables are read from: the vDSO's own, or the module's local files.
@@ -159,6 +197,11 @@ impl NameCache {
     }
 }
 
+/// Whether the only names are those that the module exports.
+fn is_stripped(evidence: &ModuleEvidence, files: &ModuleFiles) -> bool {
+    evidence.image.is_none() && files.symbols().is_none()
+}
+
 fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
     let other_build = |outcome: &Outcome| matches!(outcome, Outcome::OtherBuild(_));
     if files.any() || evidence.image.is_some() {
@@ -185,7 +228,10 @@ fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, troub
     match source {
         Source::DebugInfo => format!("from {}", path(files.debug_info())),
         Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
-        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols().or(files.binary()))),
+        Source::SymbolTable if is_stripped(evidence, files) => {
+            format!("from {}; {}", path(files.binary()), Reason::Stripped.explain())
+        }
+        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols())),
         Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),
         Source::None => why_nothing(evidence, files).explain().to_owned(),
     }
