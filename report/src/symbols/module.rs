@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use super::Reason;
 use super::demangle::demangle;
 use super::dwarf::{self, DwarfFrame};
+use super::extents::Extents;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
@@ -48,11 +49,20 @@ pub(super) struct RawFrame {
     pub(super) inlined: bool,
 }
 
+/// A location without a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unnamed {
+    /// Why it has none.
+    pub(super) reason: Reason,
+    /// Where its function begins, if that is known, else the location itself.
+    pub(super) start: u64,
+}
+
 /// The names of a module's addresses.
 #[derive(Debug)]
 pub(super) struct ModuleNames {
     /// For each address asked for: frames, innermost first, or why there are none.
-    pub(super) addresses: Vec<Result<Vec<RawFrame>, Reason>>,
+    pub(super) addresses: Vec<Result<Vec<RawFrame>, Unnamed>>,
     /// Where names come from.
     pub(super) source: Source,
     /// Why they do not come from a richer source.
@@ -67,9 +77,8 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     let mut table = SymbolTable::default();
     images.iter().chain(&mini).for_each(|file| table.add_file(file));
     let local = !table.is_empty();
-    if !local {
-        table.add_embedded(&evidence.symbols);
-    }
+    // The recorded machine's copy may have had symbols that were stripped from the local one.
+    table.add_embedded(&evidence.symbols);
     table.finish();
 
     let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);
@@ -82,11 +91,33 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     let reason = if source == Source::None { why_nothing(evidence, files) } else { Reason::NotCovered };
     let mut cache = NameCache::default();
     let nothing = Vec::new();
-    let named = addresses.iter().enumerate().map(|(index, &address)| {
-        let frames = merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache);
-        if frames.is_empty() { Err(reason) } else { Ok(frames) }
+    let frames = addresses
+        .iter()
+        .enumerate()
+        .map(|(index, &address)| merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache));
+    let addresses = or_unnamed(frames.collect(), addresses, evidence, files, reason);
+    ModuleNames { addresses, source, why: explain(source, evidence, files, trouble) }
+}
+
+/// Gives each address without frames the reason and the start of its function.
+fn or_unnamed(
+    frames: Vec<Vec<RawFrame>>,
+    addresses: &[u64],
+    evidence: &ModuleEvidence,
+    files: &ModuleFiles,
+    reason: Reason,
+) -> Vec<Result<Vec<RawFrame>, Unnamed>> {
+    let missing = frames.iter().zip(addresses).filter(|(frames, _)| frames.is_empty());
+    let missing: Vec<u64> = missing.map(|(_, address)| *address).collect();
+    let extents = match missing.is_empty() {
+        true => Extents::default(),
+        false => Extents::find(evidence, files.binary().map(MappedFile::bytes), &missing),
+    };
+    let named = frames.into_iter().zip(addresses).map(|(frames, &address)| {
+        let unnamed = || Unnamed { reason, start: extents.start(address).unwrap_or(address) };
+        if frames.is_empty() { Err(unnamed()) } else { Ok(frames) }
     });
-    ModuleNames { addresses: named.collect(), source, why: explain(source, evidence, files, trouble) }
+    named.collect()
 }
 
 /// The images that symbol tables are read from: the vDSO's own, or the module's local files.
