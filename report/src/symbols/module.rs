@@ -14,7 +14,7 @@ use super::extents::Extents;
 use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
-use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
+use crate::local_files::{MappedFile, ModuleFiles, Outcome};
 
 /// What names of a module come from, the richest source first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,7 +210,7 @@ fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
         Reason::OutsideModules
     } else if evidence.module.kind == ModuleKind::Vdso {
         Reason::NoLocalFile
-    } else if build_id(evidence).is_empty() {
+    } else if evidence.identity().is_empty() {
         Reason::NoBuildId
     } else if files.attempts().iter().any(|attempt| other_build(&attempt.outcome)) {
         Reason::OtherBuild
