@@ -149,6 +149,16 @@ fn a_jump_into_nowhere() {
     assert_eq!(program.walk(&stack), (vec![0x10, 0x300f], vec![false, true], Verdict::Complete));
 }
 
+/// glibc's `vfork` takes its return address from the stack into a register: its frame is empty.
+#[test]
+fn a_return_address_in_a_register() {
+    // def_cfa_offset 0; rip in rdi.
+    let program = Program::new().function(0x1000, &[0x0e, 0, 0x09, 16, 5]).function(0x3000, &END);
+    let mut stack = stack(0x1000, &[(0x5000, 0x5100)], &[]);
+    stack.registers.set(5, BASE + 0x3010);
+    assert_eq!(program.walk(&stack), (vec![0x1000, 0x300f], vec![false; 2], Verdict::Complete));
+}
+
 /// A frame that claims to lie below itself stops the walk.
 #[test]
 fn a_stack_must_grow() {
