@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Names")]
     pub symbols: Vec<PathBuf>,
 
+    /// Use what is in the recording alone: no binaries or debug files of this machine
+    #[arg(long, conflicts_with = "symbols", help_heading = "Names")]
+    pub no_local_files: bool,
+
     /// Do not show functions that the compiler inlined into others
     #[arg(long, help_heading = "Names")]
     pub no_inline: bool,
