@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Names")]
     pub symbols: Vec<PathBuf>,
 
+    /// Use what is in the recording alone: no binaries or debug files of this machine
+    #[arg(long, conflicts_with = "symbols", help_heading = "Names")]
+    pub no_local_files: bool,
+
     /// Do not show functions that the compiler inlined into others
     #[arg(long, help_heading = "Names")]
     pub no_inline: bool,
@@ -52,7 +56,7 @@ pub struct Args {
 #[command(next_help_heading = "Views (default: a table of functions by self time)")]
 pub struct ViewArgs {
     /// The call tree from the root
-    #[arg(long, group = "view")]
+    #[arg(long, group = "view", conflicts_with = "diff")]
     pub tree: bool,
 
     /// One line a stack: comm;outermost;...;innermost count
@@ -197,9 +201,14 @@ mod tests {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         assert!(parse("report a.prof --tree").is_ok());
         assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
-        for wrong in
-            ["report", "report a --tree --json", "report a --diff b c", "report --diff a", "report a --kernel --user"]
-        {
+        for wrong in [
+            "report",
+            "report a --tree --json",
+            "report a --diff b c",
+            "report --diff a",
+            "report --diff a b --tree",
+            "report a --kernel --user",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

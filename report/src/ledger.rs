@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use profrec_format::LossCause;
+
 use crate::facts::Facts;
 use crate::stacks::{Stacks, Verdict};
 use crate::symbols::{Names, Reason};
@@ -17,7 +19,7 @@ pub struct Ledger {
     /// Ticks that hit the target, when the recording was closed.
     pub expected: Option<u64>,
     /// What was lost, by cause; only causes that lost something.
-    pub lost: Vec<(&'static str, u64)>,
+    pub lost: Vec<(LossCause, u64)>,
     /// How the walks of the samples' stacks ended.
     pub verdicts: Verdicts,
     /// Locations without a name, by reason.
@@ -68,39 +70,52 @@ impl Ledger {
             shown: stacks.samples,
             recorded: facts.samples,
             expected: facts.expected(),
-            lost: lost.map(|(cause, count)| (cause.name(), *count)).collect(),
+            lost: lost.copied().collect(),
             verdicts: verdicts(stacks, stack_samples),
             unnamed: unnamed(names, location_samples),
             notes: notes(facts),
         }
     }
 
-    /// The block in words: lines without trailing spaces, each ended.
+    /// The block in words, in whole lines: a single one when nothing is missing.
     pub fn text(&self) -> String {
         let mut text = String::new();
+        let parts = [self.samples_text(), self.stacks_text(), self.names_text()];
+        let well = self.lost.is_empty() && self.unnamed.is_empty() && self.verdicts.complete == self.shown;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}; {}; {}", self.samples_text(), self.stacks_text(), self.names_text());
+        let _ = writeln!(text, "{}", parts.join(if well { "; " } else { "\n" }));
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
         }
         text
     }
 
+    /// The same in one short line, for a picture.
+    pub fn brief(&self) -> String {
+        let locations: u64 = self.unnamed.iter().map(|unnamed| unnamed.locations).sum();
+        let complete = percent(self.verdicts.complete, self.shown);
+        let lost = self.lost_text();
+        format!("{lost}; {complete} of stacks complete; {} locations without a name", grouped(locations))
+    }
+
     fn samples_text(&self) -> String {
-        let mut text = match (self.shown, self.recorded) {
+        let samples = match (self.shown, self.recorded) {
             (shown, recorded) if shown == recorded => format!("{} samples", grouped(shown)),
-            (shown, recorded) => format!("{} of {} samples", grouped(shown), grouped(recorded)),
+            (shown, recorded) => format!("{} of {} samples shown", grouped(shown), grouped(recorded)),
         };
         let expected = self.expected.map_or_else(|| "an unknown number".to_owned(), grouped);
-        let _ = write!(text, " of {expected} expected, ");
-        let lost = self.lost.iter().map(|(cause, count)| format!("{} ({cause})", grouped(*count)));
+        format!("{samples}, {expected} expected, {}", self.lost_text())
+    }
+
+    fn lost_text(&self) -> String {
+        let lost = self.lost.iter().map(|(cause, count)| match cause.is_samples() {
+            true => format!("{} samples ({})", grouped(*count), cause.name()),
+            false => format!("{} {}", grouped(*count), cause.name().replace('_', " ")),
+        });
         match lost.collect::<Vec<_>>().as_slice() {
-            [] => text.push_str("none lost"),
-            lost => {
-                let _ = write!(text, "lost {}", lost.join(", "));
-            }
+            [] => "none lost".to_owned(),
+            lost => format!("lost {}", lost.join(", ")),
         }
-        text
     }
 
     fn stacks_text(&self) -> String {
@@ -219,7 +234,7 @@ mod tests {
     fn all_well_is_one_line() {
         assert_eq!(
             good().text(),
-            "12,345 samples of 12,345 expected, none lost; all stacks complete; every location named\n"
+            "12,345 samples, 12,345 expected, none lost; all stacks complete; every location named\n"
         );
     }
 
@@ -230,7 +245,7 @@ mod tests {
         let ledger = Ledger {
             shown: 1_000,
             expected: None,
-            lost: vec![("ring_full", 3)],
+            lost: vec![(LossCause::RingFull, 3), (LossCause::ProcessEvents, 7)],
             verdicts: Verdicts { complete: 999, truncated: 1, guessed: 4, ..Verdicts::default() },
             unnamed: vec![unnamed],
             notes: vec!["the recording was not closed".to_owned()],
@@ -238,8 +253,10 @@ mod tests {
         };
         assert_eq!(
             ledger.text(),
-            "1,000 of 12,345 samples of an unknown number expected, lost 3 (ring_full); 99.9% of stacks complete \
-             (1 truncated, 4 with guessed frames); 2 locations without a name: 2 no symbol covers the address\n\
+            "1,000 of 12,345 samples shown, an unknown number expected, \
+             lost 3 samples (ring_full), 7 process events\n\
+             99.9% of stacks complete (1 truncated, 4 with guessed frames)\n\
+             2 locations without a name: 2 no symbol covers the address\n\
              note: the recording was not closed\n"
         );
     }

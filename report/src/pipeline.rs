@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use profrec_format::Recording;
 
 use crate::args::Args;
@@ -22,6 +22,9 @@ const TABLE_LIMIT: usize = 30;
 
 /// Does what the command line asks for.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(folder) = args.symbols.iter().find(|folder| !folder.is_dir()) {
+        bail!("--symbols {}: there is no such folder", folder.display());
+    }
     match (args.diff.as_deref(), &args.file) {
         (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?),
         (_, Some(file)) => show(args, &load(args, file)?),
@@ -34,7 +37,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let file = RecordingFile::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
     let recording = Recording::open(file.bytes()).with_context(|| format!("cannot read {}", path.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
-    let files = LocalFiles::find(&evidence, &args.symbols);
+    let files = if args.no_local_files { LocalFiles::default() } else { LocalFiles::find(&evidence, &args.symbols) };
     let collected = collect(&recording, (&evidence, &numbers), &files, &args.filter.filter());
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
@@ -104,7 +107,7 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
 fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     let view = &args.view;
     let diff = Diff::compare(before, after);
-    let ledger = format!("before: {}after:  {}", before.ledger.text(), after.ledger.text());
+    let ledger = format!("before:\n{}after:\n{}", before.ledger.text(), after.ledger.text());
     if let Some(path) = &view.flamegraph {
         let svg = views::diff::flame_graph(before, after).context("cannot draw the flame graph")?;
         return write_picture(path, &svg, &ledger);

@@ -106,6 +106,9 @@ fn failures_are_told_apart() {
     assert_eq!(message.lines().count(), 1);
     assert!(message.contains("/nonexistent/a.prof") && message.contains("No such file"), "{message}");
 
+    let no_folder = report(&["/nonexistent/a.prof", "--symbols", "/nonexistent/debug"]);
+    assert!(String::from_utf8_lossy(&no_folder.stderr).contains("--symbols /nonexistent/debug"));
+
     let other = report(&[env!("CARGO_BIN_EXE_profrec-report")]);
     assert_eq!(other.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&other.stderr).contains("not a profrec recording"));
@@ -118,7 +121,7 @@ fn the_table_shows_functions_and_ledger() {
     let text = stdout(&[&recording(&folder, "a.prof", 100)]);
     assert!(text.contains(" 90.00    90   100.00    100  hot(int)  app\\x1b[31m\n"), "{text}");
     assert!(text.contains(" 10.00    10    10.00     10  do_page   [kernel]\n"), "{text}");
-    assert!(text.contains("100 samples of 102 expected, lost 2 (ring_full)"), "{text}");
+    assert!(text.contains("100 samples, 102 expected, lost 2 samples (ring_full)"), "{text}");
 }
 
 /// Folded stacks are root first under the thread's name, with kernel frames marked, and nothing else.
@@ -141,7 +144,7 @@ fn filters_choose_samples() {
     assert_eq!(stdout(&[&path, "--folded", "--tid", "100", "--kernel"]), "app;main;hot(int);do_page_[k] 5\n");
     assert_eq!(stdout(&[&path, "--folded", "--time", "0.95..", "--cpu", "0"]), "worker;main;hot(int) 5\n");
     assert_eq!(stdout(&[&path, "--folded", "--pid", "4"]), "");
-    assert!(stdout(&[&path, "--pid", "4"]).contains("0 of 100 samples of 102 expected"));
+    assert!(stdout(&[&path, "--pid", "4"]).contains("0 of 100 samples shown, 102 expected"));
 }
 
 /// JSON for scripts: the documented fields with the recording's figures.

@@ -4,11 +4,18 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::programs::{fixture, profrec_report, stdout, succeed};
-use crate::recorded::{Facts, Recorded, record};
+use crate::recorded::{Facts, Place, Recorded, record};
 use crate::rights::needs_root;
 
-fn with_alphas_share(percent: &str, arguments: &[&str]) -> Recorded {
-    record(arguments, &[&fixture("shares"), Path::new("1"), Path::new(percent)])
+fn with_alphas_share(percent: &str) -> Recorded {
+    record(&[], &[&fixture("shares"), Path::new("1"), Path::new(percent)])
+}
+
+fn at_rate(rate: &str, seconds: &str) -> Recorded {
+    let place = Place::new();
+    let arguments = ["-q", "-F", rate, "--"];
+    let output = succeed(place.record().args(arguments).arg(fixture("shares")).args([seconds, "30"]));
+    place.recorded(output)
 }
 
 fn diff(before: &Recorded, after: &Recorded, arguments: &[&str]) -> String {
@@ -20,7 +27,7 @@ fn diff(before: &Recorded, after: &Recorded, arguments: &[&str]) -> String {
 #[test]
 fn shares_by_construction() {
     let _guard = needs_root!();
-    let (before, after) = (with_alphas_share("20", &[]), with_alphas_share("60", &[]));
+    let (before, after) = (with_alphas_share("20"), with_alphas_share("60"));
     let facts = Facts::parse(&diff(&before, &after, &["--json"]));
     let functions = facts.at("/functions").as_array().unwrap();
     for (name, share_before, share_after) in [("alpha", 0.2, 0.6), ("beta", 0.8, 0.4)] {
@@ -36,19 +43,19 @@ fn shares_by_construction() {
 #[test]
 fn no_difference() {
     let _guard = needs_root!();
-    let recorded = with_alphas_share("50", &[]);
+    let recorded = with_alphas_share("50");
     let facts = Facts::parse(&diff(&recorded, &recorded, &["--json"]));
     for function in facts.at("/functions").as_array().unwrap() {
         assert_eq!(function["delta"].as_f64(), Some(0.0), "{function}");
     }
 }
 
-/// Recordings at different rates are normalised: the same program has the same shares.
+/// Recordings of different rate and length are normalised: the same program has the same shares.
 #[test]
 fn different_rates() {
     let _guard = needs_root!();
-    let slow = with_alphas_share("30", &["-F", "199"]);
-    let fast = with_alphas_share("30", &["--preset", "dev"]);
+    let slow = at_rate("199", "1");
+    let fast = at_rate("999", "0.5");
     let text = diff(&slow, &fast, &[]);
     assert!(text.contains("alpha"), "{text}");
     assert!(text.contains("199 Hz") && text.contains("999 Hz") && text.contains("share"), "{text}");
@@ -58,7 +65,7 @@ fn different_rates() {
 #[test]
 fn a_differential_flame_graph() {
     let _guard = needs_root!();
-    let (before, after) = (with_alphas_share("20", &[]), with_alphas_share("60", &[]));
+    let (before, after) = (with_alphas_share("20"), with_alphas_share("60"));
     let picture = before.path().with_file_name("diff.svg");
     diff(&before, &after, &["--flamegraph", picture.to_str().unwrap()]);
     let svg = std::fs::read_to_string(picture).unwrap();

@@ -26,7 +26,7 @@ fn assert_complete(facts: &Facts) {
 fn has_one_stack(name: &str, pattern: &str) {
     let recorded = live(name);
     let folded = recorded.folded();
-    assert!(folded.samples() > 400, "only {} samples in a second at 999 Hz", folded.samples());
+    assert!(folded.samples() > 100, "only {} samples, even for a busy machine", folded.samples());
     assert_share(&folded, pattern, 0.95);
     assert_complete(&recorded.facts());
 }

@@ -20,6 +20,12 @@ fn assert_closed(recorded: &Recorded) {
     assert_eq!(facts.at("/recording/damage").as_array().map(Vec::len), Some(0), "{}", facts.at("/recording"));
 }
 
+/// The time that a process of one thread has spent on a CPU.
+fn cpu_seconds(pid: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
 fn spinning(seconds: &str) -> Running {
     Running::start(Command::new(fixture("no_frame_pointers")).arg(seconds))
 }
@@ -30,16 +36,17 @@ fn the_duration() {
     let _guard = needs_root!();
     let target = spinning("60");
     let place = Place::new();
-    let start = Instant::now();
+    let (start, cpu_before) = (Instant::now(), cpu_seconds(&target.pid()));
     let output = succeed(place.record().args(["-F", "999", "-p", &target.pid(), "-d", "1s"]));
-    let took = start.elapsed();
+    let (took, cpu) = (start.elapsed(), cpu_seconds(&target.pid()) - cpu_before);
     assert!((0.9..3.0).contains(&took.as_secs_f64()), "{took:?} instead of a second");
     let recorded = place.recorded(output);
     assert_closed(&recorded);
     let duration = recorded.facts().number("/recording/duration_seconds");
     assert!((0.9..1.5).contains(&duration), "{duration} seconds were recorded");
     let samples = recorded.facts().number("/recording/samples");
-    assert!((700.0..1200.0).contains(&samples), "{samples} samples in a second at 999 Hz");
+    // The target also ran while the recorder started and ended; and steal time counts as samples.
+    assert!((0.6..1.15).contains(&(samples / 999.0 / cpu)), "{samples} samples for {cpu} seconds on the CPU");
     succeed(Command::new("kill").args(["-0", &target.pid()]));
 }
 
@@ -50,7 +57,7 @@ fn the_summary() {
     let place = Place::new();
     let output = succeed(place.record().arg("--").arg(fixture("no_frame_pointers")).arg("0.2"));
     let summary = stderr(&output);
-    for word in ["expected", "written", "lost", "profrec report"] {
+    for word in ["written", "lost", "profrec report"] {
         assert!(summary.contains(word), "`{word}` is not in the summary:\n{summary}");
     }
 }
@@ -78,7 +85,7 @@ fn signals() {
         assert_eq!(output.status.code(), Some(0), "{signal:?}: {}", stderr(&output));
         let recorded = place.recorded(output);
         assert_closed(&recorded);
-        assert!(recorded.facts().number("/recording/samples") > 200.0);
+        assert!(recorded.facts().number("/recording/samples") > 100.0);
     }
 }
 

@@ -22,7 +22,7 @@ fn recordings() -> Vec<PathBuf> {
 fn recordings_give_their_expected_stacks() {
     let mut different = Vec::new();
     for path in recordings() {
-        let folded = stdout(&succeed(Command::new(profrec_report()).arg(&path).args(["--folded", "--embedded-only"])));
+        let folded = stdout(&succeed(Command::new(profrec_report()).arg(&path).args(["--folded", "--no-local-files"])));
         let expected = path.with_extension("folded");
         if std::env::var_os("PROFREC_BLESS").is_some() {
             fs::write(&expected, folded).unwrap();

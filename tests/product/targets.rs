@@ -42,7 +42,7 @@ fn several_processes() {
     let other = Running::start(Command::new(fixture("tail_call")).arg("60"));
     std::thread::sleep(std::time::Duration::from_millis(100));
     let folded = record_for_a_second(&["-p", &format!("{},{}", first.pid(), second.pid())]).folded();
-    assert!(folded.of_comm("recursion") > 100 && folded.of_comm("alloca") > 100, "{folded}");
+    assert!(folded.of_comm("recursion") > 50 && folded.of_comm("alloca") > 50, "{folded}");
     assert_eq!(folded.of_comm("tail_call"), 0, "{} is not recorded\n{folded}", other.pid());
 }
 
@@ -53,7 +53,7 @@ fn the_whole_machine() {
     let target = Running::start(Command::new(fixture("recursion")).arg("60"));
     std::thread::sleep(std::time::Duration::from_millis(100));
     let folded = record_for_a_second(&["-a"]).folded();
-    assert!(folded.of_comm("recursion") > 300, "{} is on the machine\n{folded}", target.pid());
+    assert!(folded.of_comm("recursion") > 100, "{} is on the machine\n{folded}", target.pid());
 }
 
 /// Children that a running process forks later are recorded, unless one says so.
@@ -67,18 +67,19 @@ fn children_forked_later() {
         let mut all = vec!["-p", pid.as_str()];
         all.extend(arguments);
         let folded = record_for_a_second(&all).folded();
-        assert_eq!(folded.of_comm("recursion") > 100, found, "{arguments:?}\n{folded}");
+        assert_eq!(folded.of_comm("recursion") > 20, found, "{arguments:?}\n{folded}");
     }
 }
 
-/// Two hundred processes of a millisecond each: none is too short, and all losses are counted.
+/// Two hundred processes, each shorter than the time between two ticks: together they have the samples of their
+/// CPU time, and all losses are counted.
 #[test]
 fn a_storm_of_short_processes() {
     let _guard = needs_root!();
     let script = "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done";
     let recorded = record(&["--embed", "symbols"], &[Path::new("sh"), Path::new("-c"), Path::new(script)]);
     let folded = recorded.folded();
-    assert!(folded.of_comm("true") > 20, "{folded}");
+    assert!(folded.of_comm("true") > 40, "{folded}");
     let facts = recorded.facts();
     assert_eq!(facts.number("/recording/expected"), facts.number("/recording/samples") + facts.lost_samples());
     assert!(facts.share("complete") > 0.9, "{}", facts.at("/stacks"));
@@ -110,7 +111,8 @@ fn rates() {
 fn other_call_graphs() {
     let _guard = needs_root!();
     let folded = record(&["--call-graph", "fp"], &[&fixture("no_cfi"), Path::new("1")]).folded();
-    assert!(folded.share("no_cfi;...;main;outer;middle;spin") > 0.95, "{folded}");
+    // A leaf that makes no frame hides its caller: that is what frame pointers give.
+    assert!(folded.share("no_cfi;...;main;outer;...;spin") > 0.95, "{folded}");
     let folded = record(&["--call-graph", "none"], &[&fixture("no_cfi"), Path::new("1")]).folded();
     assert!(folded.share("no_cfi;spin") > 0.95, "{folded}");
 }

@@ -3,8 +3,10 @@
 
 pub mod demangle;
 pub mod dwarf;
+mod extents;
 pub mod kernel;
 mod module;
+mod plt;
 pub mod table;
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::local_files::{LocalFiles, ModuleFiles};
 use crate::stacks::Location;
 pub use module::Source;
-use module::{ModuleNames, RawFrame, name_addresses};
+use module::{ModuleNames, RawFrame, Unnamed, name_addresses};
 
 /// A function's place in [`Names::functions`].
 pub type FunctionId = u32;
@@ -32,6 +34,8 @@ pub enum Reason {
     NoBuildId,
     /// The module's files hold no symbols.
     NoSymbols,
+    /// The module's files name only the functions that it exports.
+    Stripped,
     /// The module has symbols, but none covers the address.
     NotCovered,
     /// The address is outside every known module: code of a JIT compiler, or an unreported mapping.
@@ -48,6 +52,7 @@ impl Reason {
             Self::OtherBuild => "other_build",
             Self::NoBuildId => "no_build_id",
             Self::NoSymbols => "no_symbols",
+            Self::Stripped => "stripped",
             Self::NotCovered => "not_covered",
             Self::OutsideModules => "outside_modules",
             Self::KernelHidden => "kernel_hidden",
@@ -57,10 +62,11 @@ impl Reason {
     /// What it means, in words.
     pub fn explain(self) -> &'static str {
         match self {
-            Self::NoLocalFile => "no local file with this build-id (try --symbols DIR)",
+            Self::NoLocalFile => "no local file with this build-id (try --symbols DIR or record --embed symbols)",
             Self::OtherBuild => "the local file is another build (try --symbols DIR)",
-            Self::NoBuildId => "no build-id, so no local file can be trusted",
-            Self::NoSymbols => "stripped: no symbols in its files",
+            Self::NoBuildId => "no build-id, so no local file can be trusted (record --embed symbols)",
+            Self::NoSymbols => "no symbols in its files (try --symbols DIR)",
+            Self::Stripped => "stripped: only exported functions have names (try --symbols DIR)",
             Self::NotCovered => "no symbol covers the address",
             Self::OutsideModules => "outside every module (JIT code?)",
             Self::KernelHidden => "the kernel's symbols are not in the recording",
@@ -82,7 +88,8 @@ pub enum Home {
 /// A distinct function, or a location without a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Function {
-    /// Its readable name; `module+0xoffset` when there is none.
+    /// Its readable name; without one `module+0xaddress`, with the address at which the function
+    /// begins if that is known.
     pub name: Arc<str>,
     /// Where it lives.
     pub home: Home,
@@ -143,8 +150,8 @@ impl Names {
             .collect();
         let mut names = Self::default();
         for &location in locations {
-            let (home, found) = names.look_up(location, evidence, &wanted, &modules);
-            names.add(location, home, found, evidence, inlines);
+            let (home, found) = Self::look_up(location, evidence, &wanted, &modules);
+            names.add(home, found, evidence, inlines);
         }
         let symbols = |names: ModuleNames| ModuleSymbols { source: names.source, why: names.why };
         names.modules = modules.into_iter().map(|module| module.map(symbols)).collect();
@@ -152,19 +159,19 @@ impl Names {
     }
 
     fn look_up(
-        &self,
         location: Location,
         evidence: &Evidence,
         wanted: &[Vec<u64>],
         modules: &[Option<ModuleNames>],
-    ) -> (Home, Result<Vec<RawFrame>, Reason>) {
+    ) -> (Home, Result<Vec<RawFrame>, Unnamed>) {
         match location {
             Location::Module { module, address } => {
                 let place = module as usize;
                 let index = wanted.get(place).and_then(|addresses| addresses.binary_search(&address).ok());
                 let names = modules.get(place).and_then(Option::as_ref);
                 let found = names.zip(index).and_then(|(names, index)| names.addresses.get(index));
-                (Home::Module(module), found.cloned().unwrap_or(Err(Reason::OutsideModules)))
+                let outside = Unnamed { reason: Reason::OutsideModules, start: address };
+                (Home::Module(module), found.cloned().unwrap_or(Err(outside)))
             }
             Location::Kernel { address } => match kernel::find(&evidence.kernel, address) {
                 Some(symbol) => {
@@ -172,28 +179,23 @@ impl Names {
                     let frame = RawFrame { name, file: None, line: None, inlined: false };
                     (Home::Kernel(symbol.module.as_str().into()), Ok(vec![frame]))
                 }
-                None => (Home::Kernel("".into()), Err(Reason::KernelHidden)),
+                None => (Home::Kernel("".into()), Err(Unnamed { reason: Reason::KernelHidden, start: address })),
             },
-            Location::Process { .. } => (Home::Outside, Err(Reason::OutsideModules)),
+            Location::Process { address, .. } => {
+                (Home::Outside, Err(Unnamed { reason: Reason::OutsideModules, start: address }))
+            }
         }
     }
 
-    fn add(
-        &mut self,
-        location: Location,
-        home: Home,
-        found: Result<Vec<RawFrame>, Reason>,
-        evidence: &Evidence,
-        inlines: bool,
-    ) {
-        self.unnamed.push(found.as_ref().err().copied());
+    fn add(&mut self, home: Home, found: Result<Vec<RawFrame>, Unnamed>, evidence: &Evidence, inlines: bool) {
+        self.unnamed.push(found.as_ref().err().map(|unnamed| unnamed.reason));
         let frames = match found {
             Ok(raw) => {
                 let kept = raw.into_iter().filter(|frame| inlines || !frame.inlined);
                 kept.map(|frame| self.named_frame(frame, &home)).collect()
             }
-            Err(_) => {
-                let name = unnamed_name(location, evidence).into();
+            Err(unnamed) => {
+                let name = format!("{}+{:#x}", home_name(&home, evidence), unnamed.start).into();
                 let function = self.intern(Function { name, home, unnamed: true });
                 vec![NamedFrame { function, file: None, line: None, inlined: false }]
             }
@@ -232,18 +234,6 @@ fn addresses_by_module(locations: &[Location], modules: usize) -> Vec<Vec<u64>> 
         addresses.dedup();
     }
     wanted
-}
-
-/// What is shown for a location without a name.
-fn unnamed_name(location: Location, evidence: &Evidence) -> String {
-    match location {
-        Location::Module { module, address } => match evidence.modules.get(module as usize) {
-            Some(module) => format!("{}+{address:#x}", short_name(module)),
-            None => format!("{OUTSIDE}+{address:#x}"),
-        },
-        Location::Kernel { address } => format!("{KERNEL}+{address:#x}"),
-        Location::Process { address, .. } => format!("{OUTSIDE}+{address:#x}"),
-    }
 }
 
 /// How the kernel is called where modules are listed.

@@ -4,15 +4,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use profrec_format::ModuleKind;
+use profrec_format::{ModuleKind, Symbol};
 use rustc_hash::FxHashMap;
 
 use super::Reason;
 use super::demangle::demangle;
 use super::dwarf::{self, DwarfFrame};
+use super::extents::Extents;
+use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
-use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
+use crate::local_files::{MappedFile, ModuleFiles, Outcome};
 
 /// What names of a module come from, the richest source first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,11 +50,20 @@ pub(super) struct RawFrame {
     pub(super) inlined: bool,
 }
 
+/// A location without a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unnamed {
+    /// Why it has none.
+    pub(super) reason: Reason,
+    /// Where its function begins, if that is known, else the location itself.
+    pub(super) start: u64,
+}
+
 /// The names of a module's addresses.
 #[derive(Debug)]
 pub(super) struct ModuleNames {
     /// For each address asked for: frames, innermost first, or why there are none.
-    pub(super) addresses: Vec<Result<Vec<RawFrame>, Reason>>,
+    pub(super) addresses: Vec<Result<Vec<RawFrame>, Unnamed>>,
     /// Where names come from.
     pub(super) source: Source,
     /// Why they do not come from a richer source.
@@ -63,13 +74,15 @@ pub(super) struct ModuleNames {
 pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, addresses: &[u64]) -> ModuleNames {
     let images = parse_files(evidence, files);
     let mini = images.iter().find_map(table::mini_debug_info);
+    let exported_only = evidence.image.is_none() && files.symbols().is_none() && mini.is_none();
     let mini = mini.as_deref().and_then(|image| object::File::parse(image).ok());
+    let stubs: Vec<Symbol> = images.iter().flat_map(plt::stubs).collect();
     let mut table = SymbolTable::default();
     images.iter().chain(&mini).for_each(|file| table.add_file(file));
     let local = !table.is_empty();
-    if !local {
-        table.add_embedded(&evidence.symbols);
-    }
+    table.add_embedded(&stubs);
+    // The recorded machine's copy may have had symbols that were stripped from the local one.
+    table.add_embedded(&evidence.symbols);
     table.finish();
 
     let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);
@@ -79,14 +92,41 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
         (true, false, false) => Source::Embedded,
         (true, false, true) => Source::None,
     };
-    let reason = if source == Source::None { why_nothing(evidence, files) } else { Reason::NotCovered };
+    let reason = match source {
+        Source::None => why_nothing(evidence, files),
+        Source::SymbolTable if exported_only => Reason::Stripped,
+        _ => Reason::NotCovered,
+    };
+    let stripped = (reason == Reason::Stripped).then(|| reason.explain().to_owned());
     let mut cache = NameCache::default();
     let nothing = Vec::new();
-    let named = addresses.iter().enumerate().map(|(index, &address)| {
-        let frames = merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache);
-        if frames.is_empty() { Err(reason) } else { Ok(frames) }
+    let frames = addresses
+        .iter()
+        .enumerate()
+        .map(|(index, &address)| merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache));
+    let addresses = or_unnamed(frames.collect(), addresses, evidence, files, reason);
+    ModuleNames { addresses, source, why: explain(source, evidence, files, trouble.or(stripped)) }
+}
+
+/// Gives each address without frames the reason and the start of its function.
+fn or_unnamed(
+    frames: Vec<Vec<RawFrame>>,
+    addresses: &[u64],
+    evidence: &ModuleEvidence,
+    files: &ModuleFiles,
+    reason: Reason,
+) -> Vec<Result<Vec<RawFrame>, Unnamed>> {
+    let missing = frames.iter().zip(addresses).filter(|(frames, _)| frames.is_empty());
+    let missing: Vec<u64> = missing.map(|(_, address)| *address).collect();
+    let extents = match missing.is_empty() {
+        true => Extents::default(),
+        false => Extents::find(evidence, files.binary().map(MappedFile::bytes), &missing),
+    };
+    let named = frames.into_iter().zip(addresses).map(|(frames, &address)| {
+        let unnamed = || Unnamed { reason, start: extents.start(address).unwrap_or(address) };
+        if frames.is_empty() { Err(unnamed()) } else { Ok(frames) }
     });
-    ModuleNames { addresses: named.collect(), source, why: explain(source, evidence, files, trouble) }
+    named.collect()
 }
 
 /// The images that symbol tables are read from: the vDSO's own, or the module's local files.
@@ -107,7 +147,10 @@ fn debug_frames(file: Option<&MappedFile>, addresses: &[u64]) -> (Vec<Vec<DwarfF
         .and_then(|file| dwarf::frames_at(&file, addresses).map_err(|error| error.to_string()));
     match frames {
         Ok(frames) => (frames, None),
-        Err(error) => (Vec::new(), Some(format!("{}: {error}", mapped.path().display()))),
+        Err(error) => {
+            let path = mapped.path().display();
+            (Vec::new(), Some(format!("the debug info in {path} cannot be read: {error}")))
+        }
     }
 }
 
@@ -167,7 +210,7 @@ fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
         Reason::OutsideModules
     } else if evidence.module.kind == ModuleKind::Vdso {
         Reason::NoLocalFile
-    } else if build_id(evidence).is_empty() {
+    } else if evidence.identity().is_empty() {
         Reason::NoBuildId
     } else if files.attempts().iter().any(|attempt| other_build(&attempt.outcome)) {
         Reason::OtherBuild
@@ -176,17 +219,19 @@ fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
     }
 }
 
-/// One sentence on where a module's names come from and what kept it from more.
+/// One sentence on where a module's names come from and what kept them from being better.
 fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, trouble: Option<String>) -> String {
-    if let Some(trouble) = trouble {
-        return format!("the debug info cannot be read: {trouble}");
-    }
     let path = |file: Option<&MappedFile>| file.map(|file| file.path().display().to_string()).unwrap_or_default();
-    match source {
+    let origin = match source {
         Source::DebugInfo => format!("from {}", path(files.debug_info())),
         Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
-        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols().or(files.binary()))),
+        Source::SymbolTable => format!("from {}", path(files.symbols().or(files.binary()))),
         Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),
         Source::None => why_nothing(evidence, files).explain().to_owned(),
+    };
+    match (trouble, source) {
+        (Some(trouble), _) => format!("{origin}; {trouble}"),
+        (None, Source::SymbolTable) if evidence.image.is_none() => format!("{origin}; no debug info found"),
+        (None, _) => origin,
     }
 }

@@ -12,6 +12,10 @@ use crate::escape;
 use crate::ledger::grouped;
 use crate::profile::Profile;
 
+/// Frames below this share of the samples, in percent, are not drawn: they would be thinner than
+/// half a pixel, and would make most of the file.
+const MIN_SHARE: f64 = 0.05;
+
 /// The flame graph of a profile.
 pub fn view(profile: &Profile) -> io::Result<Vec<u8>> {
     let stacks = folded::stacks(profile, Marks::KernelAndInlined);
@@ -28,6 +32,9 @@ pub(super) fn draw(options: &mut Options<'_>, lines: &[String]) -> io::Result<Ve
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw"));
     }
     options.deterministic = true;
+    options.min_width = MIN_SHARE;
+    let subtitle = options.subtitle.take().unwrap_or_default();
+    options.subtitle = Some(format!("{subtitle}; frames below {MIN_SHARE}% are not drawn"));
     options.no_sort = true;
     let mut svg = Vec::new();
     flamegraph::from_lines(options, lines.iter().map(String::as_str), &mut svg)?;
@@ -35,17 +42,13 @@ pub(super) fn draw(options: &mut Options<'_>, lines: &[String]) -> io::Result<Ve
 }
 
 fn options(profile: &Profile) -> Options<'static> {
-    let header = &profile.facts.header;
+    let facts = &profile.facts;
+    let host = if facts.header.host.is_empty() { "unknown host" } else { &facts.header.host };
+    let (samples, hertz, seconds) = (grouped(profile.samples), facts.frequency(), facts.seconds());
     let mut options = Options::default();
-    options.title = format!("CPU time: {} samples", grouped(profile.samples));
-    let subtitle = format!(
-        "{} at {:.0} Hz, {:.1} s - {}",
-        if header.host.is_empty() { "unknown host" } else { &header.host },
-        profile.facts.frequency(),
-        profile.facts.seconds(),
-        profile.ledger.text().trim_end().replace('\n', " - ")
-    );
-    options.subtitle = Some(escape::text(&subtitle).into_owned());
+    options.title =
+        escape::text(&format!("{host}: {samples} samples of CPU time, {hertz:.0} Hz, {seconds:.1} s")).into();
+    options.subtitle = Some(profile.ledger.brief());
     options
 }
 

@@ -40,7 +40,7 @@ fn recording(text: &mut String, facts: &Facts) {
     for (cause, count) in facts.lost.iter().filter(|(_, count)| *count > 0) {
         line(text, "lost", &format!("{} ({})", grouped(*count), cause.name()));
     }
-    if let Some(totals) = facts.totals.as_ref().filter(|totals| totals.samples > 0) {
+    if let Some(totals) = facts.totals.as_ref().filter(|totals| totals.samples > 0 && totals.recorder_cpu > 0) {
         let per_sample = |nanoseconds: u64, runs: u64| nanoseconds as f64 / 1e3 / runs.max(1) as f64;
         let mut cost = format!("{:.2} us of recorder CPU a sample", per_sample(totals.recorder_cpu, totals.samples));
         if totals.bpf_runs > 0 {

@@ -1,5 +1,5 @@
-//! The call tree from the root, as text. A chain of only children stays at one indentation, so
-//! that deep stacks can be read.
+//! The call tree from the root, as text. Only where it branches does it indent, so that deep
+//! stacks can be read: a line without a branch before it is called by the line above.
 
 use std::cmp::Reverse;
 use std::fmt::Write;
@@ -126,7 +126,7 @@ impl Drawing<'_> {
         }
         if self.cut > 0 {
             let (cut, percent) = (grouped(self.cut as u64), self.min_percent);
-            let _ = writeln!(self.text, "... {cut} branches below {percent}% not shown; --min-percent 0 shows all");
+            let _ = writeln!(self.text, "... not shown: {cut} below {percent}%; --min-percent 0 shows all");
         }
     }
 
@@ -135,9 +135,9 @@ impl Drawing<'_> {
         let heavy = |node: &&usize| self.profile.percent(self.tree.nodes[**node].total) >= self.min_percent;
         let shown: Vec<usize> = nodes.iter().filter(heavy).copied().collect();
         self.cut += nodes.len() - shown.len();
-        if let ([node], 1) = (&shown[..], nodes.len()) {
+        if let [node] = shown[..] {
             let indentation = indentation.to_owned();
-            return vec![Pending { node: *node, before: indentation.clone(), below: indentation }];
+            return vec![Pending { node, before: indentation.clone(), below: indentation }];
         }
         let deep = indentation.chars().count() >= MAX_INDENTATION * 2;
         let last = shown.len().saturating_sub(1);
@@ -176,18 +176,18 @@ mod tests {
     use super::*;
     use crate::profile::tests::sample_profile;
 
-    /// Branches are drawn, only children do not indent, and what was cut is counted.
+    /// Branches are drawn, chains do not indent, and what was cut is counted.
     #[test]
     fn the_tree_branches_where_stacks_do() {
         let text = view(&sample_profile(), 20.0, Width::Unlimited);
         let expected = "\
 total %     total      self  call tree
  100.00        10         0  prog
-  90.00         9         0  └─main
-  90.00         9         0    work
-  60.00         6         6    ├─work
-  30.00         3         3    └─do_sys_[k]
-... 1 branches below 20% not shown; --min-percent 0 shows all
+  90.00         9         0  main
+  90.00         9         0  work
+  60.00         6         6  ├─work
+  30.00         3         3  └─do_sys_[k]
+... not shown: 1 below 20%; --min-percent 0 shows all
 ";
         assert_eq!(text, expected);
     }

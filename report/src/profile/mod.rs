@@ -1,6 +1,9 @@
 //! The one model that every view is written from: named functions with self and total, modules and
 //! processes with their samples, and the ledger of what is missing.
 
+mod modules;
+mod processes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,9 +12,10 @@ use rustc_hash::FxHashMap;
 use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::ledger::Ledger;
-use crate::local_files::{build_id, hex};
 use crate::stacks::Stacks;
 use crate::symbols::{FunctionId, Home, Names, home_name};
+pub use modules::Module;
+pub use processes::Process;
 
 /// A recording, counted and named.
 #[derive(Debug, Default)]
@@ -55,38 +59,6 @@ pub struct Function {
     pub total_samples: u64,
 }
 
-/// One module and its samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
-    /// The last part of its path.
-    pub name: String,
-    /// Its path as recorded; empty for the kernel.
-    pub path: String,
-    /// Its build-id in hexadecimal digits; empty when it has none.
-    pub build_id: String,
-    /// Samples whose innermost frame is in it.
-    pub self_samples: u64,
-    /// Samples in which it appeared.
-    pub samples: u64,
-    /// Where its names come from.
-    pub symbols: &'static str,
-    /// From which file, or why there are no names.
-    pub why: String,
-}
-
-/// One process and its samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Process id.
-    pub pid: u32,
-    /// The name of its main thread, else of the thread with the most samples.
-    pub comm: String,
-    /// Threads that were sampled.
-    pub threads: u64,
-    /// Samples.
-    pub samples: u64,
-}
-
 /// A frame of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathFrame {
@@ -120,8 +92,8 @@ impl Profile {
             ledger: Ledger::build(&facts, stacks, &stack_samples, names, &location_samples),
             facts,
             samples: stacks.samples,
-            modules: modules(evidence, names, &paths, &stack_samples),
-            processes: processes(stacks),
+            modules: modules::count(evidence, names, &paths, &stack_samples),
+            processes: processes::count(stacks),
             counts: path_counts(stacks),
             functions,
             paths,
@@ -225,87 +197,6 @@ fn find_lines(functions: &mut [Function], names: &Names, location_samples: &[u64
     }
 }
 
-/// The modules that appear in samples, most samples first.
-fn modules(evidence: &Evidence, names: &Names, paths: &[Vec<PathFrame>], stack_samples: &[u64]) -> Vec<Module> {
-    let mut counts: BTreeMap<&Home, (u64, u64, usize)> = BTreeMap::new();
-    for (index, (path, &samples)) in paths.iter().zip(stack_samples).enumerate() {
-        let mut homes = path.iter().map(|frame| &names.functions[frame.function as usize].home);
-        for home in homes.clone() {
-            let (_, total, last_seen) = counts.entry(home).or_insert((0, 0, usize::MAX));
-            if *last_seen != index {
-                *last_seen = index;
-                *total += samples;
-            }
-        }
-        if let Some((own, ..)) = homes.next_back().and_then(|home| counts.get_mut(home)) {
-            *own += samples;
-        }
-    }
-    let counted = counts.into_iter().filter(|(_, (_, total, _))| *total > 0);
-    let mut modules: Vec<Module> =
-        counted.map(|(home, (own, total, _))| module(home, own, total, evidence, names)).collect();
-    modules.sort_by(|a, b| (b.samples, &a.name, &a.path, &a.build_id).cmp(&(a.samples, &b.name, &b.path, &b.build_id)));
-    modules
-}
-
-fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, names: &Names) -> Module {
-    let mut module = Module {
-        name: home_name(home, evidence),
-        path: String::new(),
-        build_id: String::new(),
-        self_samples,
-        samples,
-        symbols: "none",
-        why: String::new(),
-    };
-    match home {
-        Home::Module(index) => {
-            let index = *index as usize;
-            if let Some(known) = evidence.modules.get(index) {
-                module.path.clone_from(&known.module.path);
-                module.build_id = hex(build_id(known));
-            }
-            if let Some(Some(symbols)) = names.modules.get(index) {
-                module.symbols = symbols.source.name();
-                module.why.clone_from(&symbols.why);
-            }
-        }
-        Home::Kernel(_) if evidence.kernel.is_empty() => {
-            module.why = "the recording holds no kernel symbols (hidden by kptr_restrict?)".to_owned();
-        }
-        Home::Kernel(_) => {
-            module.symbols = "embedded";
-            module.why = "from the recording".to_owned();
-        }
-        Home::Outside => module.why = "code outside every module (JIT code?)".to_owned(),
-    }
-    module
-}
-
-/// The processes, most samples first.
-fn processes(stacks: &Stacks) -> Vec<Process> {
-    let mut threads: BTreeMap<u32, BTreeMap<(u32, &str), u64>> = BTreeMap::new();
-    for count in &stacks.counts {
-        *threads.entry(count.pid).or_default().entry((count.tid, &count.comm)).or_default() += count.samples;
-    }
-    let mut processes: Vec<Process> = threads.iter().map(|(&pid, threads)| process(pid, threads)).collect();
-    processes.sort_by_key(|process| (std::cmp::Reverse(process.samples), process.pid));
-    processes
-}
-
-fn process(pid: u32, threads: &BTreeMap<(u32, &str), u64>) -> Process {
-    let main = |tid: u32| tid == pid;
-    let named = threads.iter().max_by_key(|((tid, _), samples)| (main(*tid), **samples));
-    let mut tids: Vec<u32> = threads.keys().map(|(tid, _)| *tid).collect();
-    tids.dedup();
-    Process {
-        pid,
-        comm: named.map(|((_, comm), _)| (*comm).to_owned()).unwrap_or_default(),
-        threads: tids.len() as u64,
-        samples: threads.values().sum(),
-    }
-}
-
 fn path_counts(stacks: &Stacks) -> Vec<PathCount> {
     let mut counts: BTreeMap<(&str, usize), u64> = BTreeMap::new();
     let known = stacks.counts.iter().filter(|count| (count.stack as usize) < stacks.stacks.len());
@@ -317,7 +208,7 @@ fn path_counts(stacks: &Stacks) -> Vec<PathCount> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::evidence::ModuleEvidence;
     use crate::local_files::LocalFiles;

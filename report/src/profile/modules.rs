@@ -1,0 +1,89 @@
+//! The modules of a profile, and where their names come from.
+
+use std::collections::BTreeMap;
+
+use super::PathFrame;
+use crate::evidence::Evidence;
+use crate::local_files::hex;
+use crate::symbols::{Home, Names, home_name};
+
+/// One module and its samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// The last part of its path.
+    pub name: String,
+    /// Its path as recorded; empty for the kernel.
+    pub path: String,
+    /// Its build-id in hexadecimal digits; empty when it has none.
+    pub build_id: String,
+    /// Samples whose innermost frame is in it.
+    pub self_samples: u64,
+    /// Samples in which it appeared.
+    pub samples: u64,
+    /// Where its names come from.
+    pub symbols: &'static str,
+    /// From which file, or why there are no names.
+    pub why: String,
+}
+
+/// The modules that appear in samples, most samples first.
+pub(super) fn count(
+    evidence: &Evidence,
+    names: &Names,
+    paths: &[Vec<PathFrame>],
+    stack_samples: &[u64],
+) -> Vec<Module> {
+    let mut counts: BTreeMap<&Home, (u64, u64, usize)> = BTreeMap::new();
+    for (index, (path, &samples)) in paths.iter().zip(stack_samples).enumerate() {
+        let mut homes = path.iter().map(|frame| &names.functions[frame.function as usize].home);
+        for home in homes.clone() {
+            let (_, total, last_seen) = counts.entry(home).or_insert((0, 0, usize::MAX));
+            if *last_seen != index {
+                *last_seen = index;
+                *total += samples;
+            }
+        }
+        if let Some((own, ..)) = homes.next_back().and_then(|home| counts.get_mut(home)) {
+            *own += samples;
+        }
+    }
+    let counted = counts.into_iter().filter(|(_, (_, total, _))| *total > 0);
+    let mut modules: Vec<Module> =
+        counted.map(|(home, (own, total, _))| module(home, own, total, evidence, names)).collect();
+    modules.sort_by(|a, b| (b.samples, &a.name, &a.path, &a.build_id).cmp(&(a.samples, &b.name, &b.path, &b.build_id)));
+    modules
+}
+
+fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, names: &Names) -> Module {
+    let mut module = Module {
+        name: home_name(home, evidence),
+        path: String::new(),
+        build_id: String::new(),
+        self_samples,
+        samples,
+        symbols: "none",
+        why: String::new(),
+    };
+    match home {
+        Home::Module(index) => {
+            let index = *index as usize;
+            if let Some(known) = evidence.modules.get(index) {
+                module.path.clone_from(&known.module.path);
+                module.build_id = hex(&known.module.build_id);
+            }
+            if let Some(Some(symbols)) = names.modules.get(index) {
+                module.symbols = symbols.source.name();
+                module.why.clone_from(&symbols.why);
+            }
+        }
+        Home::Kernel(_) if evidence.kernel.is_empty() => {
+            module.why = "the recording holds no kernel symbols (hidden by kptr_restrict?)".to_owned();
+        }
+        Home::Kernel(_) => {
+            module.symbols = "embedded";
+            module.why = "from the recording".to_owned();
+        }
+        Home::Outside => module.why = "code outside every module (JIT code?)".to_owned(),
+    }
+    module
+}
