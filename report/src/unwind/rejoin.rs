@@ -25,6 +25,9 @@ use super::{Cursor, ProcessView, Unwinder, WalkedFrame};
 /// Bytes of the outer slice in which chains may start, from its inner end.
 const SEAM: u64 = 4096;
 
+/// Steps that may be taken for each word of the stack, over all chains: a living chain takes at most one.
+const STEPS_PER_WORD: usize = 4;
+
 /// A chain of frames, innermost first, and the place of each by its stack pointer.
 #[derive(Default)]
 struct Chain {
@@ -38,12 +41,13 @@ impl Unwinder<'_> {
     pub(super) fn rejoin(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) {
         let mut reference: Option<Chain> = None;
         let mut agreed = 0;
+        let mut steps = stack.words.len().saturating_mul(STEPS_PER_WORD);
         for word in seam(stack) {
             let Some(stack_pointer) = word.address.checked_add(8) else { continue };
             let known = reference.as_ref().is_some_and(|chain| chain.places.contains_key(&stack_pointer));
             let start = (!known).then(|| self.frame_after(word, process)).flatten();
             let Some(start) = start else { continue };
-            match self.follow(start, stack, process, reference.as_ref()) {
+            match self.follow(start, (stack, process), reference.as_ref(), &mut steps) {
                 Followed::Joined(place) => agreed = agreed.max(place),
                 Followed::End(chain) => match &reference {
                     None => reference = Some(chain),
@@ -51,6 +55,9 @@ impl Unwinder<'_> {
                 },
                 Followed::Nowhere => {}
             }
+        }
+        if steps == 0 {
+            return;
         }
         let Some(outer) = reference.as_ref().and_then(|chain| chain.frames.get(agreed..)) else { return };
         let seam = outer.iter().take(1).map(|frame| WalkedFrame { guessed: true, ..*frame });
@@ -68,19 +75,20 @@ impl Unwinder<'_> {
     fn follow(
         &mut self,
         start: Cursor,
-        stack: &UserStack,
-        process: ProcessView<'_>,
+        (stack, process): (&UserStack, ProcessView<'_>),
         other: Option<&Chain>,
+        steps: &mut usize,
     ) -> Followed {
         let mut chain = Chain::default();
         let mut cursor = start;
-        for place in 0..stack.words.len() {
+        while *steps > 0 {
+            *steps -= 1;
             let stack_pointer = cursor.registers.get(self.machine.stack_pointer).unwrap_or_default();
             if let Some(&place) = other.and_then(|other| other.places.get(&stack_pointer)) {
                 return Followed::Joined(place);
             }
+            chain.places.insert(stack_pointer, chain.frames.len());
             chain.frames.push(WalkedFrame { location: self.location(&cursor, process), guessed: false });
-            chain.places.insert(stack_pointer, place);
             match self.step(&cursor, Memory::new(stack), process) {
                 Ok(next) => cursor = next,
                 Err(Stop::End) => return Followed::End(chain),

@@ -240,6 +240,6 @@ proptest! {
     ) {
         let program = Program::new().function(0x1000, &first).trampoline(0x1100, &second).function(0x2000, &[]);
         let (frames, _, _) = program.walk(&stack);
-        prop_assert!(!frames.is_empty() && frames.len() <= stack.words.len() + 16);
+        prop_assert!(!frames.is_empty() && frames.len() <= 5 * stack.words.len() + 16);
     }
 }
