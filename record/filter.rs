@@ -3,17 +3,31 @@
 //! is what the program was working on, is left behind here.
 //!
 //! Each sample brings a thousand words and more, most of them neither: a word is first held against
-//! the bounds of all executable memory, and only what lies inside is looked up.
+//! the bounds of a few clusters of executable memory, and only what lies inside is looked up.
 
 use profrec_format::{StackRange, StackWord, UserStack};
 
 use crate::event::{self, INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick};
+
+/// Ranges with a smaller gap between them are looked up together.
+const CLUSTER_GAP: u64 = 16 << 20;
 
 /// The executable ranges of one address space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CodeRanges {
     /// Ascending, not overlapping, not touching.
     ranges: Vec<StackRange>,
+    /// Few: the program, its libraries, code made at run time. Heaps, whose addresses fill stacks, lie
+    /// between them.
+    clusters: Vec<Cluster>,
+}
+
+/// Neighbours among the ranges.
+#[derive(Clone, Copy, Debug)]
+struct Cluster {
+    bounds: StackRange,
+    /// The first of its ranges, and the one after its last.
+    ranges: (usize, usize),
 }
 
 impl CodeRanges {
@@ -26,19 +40,24 @@ impl CodeRanges {
                 _ => ranges.push(StackRange { start, end }),
             }
         }
-        Self { ranges }
-    }
-
-    fn bounds(&self) -> StackRange {
-        match (self.ranges.first(), self.ranges.last()) {
-            (Some(first), Some(last)) => StackRange { start: first.start, end: last.end },
-            _ => StackRange::default(),
+        let mut clusters: Vec<Cluster> = Vec::new();
+        for (index, range) in ranges.iter().enumerate() {
+            match clusters.last_mut() {
+                Some(last) if range.start - last.bounds.end < CLUSTER_GAP => {
+                    last.bounds.end = range.end;
+                    last.ranges.1 = index + 1;
+                }
+                _ => clusters.push(Cluster { bounds: *range, ranges: (index, index + 1) }),
+            }
         }
+        Self { ranges, clusters }
     }
 
     fn find(&self, address: u64) -> Option<StackRange> {
-        let after = self.ranges.partition_point(|range| range.start <= address);
-        let range = *self.ranges.get(after.checked_sub(1)?)?;
+        let cluster = self.clusters.iter().find(|cluster| contains(cluster.bounds, address))?;
+        let ranges = self.ranges.get(cluster.ranges.0..cluster.ranges.1)?;
+        let after = ranges.partition_point(|range| range.start <= address);
+        let range = *ranges.get(after.checked_sub(1)?)?;
         contains(range, address).then_some(range)
     }
 }
@@ -51,7 +70,6 @@ fn contains(range: StackRange, address: u64) -> bool {
 /// What a word of one stack is held against.
 struct Pointers<'a> {
     code: &'a CodeRanges,
-    bounds: StackRange,
     stack: StackRange,
     /// The executable range that was hit last: call chains stay in one module for a while.
     recent: StackRange,
@@ -61,9 +79,6 @@ impl Pointers<'_> {
     fn holds(&mut self, value: u64) -> bool {
         if contains(self.stack, value) || contains(self.recent, value) {
             return true;
-        }
-        if !contains(self.bounds, value) {
-            return false;
         }
         match self.code.find(value) {
             Some(range) => {
@@ -86,7 +101,7 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserS
 
     let stack_end = [tick.top, end(&tick.inner), end(&tick.outer)].into_iter().fold(into.sp, u64::max);
     let stack = StackRange { start: into.sp, end: stack_end };
-    let mut pointers = Pointers { code, bounds: code.bounds(), stack, recent: StackRange::default() };
+    let mut pointers = Pointers { code, stack, recent: StackRange::default() };
     for (number, &value) in tick.registers[..INSTRUCTION_POINTER].iter().enumerate() {
         if number != STACK_POINTER && pointers.holds(value) {
             into.registers.set(number, value);

@@ -128,6 +128,6 @@ mod tests {
         assert!(executable_mappings(pid).unwrap().iter().any(|line| line.path == "[vdso]"));
         assert!(threads(pid).unwrap().contains(&pid));
         assert!(!thread_name(pid, pid).is_empty());
-        assert_eq!(parent_and_kind(pid).unwrap().1, false);
+        assert!(!parent_and_kind(pid).unwrap().1);
     }
 }

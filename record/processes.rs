@@ -2,6 +2,7 @@
 //! executable mappings, and which of it the current segment of the recording has already defined.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use profrec_format::ModuleId;
 use rustc_hash::FxHashMap;
@@ -54,6 +55,8 @@ pub(crate) struct Process {
     pub(crate) threads: BTreeMap<u32, Thread>,
     /// By ascending address, not overlapping.
     mappings: Vec<Mapped>,
+    /// Never the same for two states of mappings, of this process or any.
+    layout_number: u64,
     code: Option<CodeRanges>,
 }
 
@@ -111,7 +114,14 @@ impl Process {
         self.changed(time);
     }
 
+    /// A number for the mappings as they are: it changes with them.
+    pub(crate) fn layout_number(&self) -> u64 {
+        self.layout_number
+    }
+
     fn changed(&mut self, time: u64) {
+        static LAYOUTS: AtomicU64 = AtomicU64::new(0);
+        self.layout_number = LAYOUTS.fetch_add(1, Ordering::Relaxed) + 1;
         self.code = None;
         self.since = self.since.max(time);
     }

@@ -16,7 +16,9 @@ use crate::perf_event::{self, Scope};
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::undocumented_unsafe_blocks)]
+/// Generated: its panics are for objects that are not the one it was generated from.
+#[allow(missing_docs, unreachable_pub, unused_qualifications)]
+#[allow(clippy::all, clippy::panic, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/profrec.skel.rs"));
 }

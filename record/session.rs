@@ -82,7 +82,6 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) 
         stop.wait(ring.as_fd(), LOOK)?;
         stream.turn_segment(&mut sampler)?;
         drain(&mut ring, &mut stream)?;
-        stream.ask_for_evidence();
         if flushed.elapsed() >= FLUSH {
             flushed = Instant::now();
             stream.flush(&mut sampler)?;

@@ -12,17 +12,17 @@ use profrec_format::{
     Exec, Exit, Fork, Image, Loss, LossCause, Mapping, ModuleId, ModuleKind, Process as ProcessRecord, Record, Sample,
     Thread as ThreadRecord, Totals, UserStack, UserState, Writer,
 };
-use rustc_hash::FxHashSet;
 
 use crate::args::CallGraph;
 use crate::event::{self, INSTRUCTION_POINTER, Tick};
-use crate::evidence::{CodeOffset, Evidence};
+use crate::evidence::Evidence;
 use crate::filter;
 use crate::kernel_symbols::KernelNames;
 use crate::modules::{Modules, Place};
 use crate::proc_maps;
 use crate::processes::{Mapped, Process, Processes, Thread};
 use crate::sampler::Sampler;
+use crate::seen_code::SeenCode;
 use crate::side_band::{FileIdentity, ProcessEvent, SideBand, What};
 use crate::vdso;
 
@@ -58,9 +58,7 @@ pub(crate) struct Stream<W: Write> {
     /// Counts segments from 1.
     segment: u64,
     segment_start: u64,
-    /// Code that this segment has shown.
-    seen_code: FxHashSet<CodeOffset>,
-    new_code: Vec<CodeOffset>,
+    code: SeenCode,
     sample: Sample,
     losses: Losses,
     ended: Vec<u32>,
@@ -119,8 +117,7 @@ impl<W: Write> Stream<W> {
             kernel_names: KernelNames::default(),
             segment: 1,
             segment_start: 0,
-            seen_code: FxHashSet::default(),
-            new_code: Vec::new(),
+            code: SeenCode::default(),
             sample: Sample::default(),
             losses: Losses::default(),
             ended: Vec::new(),
@@ -175,15 +172,7 @@ impl<W: Write> Stream<W> {
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
-            for address in new.code {
-                let Some(mapped) = process.find(*address) else {
-                    continue;
-                };
-                let offset = (mapped.module, address - mapped.start + mapped.offset);
-                if self.seen_code.insert(offset) {
-                    self.new_code.push(offset);
-                }
-            }
+            self.code.note(process, new.code);
         }
         Ok(())
     }
@@ -234,8 +223,10 @@ impl<W: Write> Stream<W> {
     }
 
     fn apply_until(&mut self, time: u64) -> Result<()> {
-        while let Some(event) = self.pending.pop_front_if(|event| event.time <= time) {
-            self.apply(event)?;
+        while self.pending.front().is_some_and(|event| event.time <= time) {
+            if let Some(event) = self.pending.pop_front() {
+                self.apply(event)?;
+            }
         }
         Ok(())
     }
@@ -420,9 +411,9 @@ impl<W: Write> Stream<W> {
     }
 
     /// Passes on the code addresses that are new to the segment.
-    pub(crate) fn ask_for_evidence(&mut self) {
-        if !self.new_code.is_empty() {
-            self.evidence.code(std::mem::take(&mut self.new_code));
+    fn ask_for_evidence(&mut self) {
+        if self.code.has_new() {
+            self.evidence.code(self.code.take());
         }
     }
 
@@ -439,14 +430,14 @@ impl<W: Write> Stream<W> {
             return Ok(());
         }
         self.write_evidence()?;
-        if !self.evidence.is_idle() || !self.new_code.is_empty() {
+        if !self.evidence.is_idle() || self.code.has_new() {
             return Ok(());
         }
         self.flush(sampler)?;
         self.writer.start_segment().context("starting a segment")?;
         self.segment += 1;
         self.segment_start = 0;
-        self.seen_code.clear();
+        self.code.start_segment();
         self.kernel_names.start_segment();
         self.evidence.start_segment();
         Ok(())

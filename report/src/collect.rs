@@ -88,6 +88,7 @@ fn walk(unwinder: &mut Unwinder<'_>, sample: &Sample, instant: Instant<'_>, fram
     frames.extend(sample.kernel_chain.iter().enumerate().map(kernel_frame));
     let process = ProcessView { pid: sample.pid, space: instant.space };
     match &sample.user {
+        _ if instant.between_programs => Verdict::NotRecorded,
         UserState::Stack(stack) => unwinder.walk(stack, process, frames),
         UserState::Chain(addresses) => unwinder.chain(addresses, process, frames),
         UserState::None => kernel_only(sample, instant),

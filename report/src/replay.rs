@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use profrec_format::{Error, Record, Sample, Segment};
+use profrec_format::{Error, Record, Sample, Segment, UserState};
 use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpace, MappedRange};
@@ -19,6 +19,9 @@ pub struct Instant<'a> {
     pub comm: &'a str,
     /// It is a thread of the kernel.
     pub kernel_thread: bool,
+    /// The kernel is replacing the process's program: the old stack is gone, and what the sample
+    /// says of the user side is what the old program left.
+    pub between_programs: bool,
 }
 
 /// Samples come from one ring, in which each CPU reserves its place a moment after it took the
@@ -77,6 +80,10 @@ struct World<'a> {
 struct Process {
     space: AddressSpace,
     kernel_thread: bool,
+    /// It has a new program, which has not been seen running.
+    is_new: bool,
+    /// Its main thread has ended: its number may be used for another process.
+    has_ended: bool,
 }
 
 impl<'a> World<'a> {
@@ -93,12 +100,15 @@ impl<'a> World<'a> {
         while let Some((_, record)) = self.future.pop_if(|(time, _)| *time <= sample.time) {
             self.apply(record);
         }
+        let process = self.processes.get_mut(&sample.pid);
+        let between_programs = process.is_some_and(|process| process.is_between_programs(sample));
         let process = self.processes.get(&sample.pid);
         let comm = self.comms.get(&sample.tid).or_else(|| self.comms.get(&sample.pid));
         let instant = Instant {
             space: process.map_or(&self.nothing, |process| &process.space),
             comm: comm.map_or(UNNAMED, String::as_str),
             kernel_thread: process.is_some_and(|process| process.kernel_thread),
+            between_programs,
         };
         visit(sample, instant);
     }
@@ -106,9 +116,13 @@ impl<'a> World<'a> {
     fn apply(&mut self, record: Record) {
         match record {
             Record::Process(process) => {
-                let state = Process { space: AddressSpace::default(), kernel_thread: process.kernel_thread };
-                self.processes.insert(process.pid, state);
-                self.comms.insert(process.pid, process.comm);
+                // A sample that came late, after its process was forgotten, makes the recorder define
+                // it once more, with nothing in it. What lives is defined already.
+                if self.processes.get(&process.pid).is_none_or(|known| known.has_ended) {
+                    let state = Process { kernel_thread: process.kernel_thread, ..Process::default() };
+                    self.processes.insert(process.pid, state);
+                    self.comms.insert(process.pid, process.comm);
+                }
             }
             Record::Thread(thread) => {
                 self.comms.insert(thread.tid, thread.comm);
@@ -123,7 +137,7 @@ impl<'a> World<'a> {
                 }
             }
             Record::Exec(exec) => {
-                self.processes.entry(exec.pid).or_default().space.clear();
+                self.processes.insert(exec.pid, Process { is_new: true, ..Process::default() });
                 self.comms.insert(exec.pid, exec.comm);
             }
             Record::Mapping(mapping) => {
@@ -131,9 +145,23 @@ impl<'a> World<'a> {
                 let range = MappedRange { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
                 self.processes.entry(mapping.pid).or_default().space.insert(range);
             }
-            // An ended process may still have late samples; its number is defined anew when used again.
+            Record::Exit(exit) if exit.pid == exit.tid => {
+                // Its samples may still come; so it stays until its number is used again.
+                if let Some(process) = self.processes.get_mut(&exit.pid) {
+                    process.has_ended = true;
+                }
+            }
             _ => {}
         }
+    }
+}
+
+impl Process {
+    /// After an exec, samples in the kernel show the old program's registers until the new one starts.
+    fn is_between_programs(&mut self, sample: &Sample) -> bool {
+        let UserState::Stack(stack) = &sample.user else { return false };
+        self.is_new &= self.space.lookup(stack.ip).is_none() && !sample.kernel_chain.is_empty();
+        self.is_new
     }
 }
 
@@ -141,7 +169,7 @@ impl<'a> World<'a> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use profrec_format::{Exec, Fork, Header, Mapping, Process, Recording, Thread, Totals, Writer};
+    use profrec_format::{Exec, Exit, Fork, Header, Mapping, Process, Recording, Thread, Totals, UserStack, Writer};
 
     enum Item {
         Record(Record),
@@ -218,6 +246,51 @@ mod tests {
         let exec = Record::Exec(Exec { time: 30, pid: 5, comm: "b".into() });
         let items = vec![process(10, 5, "a"), mapping(20, 5, 1), R(exec), S(25, 5, 5), S(30, 5, 5)];
         assert_eq!(seen(items), expected(&[(25, "a", 1), (30, "b", 0)]));
+    }
+
+    /// A second definition of a living process changes nothing; one that follows its end is another process.
+    #[test]
+    fn processes_are_defined_once() {
+        let exit = R(Record::Exit(Exit { time: 40, pid: 5, tid: 5 }));
+        let items = vec![
+            process(10, 5, "a"),
+            mapping(10, 5, 1),
+            process(10, 5, ""),
+            S(20, 5, 5),
+            exit,
+            process(50, 5, "b"),
+            S(60, 5, 5),
+        ];
+        assert_eq!(seen(items), expected(&[(20, "a", 1), (60, "b", 0)]));
+    }
+
+    /// Between two programs the kernel shows the registers of the old one; that ends when the new one runs.
+    #[test]
+    fn between_programs() {
+        let sample = |time, ip, kernel_chain: &[u64]| Sample {
+            time,
+            pid: 5,
+            tid: 5,
+            kernel_chain: kernel_chain.to_vec(),
+            user: UserState::Stack(UserStack { ip, ..UserStack::default() }),
+            ..Sample::default()
+        };
+        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        let exec = Exec { time: 20, pid: 5, comm: "b".into() };
+        let mapping = Mapping { time: 30, pid: 5, start: 0x1000, end: 0x2000, offset: 0, module: 1 };
+        writer.record(&Record::Exec(exec)).unwrap();
+        writer.record(&Record::Mapping(mapping)).unwrap();
+        let samples =
+            [(10, 0x9000, &[1][..]), (25, 0x9000, &[1]), (35, 0x9000, &[1]), (40, 0x1500, &[]), (50, 0x9000, &[1])];
+        for (time, ip, chain) in samples {
+            writer.sample(&sample(time, ip, chain)).unwrap();
+        }
+        let bytes = writer.finish(&Totals::default()).unwrap();
+        let recording = Recording::open(&bytes).unwrap();
+        let numbers = [(1, 1)].into_iter().collect();
+        let mut seen = Vec::new();
+        replay(&recording.segments()[0], &numbers, |_, instant| seen.push(instant.between_programs)).unwrap();
+        assert_eq!(seen, [false, true, true, false, false]);
     }
 
     /// A thread has its own name, else that of its process, else none.

@@ -75,7 +75,8 @@ pub enum Verdict {
     NoCfi,
     /// At a value that cannot be true: a return address outside code, a stack pointer that does not grow.
     Implausible,
-    /// There was no user stack to walk: user stacks were not asked for.
+    /// There was no user stack to walk: user stacks were not asked for, or the kernel was just
+    /// replacing the program.
     NotRecorded,
 }
 

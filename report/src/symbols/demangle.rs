@@ -2,11 +2,20 @@
 
 use std::fmt::{self, Write};
 
+use super::plt;
+
 /// Longest name that is shown. A small mangled name can expand without bound.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// The readable form of a symbol's name; a name that is not mangled stays as it is.
 pub fn demangle(raw: &str) -> String {
+    match raw.strip_suffix(plt::SUFFIX) {
+        Some(function) => demangle_function(function) + plt::SUFFIX,
+        None => demangle_function(raw),
+    }
+}
+
+fn demangle_function(raw: &str) -> String {
     let raw = without_version(raw);
     if let Ok(rust) = rustc_demangle::try_demangle(raw) {
         return bounded(format_args!("{rust:#}"));
@@ -20,7 +29,7 @@ pub fn demangle(raw: &str) -> String {
 /// `memcpy@@GLIBC_2.14` is `memcpy`: the version says which of several, not what it is.
 fn without_version(raw: &str) -> &str {
     match raw.find('@') {
-        Some(at) if at > 0 && !raw.ends_with("@plt") => &raw[..at],
+        Some(at) if at > 0 => &raw[..at],
         _ => raw,
     }
 }
@@ -88,6 +97,7 @@ mod tests {
     fn c_names_pass_through() {
         assert_eq!(demangle("main"), "main");
         assert_eq!(demangle("memcpy@@GLIBC_2.14"), "memcpy");
+        assert_eq!(demangle("_ZN3foo3barEi@plt"), "foo::bar(int)@plt");
         assert_eq!(demangle("@odd"), "@odd");
         assert_eq!(demangle("_Zbroken"), "_Zbroken");
     }

@@ -6,6 +6,7 @@ pub mod dwarf;
 mod extents;
 pub mod kernel;
 mod module;
+mod plt;
 pub mod table;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub enum Reason {
     NoBuildId,
     /// The module's files hold no symbols.
     NoSymbols,
+    /// The module's files name only the functions that it exports.
+    Stripped,
     /// The module has symbols, but none covers the address.
     NotCovered,
     /// The address is outside every known module: code of a JIT compiler, or an unreported mapping.
@@ -49,6 +52,7 @@ impl Reason {
             Self::OtherBuild => "other_build",
             Self::NoBuildId => "no_build_id",
             Self::NoSymbols => "no_symbols",
+            Self::Stripped => "stripped",
             Self::NotCovered => "not_covered",
             Self::OutsideModules => "outside_modules",
             Self::KernelHidden => "kernel_hidden",
@@ -58,10 +62,11 @@ impl Reason {
     /// What it means, in words.
     pub fn explain(self) -> &'static str {
         match self {
-            Self::NoLocalFile => "no local file with this build-id (try --symbols DIR)",
+            Self::NoLocalFile => "no local file with this build-id (try --symbols DIR or record --embed symbols)",
             Self::OtherBuild => "the local file is another build (try --symbols DIR)",
-            Self::NoBuildId => "no build-id, so no local file can be trusted",
-            Self::NoSymbols => "stripped: no symbols in its files",
+            Self::NoBuildId => "no build-id, so no local file can be trusted (record --embed symbols)",
+            Self::NoSymbols => "no symbols in its files (try --symbols DIR)",
+            Self::Stripped => "stripped: only exported functions have names (try --symbols DIR)",
             Self::NotCovered => "no symbol covers the address",
             Self::OutsideModules => "outside every module (JIT code?)",
             Self::KernelHidden => "the kernel's symbols are not in the recording",

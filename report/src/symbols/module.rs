@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use profrec_format::ModuleKind;
+use profrec_format::{ModuleKind, Symbol};
 use rustc_hash::FxHashMap;
 
 use super::Reason;
 use super::demangle::demangle;
 use super::dwarf::{self, DwarfFrame};
 use super::extents::Extents;
+use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
@@ -74,9 +75,11 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     let images = parse_files(evidence, files);
     let mini = images.iter().find_map(table::mini_debug_info);
     let mini = mini.as_deref().and_then(|image| object::File::parse(image).ok());
+    let stubs: Vec<Symbol> = images.iter().flat_map(plt::stubs).collect();
     let mut table = SymbolTable::default();
     images.iter().chain(&mini).for_each(|file| table.add_file(file));
     let local = !table.is_empty();
+    table.add_embedded(&stubs);
     // The recorded machine's copy may have had symbols that were stripped from the local one.
     table.add_embedded(&evidence.symbols);
     table.finish();
@@ -88,7 +91,11 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
         (true, false, false) => Source::Embedded,
         (true, false, true) => Source::None,
     };
-    let reason = if source == Source::None { why_nothing(evidence, files) } else { Reason::NotCovered };
+    let reason = match source {
+        Source::None => why_nothing(evidence, files),
+        Source::SymbolTable if is_stripped(evidence, files) => Reason::Stripped,
+        _ => Reason::NotCovered,
+    };
     let mut cache = NameCache::default();
     let nothing = Vec::new();
     let frames = addresses
@@ -190,6 +197,11 @@ impl NameCache {
     }
 }
 
+/// Whether the only names are those that the module exports.
+fn is_stripped(evidence: &ModuleEvidence, files: &ModuleFiles) -> bool {
+    evidence.image.is_none() && files.symbols().is_none()
+}
+
 fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
     let other_build = |outcome: &Outcome| matches!(outcome, Outcome::OtherBuild(_));
     if files.any() || evidence.image.is_some() {
@@ -216,7 +228,10 @@ fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, troub
     match source {
         Source::DebugInfo => format!("from {}", path(files.debug_info())),
         Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
-        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols().or(files.binary()))),
+        Source::SymbolTable if is_stripped(evidence, files) => {
+            format!("from {}; {}", path(files.binary()), Reason::Stripped.explain())
+        }
+        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols())),
         Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),
         Source::None => why_nothing(evidence, files).explain().to_owned(),
     }

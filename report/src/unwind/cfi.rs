@@ -2,7 +2,7 @@
 
 use gimli::{
     BaseAddresses, CieOrFde, DebugFrame, EhFrame, Encoding, EndianSlice, Format, FrameDescriptionEntry, LittleEndian,
-    RegisterRule, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow,
+    RegisterRule, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow, Vendor,
 };
 use profrec_format::CfiSection;
 
@@ -10,6 +10,9 @@ use super::row::{CfaRule, Row, Rule};
 
 /// What the recorded machines have in common: addresses of eight bytes.
 pub const ENCODING: Encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
+
+/// aarch64 code that signs its return addresses uses an instruction of its own; x86-64 has none.
+const VENDOR: Vendor = Vendor::AArch64;
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -66,10 +69,15 @@ impl<'a> CfiReader<'a> {
     pub fn new(form: CfiSection, bytes: &'a [u8], address: u64) -> Self {
         match form {
             CfiSection::EhFrame => {
-                let bases = BaseAddresses::default().set_eh_frame(address);
-                Self::EhFrame(EhFrame::new(bytes, LittleEndian), bases)
+                let mut section = EhFrame::new(bytes, LittleEndian);
+                section.set_vendor(VENDOR);
+                Self::EhFrame(section, BaseAddresses::default().set_eh_frame(address))
             }
-            CfiSection::DebugFrame => Self::DebugFrame(DebugFrame::new(bytes, LittleEndian)),
+            CfiSection::DebugFrame => {
+                let mut section = DebugFrame::new(bytes, LittleEndian);
+                section.set_vendor(VENDOR);
+                Self::DebugFrame(section)
+            }
         }
     }
 

@@ -75,7 +75,13 @@ impl Leaving<'_> {
         if row.return_address == Rule::Undefined {
             return Err(Stop::End);
         }
-        let cfa = self.cfa(&row.cfa)?;
+        if self.registers.get(self.machine.stack_pointer).is_none() {
+            return Err(Stop::Truncated);
+        }
+        let cfa = match self.cfa(&row.cfa) {
+            Err(NoValue::Unknown) if row.signal_frame => return self.interrupted_elsewhere(row),
+            cfa => cfa?,
+        };
         let registers = self.restored(row, cfa);
         if !row.signal_frame && !self.is_outward(&registers) {
             return Err(Stop::Implausible);
@@ -88,6 +94,16 @@ impl Leaving<'_> {
         Ok(Caller { return_address, interrupted: row.signal_frame, registers })
     }
 
+    /// A signal handler on a stack of its own (sigaltstack): the interrupted stack is not in the sample, so
+    /// its pointers were not kept, but the place of the interruption was.
+    fn interrupted_elsewhere(&self, row: &Row) -> Result<Caller, Stop> {
+        let Rule::SavedAt(expression) = &row.return_address else { return Err(Stop::Implausible) };
+        let return_address = self.word(self.inputs().evaluate(expression, Some(0))?)?;
+        let mut registers = *self.registers;
+        registers.set(self.machine.stack_pointer, None);
+        Ok(Caller { return_address, interrupted: true, registers })
+    }
+
     /// The registers in the caller.
     fn restored(&self, row: &Row, cfa: u64) -> FrameRegisters {
         let mut registers = *self.registers;
@@ -96,11 +112,21 @@ impl Leaving<'_> {
         for (number, rule) in &row.registers {
             match self.value(rule, cfa) {
                 Ok(value) => registers.set(*number, Some(value)),
+                Err(NoValue::Missing) if self.was_popped(rule, cfa) => {}
                 // A register that cannot be restored matters only if it is needed: that is seen then.
                 Err(_) => registers.set(*number, None),
             }
         }
         registers
+    }
+
+    /// Whether a register was saved at a place that is now below the stack pointer, where nothing is
+    /// captured. GCC keeps such rules up to the `ret`, when the register has its old value again.
+    fn was_popped(&self, rule: &Rule, cfa: u64) -> bool {
+        let (Rule::Saved(offset), Some(current)) = (rule, self.registers.get(self.machine.stack_pointer)) else {
+            return false;
+        };
+        cfa.wrapping_add_signed(*offset) < current
     }
 
     /// The stack grows towards its callers, unless the frame switched to another stack.

@@ -30,6 +30,17 @@ fn a_frame_pointer_on_the_way() {
     assert_eq!(program.walk(&stack).2, Verdict::Complete);
 }
 
+/// At a `ret` the frame pointer has been restored already, although its rule still says where it was saved.
+#[test]
+fn a_popped_frame_pointer() {
+    // offset rbp at cfa - 16; the frame address is at the stack pointer + 8 again.
+    let program = Program::new().function(0x1000, &[0x86, 2]).function(0x2000, &FRAME_POINTER).function(0x3000, &END);
+    let words = [(0x5000, BASE + 0x2010), (0x5048, BASE + 0x3010)];
+    let mut stack = stack(0x1000, &[(0x5000, 0x5100)], &words);
+    stack.registers.set(6, 0x5040);
+    assert_eq!(program.walk(&stack), (vec![0x1000, 0x200f, 0x300f], vec![false; 3], Verdict::Complete));
+}
+
 /// A canonical frame address far beyond the captured part is followed into the second slice.
 #[test]
 fn a_giant_frame_leads_into_the_outer_slice() {
@@ -57,6 +68,16 @@ fn a_signal_frame_keeps_the_address() {
     let words = [(0x5020, BASE + 0x2000), (0x5030, 0x5080), (0x5080, BASE + 0x3010)];
     let stack = stack(0x1001, &[(0x5000, 0x5100)], &words);
     assert_eq!(program.walk(&stack), (vec![0x1001, 0x2000, 0x300f], vec![false; 3], Verdict::Complete));
+}
+
+/// A handler on a stack of its own: what it interrupted is told, and that the rest is not there.
+#[test]
+fn a_signal_on_another_stack() {
+    // cfa = *(rsp + 0x30), rip at rsp + 0x20.
+    let trampoline = [0x0f, 3, 0x77, 0x30, 0x06, 0x10, 16, 2, 0x77, 0x20];
+    let program = Program::new().trampoline(0x1000, &trampoline).function(0x2000, &[]);
+    let stack = stack(0x1001, &[(0x5000, 0x5100)], &[(0x5020, BASE + 0x2008)]);
+    assert_eq!(program.walk(&stack), (vec![0x1001, 0x2008], vec![false; 2], Verdict::Truncated));
 }
 
 /// A return address that is no code is not the end: the frame pointer leads on, and the frame is marked.

@@ -1,0 +1,94 @@
+//! The code that a segment has shown, by module and offset: each place is asked evidence for once.
+//!
+//! Most addresses that a sample brings have been there before, in the same process. A small table by
+//! address says so without a search for their mapping.
+
+use rustc_hash::FxHashSet;
+
+use crate::evidence::CodeOffset;
+use crate::processes::Process;
+
+/// Slots of the table: 64 KiB.
+const SLOTS: usize = 4096;
+
+/// An address in one state of one address space.
+type Place = (u64, u64);
+
+/// What the current segment has shown.
+pub(crate) struct SeenCode {
+    seen: FxHashSet<CodeOffset>,
+    new: Vec<CodeOffset>,
+    recent: Vec<Place>,
+}
+
+impl Default for SeenCode {
+    fn default() -> Self {
+        Self { seen: FxHashSet::default(), new: Vec::new(), recent: vec![Place::default(); SLOTS] }
+    }
+}
+
+impl SeenCode {
+    /// Code addresses that a sample of a process has shown.
+    pub(crate) fn note(&mut self, process: &Process, addresses: &[u64]) {
+        for &address in addresses {
+            let place = (address, process.layout_number());
+            let slot = &mut self.recent[slot_of(place)];
+            if *slot == place {
+                continue;
+            }
+            *slot = place;
+            if let Some(mapped) = process.find(address) {
+                let offset = (mapped.module, (address - mapped.start).wrapping_add(mapped.offset));
+                if self.seen.insert(offset) {
+                    self.new.push(offset);
+                }
+            }
+        }
+    }
+
+    /// Whether there is code that nobody has asked evidence for.
+    pub(crate) fn has_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    /// That code.
+    pub(crate) fn take(&mut self) -> Vec<CodeOffset> {
+        std::mem::take(&mut self.new)
+    }
+
+    /// Forgets what the segment before has shown.
+    pub(crate) fn start_segment(&mut self) {
+        self.seen.clear();
+        self.recent.fill(Place::default());
+    }
+}
+
+fn slot_of((address, layout): Place) -> usize {
+    let mixed = (address ^ layout.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 52) as usize % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processes::Mapped;
+
+    /// A place is new once a segment, whichever process shows it; after a new mapping the same address
+    /// is another place.
+    #[test]
+    fn a_place_is_new_once() {
+        let (mut one, mut other) = (Process::default(), Process::default());
+        one.map(Mapped { start: 0x1000, end: 0x2000, offset: 0, module: 1 }, 1);
+        other.map(Mapped { start: 0x5000, end: 0x6000, offset: 0, module: 1 }, 1);
+        let mut code = SeenCode::default();
+        code.note(&one, &[0x1010, 0x1010, 0x9999]);
+        code.note(&other, &[0x5010]);
+        assert_eq!(code.take(), [(1, 0x10)]);
+        one.map(Mapped { start: 0x1000, end: 0x2000, offset: 0, module: 2 }, 2);
+        code.note(&one, &[0x1010]);
+        assert_eq!(code.take(), [(2, 0x10)]);
+        code.start_segment();
+        code.note(&one, &[0x1010]);
+        assert!(code.has_new());
+    }
+}
