@@ -35,7 +35,7 @@ const volatile bool only_targets = false; /* ticks are CPU-wide: keep those of `
 /* A main thread's stack is no longer than this; RLIMIT_STACK is rarely above 8 MB. */
 #define MAX_MAIN_STACK (128ULL << 20)
 /* Other threads' stacks are mapped with a size chosen by the program. */
-#define MAX_THREAD_STACK (256ULL << 20)
+#define MAX_THREAD_STACK (64ULL << 20)
 #define REGISTERS 17
 
 /*
@@ -55,7 +55,7 @@ struct tick {
 	__u32 outer_bytes;
 	__u32 kernel_bytes;
 	__u32 user_bytes;
-	__u32 padding; /* 0 */
+	__u32 switched; /* the slices are of two stacks */
 };
 
 _Static_assert(sizeof(struct tick) == 21 * 8 + 8 * 4, "record/event.rs reads this layout");
@@ -71,7 +71,8 @@ enum outcome {
 	NOTE_KERNEL_THREAD = 5,
 	NOTE_STACK_CUT = 6,
 	NOTE_UNREADABLE_PAGES = 7,
-	OUTCOMES = 8,
+	NOTE_STACK_SWITCHED = 8,
+	OUTCOMES = 9,
 };
 
 struct {
@@ -173,44 +174,65 @@ __noinline int copy_stack(__u64 at, __u64 address, __u64 bytes)
 	return 0;
 }
 
-/* One past the highest address of the stack that `sp` is on, 0 when unknown. The main thread's
- * arguments and environment lie above `start_stack` and are never copied. A thread library puts
- * the thread control block, which the fs register points to, at the top of a thread's stack. */
-static __always_inline __u64 stack_top(struct task_struct *task, __u64 sp)
+/* One past the highest address of the stack that a thread started on, 0 when unknown. The main
+ * thread's arguments and environment lie above `start_stack` and are never copied. A thread library
+ * puts the thread control block, which the fs register points to, at the top of a thread's stack. */
+static __always_inline __u64 thread_stack_top(struct task_struct *task)
 {
-	__u64 start_stack = task->mm->start_stack;
-	__u64 fsbase = task->thread.fsbase;
-
-	if (sp <= start_stack && start_stack - sp < MAX_MAIN_STACK)
-		return start_stack;
-	if (task->pid != task->tgid && sp < fsbase && fsbase - sp < MAX_THREAD_STACK)
-		return fsbase & ~7ULL;
-	return 0;
+	return task->pid == task->tgid ? task->mm->start_stack : task->thread.fsbase & ~7ULL;
 }
 
-/* Copies the live part of the user stack; gives the payload bytes used. */
-static __always_inline __u64 capture_stack(struct tick *tick, struct task_struct *task)
+/* One past the end of the alternate signal stack, when `sp` is on it, else 0. */
+static __always_inline __u64 signal_stack_top(struct task_struct *task, __u64 sp)
+{
+	__u64 start = task->sas_ss_sp;
+	__u64 size = task->sas_ss_size;
+
+	return size && sp - start < size ? (start + size) & ~7ULL : 0;
+}
+
+/* Copies the outermost part of a stack behind the inner slice: up to `top`, at most `length` bytes. */
+static __always_inline void capture_outer(struct tick *tick, __u64 top, __u64 length)
+{
+	const __u64 cap = stack_cap;
+	__u64 outer = length < cap ? length : cap;
+
+	tick->outer_start = top - outer;
+	tick->outer_bytes = outer;
+	copy_stack(tick->inner_bytes, top - outer, outer);
+}
+
+/*
+ * Copies the live part of the user stack. A thread that is on another stack than the one it started
+ * on (a signal handler's, a coroutine's, a segment of a growing stack) comes back to that one: its
+ * outermost part is captured as well.
+ */
+static __always_inline void capture_stack(struct tick *tick, struct task_struct *task)
 {
 	const __u64 cap = stack_cap;
 	__u64 start = tick->registers[7] & ~7ULL;
-	__u64 top = stack_top(task, start);
-	__u64 length = top ? top - start : cap;
-	__u64 inner = length < cap ? length : cap;
-	__u64 outer = 0;
+	__u64 signal_top = signal_stack_top(task, start);
+	__u64 top = thread_stack_top(task);
+	__u64 most = task->pid == task->tgid ? MAX_MAIN_STACK : MAX_THREAD_STACK;
+	__u64 length = cap;
 
-	tick->top = top;
 	tick->inner_start = start;
-	copy_stack(0, start, inner);
-	if (length > cap) {
-		/* The outermost frames: the unwinder gets there over a giant frame. */
-		outer = length - cap < cap ? length - cap : cap;
-		tick->outer_start = top - outer;
-		copy_stack(inner, top - outer, outer);
+	tick->top = top;
+	tick->switched = signal_top || top < start || top - start >= most;
+	if (signal_top)
+		length = signal_top - start;
+	else if (!tick->switched)
+		length = top - start;
+	tick->inner_bytes = length < cap ? length : cap;
+	copy_stack(0, start, tick->inner_bytes);
+	if (tick->switched && top > cap) {
+		count(NOTE_STACK_SWITCHED);
+		capture_outer(tick, top, cap);
+	} else if (length > cap) {
+		/* The unwinder gets there over a giant frame. */
 		count(NOTE_STACK_CUT);
+		capture_outer(tick, top, length - cap);
 	}
-	tick->inner_bytes = inner;
-	tick->outer_bytes = outer;
-	return inner + outer;
 }
 
 /* Keeps the user registers by their DWARF numbers. They come from the top of the thread's kernel
@@ -290,8 +312,10 @@ int on_tick(struct bpf_perf_event_data *ctx)
 		count(NOTE_KERNEL_THREAD);
 	} else {
 		capture_registers(tick, task);
-		if (call_graph == CALL_GRAPH_STACK)
-			used = capture_stack(tick, task);
+		if (call_graph == CALL_GRAPH_STACK) {
+			capture_stack(tick, task);
+			used = (__u64)tick->inner_bytes + tick->outer_bytes;
+		}
 	}
 	if (in_kernel) {
 		bytes = capture_chain(ctx, own->payload, used, 0);

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +38,7 @@ pub(crate) enum Command {
 
 /// What to record, how often, and where to.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct RecordArgs {
     /// Record these processes with all their threads
     #[arg(short, long = "pid", value_name = "PID[,PID...]", value_delimiter = ',', help_heading = "Target")]
@@ -90,7 +91,7 @@ pub(crate) struct RecordArgs {
     pub(crate) call_graph: CallGraph,
 
     /// Bytes copied at most from each end of a stack: a multiple of 4096, at most 1m
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "64k", help_heading = "Stacks")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "64k", help_heading = "Stacks")]
     pub(crate) stack_size: u32,
 
     /// Evidence about the programs that goes into the file, for machines that do not have them
@@ -98,7 +99,7 @@ pub(crate) struct RecordArgs {
     pub(crate) embed: Embed,
 
     /// Size of the ring between kernel and recorder: a power of two
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "8m", help_heading = "Tuning")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
     pub(crate) ring_size: u32,
 
     /// Have the kernel measure the time that it spends on samples
@@ -142,6 +143,15 @@ pub(crate) enum Embed {
 }
 
 impl RecordArgs {
+    /// What the definition above cannot say.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        if self.all || !self.pids.is_empty() || !self.command.is_empty() {
+            return Ok(());
+        }
+        let message = "nothing to record: give -p PID, -a for the whole machine, or -- COMMAND";
+        Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
+    }
+
     /// Nanoseconds between two samples of a CPU.
     pub(crate) fn period(&self) -> u64 {
         const SECOND: u64 = 1_000_000_000;
@@ -187,11 +197,22 @@ fn parse_size(text: &str) -> Result<u32, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
 }
 
+fn parse_stack_size(text: &str) -> Result<u32, String> {
+    const PAGE: u32 = 4096;
+    let size = parse_size(text)?;
+    let fits = size.is_multiple_of(PAGE) && (PAGE..=1 << 20).contains(&size);
+    if fits { Ok(size) } else { Err("expected a multiple of 4096, from 4k to 1m".to_owned()) }
+}
+
+fn parse_ring_size(text: &str) -> Result<u32, String> {
+    let size = parse_size(text)?;
+    let fits = size.is_power_of_two() && (256 << 10..=1 << 30).contains(&size);
+    if fits { Ok(size) } else { Err("expected a power of two, from 256k to 1024m".to_owned()) }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn record(words: &[&str]) -> Result<RecordArgs, clap::Error> {
@@ -237,5 +258,7 @@ mod tests {
         assert_eq!(parse_size("64K").unwrap(), 65_536);
         assert_eq!(parse_size("8m").unwrap(), 8 << 20);
         assert!(parse_size("99999m").is_err());
+        assert!(parse_stack_size("5000").is_err());
+        assert!(parse_ring_size("3m").is_err());
     }
 }

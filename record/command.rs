@@ -7,7 +7,7 @@
 //!      │◄─────── its pid ─────────┤
 //!   attach the clocks             │ waits
 //!      ├──────── one byte ───────►│
-//!      │                          exec: clocks start (enable_on_exec)
+//!      │                          exec
 //! ```
 
 use std::ffi::OsString;

@@ -23,6 +23,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) inner: Slice<'a>,
     /// The stack's outermost part, when it is longer than the inner slice.
     pub(crate) outer: Slice<'a>,
+    /// The outer slice is of another stack: the one that the thread started on.
+    pub(crate) switched: bool,
     /// 8 bytes an address, innermost first.
     pub(crate) kernel_chain: &'a [u8],
     /// 8 bytes an address, innermost first.
@@ -49,7 +51,7 @@ impl<'a> Tick<'a> {
         let inner_start = cursor.u64()?;
         let outer_start = cursor.u64()?;
         let [pid, tid, cpu] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
-        let [inner, outer, kernel, user, _padding] =
+        let [inner, outer, kernel, user, switched] =
             [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
         Some(Self {
             time,
@@ -60,6 +62,7 @@ impl<'a> Tick<'a> {
             top,
             inner: Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
             outer: Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
+            switched: switched != 0,
             kernel_chain: cursor.take(kernel as usize)?,
             user_chain: cursor.take(user as usize)?,
         })
@@ -106,7 +109,7 @@ mod tests {
         for word in 1..=21_u64 {
             bytes.extend(word.to_le_bytes());
         }
-        for half in [100, 101, 3].into_iter().chain(lengths).chain([0]) {
+        for half in [100, 101, 3].into_iter().chain(lengths).chain([1]) {
             bytes.extend(u32::to_le_bytes(half));
         }
         bytes.extend(payload);
@@ -125,6 +128,7 @@ mod tests {
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
         assert_eq!(tick.kernel_chain, &payload[24..32]);
         assert_eq!(words(tick.user_chain).len(), 2);
+        assert!(tick.switched);
     }
 
     /// Bytes that are shorter than their lengths say are refused, wherever they end.

@@ -71,13 +71,15 @@ fn contains(range: StackRange, address: u64) -> bool {
 struct Pointers<'a> {
     code: &'a CodeRanges,
     stack: StackRange,
+    /// The stack that the thread started on, when it is on another one.
+    first_stack: StackRange,
     /// The executable range that was hit last: call chains stay in one module for a while.
     recent: StackRange,
 }
 
 impl Pointers<'_> {
     fn holds(&mut self, value: u64) -> bool {
-        if contains(self.stack, value) || contains(self.recent, value) {
+        if contains(self.stack, value) || contains(self.recent, value) || contains(self.first_stack, value) {
             return true;
         }
         match self.code.find(value) {
@@ -99,15 +101,25 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserS
     into.ranges.clear();
     into.words.clear();
 
-    let stack_end = [tick.top, end(&tick.inner), end(&tick.outer)].into_iter().fold(into.sp, u64::max);
-    let stack = StackRange { start: into.sp, end: stack_end };
-    let mut pointers = Pointers { code, stack, recent: StackRange::default() };
+    let (mut stack, mut first_stack) = (StackRange { start: into.sp, end: end(&tick.inner) }, StackRange::default());
+    if tick.switched {
+        first_stack = StackRange { start: tick.outer.start, end: end(&tick.outer) };
+    } else {
+        stack.end = stack.end.max(tick.top);
+    }
+    stack.end = stack.end.max(stack.start);
+    let mut pointers = Pointers { code, stack, first_stack, recent: StackRange::default() };
     for (number, &value) in tick.registers[..INSTRUCTION_POINTER].iter().enumerate() {
         if number != STACK_POINTER && pointers.holds(value) {
             into.registers.set(number, value);
         }
     }
-    for slice in [&tick.inner, &tick.outer] {
+    // A signal stack may lie above the first one.
+    let (low, high) = match tick.outer.start < tick.inner.start && !tick.outer.bytes.is_empty() {
+        true => (&tick.outer, &tick.inner),
+        false => (&tick.inner, &tick.outer),
+    };
+    for slice in [low, high] {
         keep_words(slice, &mut pointers, &mut into.words);
         add_range(slice, &mut into.ranges);
     }
@@ -162,6 +174,7 @@ mod tests {
             top: 0x7800,
             inner: Slice { start: 0x7000, bytes: inner },
             outer: Slice { start: 0x7800 - outer.len() as u64, bytes: outer },
+            switched: false,
             kernel_chain: &[],
             user_chain: &[],
         }
@@ -195,6 +208,22 @@ mod tests {
         keep_pointers(&tick(&[0; 0x400], &[0; 0x400]), &code(), &mut stack);
         assert_eq!(stack.ranges, [StackRange { start: 0x7000, end: 0x7800 }]);
         assert!(!stack.is_cut());
+    }
+
+    /// On a signal stack, pointers to both stacks are kept and pointers between them are not, whichever
+    /// stack is above.
+    #[test]
+    fn two_stacks_are_told_apart() {
+        let (inner, outer) = (bytes(&[0x7008, 0x6808, 0x6fff]), bytes(&[0, 0x6808]));
+        let mut tick = tick(&inner, &outer);
+        tick.switched = true;
+        tick.outer.start = 0x6800;
+        let mut stack = UserStack::default();
+        keep_pointers(&tick, &code(), &mut stack);
+        let kept: Vec<_> = stack.words.iter().map(|word| (word.address, word.value)).collect();
+        assert_eq!(kept, [(0x6808, 0x6808), (0x7000, 0x7008), (0x7008, 0x6808)]);
+        assert_eq!(stack.ranges.len(), 2);
+        assert!(stack.is_cut());
     }
 
     /// A process without executable mappings keeps stack pointers and nothing else.

@@ -40,7 +40,7 @@ mod vdso;
 
 use std::process::ExitCode;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Error, Result};
 use clap::Parser;
 
 use crate::args::{Cli, Command, RecordArgs};
@@ -49,7 +49,10 @@ use crate::target::Target;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Record(args) => record(&args),
+        Command::Record(args) => {
+            args.check().unwrap_or_else(|wrong_usage| wrong_usage.exit());
+            record(&args)
+        }
         Command::Other(words) => Err(subcommand::become_program(&words)),
     };
     result.unwrap_or_else(|error| {
@@ -59,7 +62,6 @@ fn main() -> ExitCode {
 }
 
 fn record(args: &RecordArgs) -> Result<ExitCode> {
-    check(args)?;
     let target = Target::from_args(args)?;
     let output = output::open(&args.output, args.force)?;
     let finished = session::record(args, target, output)?;
@@ -67,18 +69,6 @@ fn record(args: &RecordArgs) -> Result<ExitCode> {
         eprintln!("{}", summary::text(&finished, &args.output));
     }
     Ok(finished.command_status.map_or(ExitCode::SUCCESS, |status| command::shell_status(status).into()))
-}
-
-/// What clap cannot say about the values.
-fn check(args: &RecordArgs) -> Result<()> {
-    const PAGE: u32 = 4096;
-    if !args.stack_size.is_multiple_of(PAGE) || !(PAGE..=1 << 20).contains(&args.stack_size) {
-        bail!("--stack-size {} is not a multiple of 4096 from 4k to 1m", args.stack_size);
-    }
-    if !args.ring_size.is_power_of_two() || !(256 << 10..=1 << 30).contains(&args.ring_size) {
-        bail!("--ring-size {} is not a power of two from 256k to 1024m", args.ring_size);
-    }
-    Ok(())
 }
 
 /// A command that does not run has the status that shells give; everything else is 1.

@@ -2,7 +2,7 @@
 //! process events. The only room that calls `perf_event_open`.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// `struct perf_event_attr` up to `config3` (Linux 6.3); the kernel accepts a longer struct than it
 /// knows as long as the rest is zero. From include/uapi/linux/perf_event.h.
@@ -41,11 +41,9 @@ const CONFIG_DUMMY: u64 = 9;
 const SAMPLE_TID: u64 = 1 << 1;
 const SAMPLE_TIME: u64 = 1 << 2;
 
-const DISABLED: u64 = 1 << 0;
 const INHERIT: u64 = 1 << 1;
 const MMAP: u64 = 1 << 8;
 const COMM: u64 = 1 << 9;
-const ENABLE_ON_EXEC: u64 = 1 << 12;
 const TASK: u64 = 1 << 13;
 const WATERMARK: u64 = 1 << 14;
 const SAMPLE_ID_ALL: u64 = 1 << 18;
@@ -66,8 +64,6 @@ pub(crate) enum Scope {
         tid: u32,
         /// Its child processes too, not only its threads.
         processes: bool,
-        /// From its next `exec` on.
-        from_exec: bool,
     },
 }
 
@@ -77,13 +73,10 @@ pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
         Attributes { kind: TYPE_SOFTWARE, config: CONFIG_CPU_CLOCK, sample_period: period, ..Attributes::default() };
     match scope {
         Scope::Cpu(cpu) => open(attributes, -1, cpu as i32),
-        Scope::Thread { tid, processes, from_exec } => {
+        Scope::Thread { tid, processes } => {
             attributes.flags |= INHERIT;
             if !processes {
                 attributes.flags |= INHERIT_THREAD;
-            }
-            if from_exec {
-                attributes.flags |= DISABLED | ENABLE_ON_EXEC;
             }
             open(attributes, tid as i32, -1)
         }
@@ -112,14 +105,6 @@ pub(crate) fn open_process_events(cpu: u32, build_ids: bool) -> io::Result<Owned
         ..Attributes::default()
     };
     open(attributes, -1, cpu as i32)
-}
-
-/// Stops an event.
-pub(crate) fn disable(event: BorrowedFd<'_>) -> io::Result<()> {
-    const PERF_EVENT_IOC_DISABLE: libc::c_ulong = 0x2401;
-    // SAFETY: this request takes no memory, and the descriptor is open while it is borrowed.
-    let result = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_DISABLE, 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn open(mut attributes: Attributes, pid: i32, cpu: i32) -> io::Result<OwnedFd> {

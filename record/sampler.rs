@@ -51,6 +51,7 @@ pub(crate) struct Outcomes {
     pub(crate) kernel_threads: u64,
     pub(crate) stacks_cut: u64,
     pub(crate) unreadable_pages: u64,
+    pub(crate) stacks_switched: u64,
 }
 
 /// The programs in the kernel and the clocks that run them.
@@ -112,10 +113,6 @@ impl Sampler {
             Err(error) => return Err(explain_perf(error)),
         };
         let link = self.skeleton.progs.on_tick.attach_perf_event(event.as_raw_fd()).context("attaching to a clock")?;
-        if matches!(scope, Scope::Thread { from_exec: true, .. }) {
-            // Attaching has just enabled it.
-            perf_event::disable(event.as_fd()).context("stopping a clock until the command starts")?;
-        }
         // The link closes the event with itself.
         let _owned_by_the_link = event.into_raw_fd();
         self.clocks.push(link);
@@ -143,6 +140,7 @@ impl Sampler {
             kernel_threads: count(5)?,
             stacks_cut: count(6)?,
             unreadable_pages: count(7)?,
+            stacks_switched: count(8)?,
         })
     }
 
@@ -234,7 +232,7 @@ fn explain(error: libbpf_rs::Error) -> Error {
     let text = format!("{error:#}");
     match error.kind() {
         libbpf_rs::ErrorKind::PermissionDenied => anyhow!(
-            "no rights to load BPF programs: run profrec with sudo, or give it CAP_BPF and CAP_PERFMON \
+            "no rights to load BPF programs: run profrec as root (sudo), or give it CAP_BPF and CAP_PERFMON \
              (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(which profrec)`)"
         ),
         _ if text.contains("os error 38") => {
@@ -256,8 +254,8 @@ fn explain_perf(error: io::Error) -> Error {
     }
     let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
     anyhow!(
-        "no rights to open perf events (kernel.perf_event_paranoid is {}): run profrec with sudo, or give it \
-         CAP_PERFMON; with 3, as Debian has it, `sudo sysctl kernel.perf_event_paranoid=2` is needed as well",
+        "no rights to open perf events (kernel.perf_event_paranoid is {}): run profrec as root (sudo), or \
+         give it CAP_PERFMON; with 3, as Debian has it, `sudo sysctl kernel.perf_event_paranoid=2` is needed as well",
         paranoid.trim()
     )
 }

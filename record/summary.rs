@@ -21,7 +21,7 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
         .map(|(cause, count)| format!(" + {count} lost ({})", cause.name()))
         .collect();
     let lost_samples = if lost_samples.is_empty() { " + 0 lost".to_owned() } else { lost_samples.concat() };
-    lines.push(format!("  {expected} ticks = {samples} written{lost_samples}"));
+    lines.push(format!("  expected {expected} = {samples} written{lost_samples}"));
     for (cause, count) in lost.iter().filter(|(cause, _)| !cause.is_samples()) {
         lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_equation_closes() {
         let text = text(&finished(vec![(LossCause::RingFull, 10)]), Path::new("a.prof"));
-        assert!(text.contains("110 ticks = 100 written + 10 lost (ring_full)"), "{text}");
+        assert!(text.contains("expected 110 = 100 written + 10 lost (ring_full)"), "{text}");
         assert!(text.contains("--ring-size"));
         assert!(text.ends_with("Next: profrec report a.prof"));
     }

@@ -1,6 +1,6 @@
 //! What is recorded: some processes, a command, or the whole machine.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::args::RecordArgs;
 use crate::command::{self, Held};
@@ -24,9 +24,6 @@ impl Target {
         }
         if !args.command.is_empty() {
             return Ok(Self::Command(command::hold(&args.command)?));
-        }
-        if args.pids.is_empty() {
-            bail!("nothing to record: give -p PID, -a for the whole machine, or -- COMMAND");
         }
         let mut pids = args.pids.clone();
         pids.sort_unstable();
