@@ -3,61 +3,57 @@
 //! is what the program was working on, is left behind here.
 //!
 //! Each sample brings a thousand words and more, most of them neither: a word is first held against
-//! the bounds of a few clusters of executable memory, and only what lies inside is looked up.
+//! a map of the regions that have code, and only what lies in one is looked up.
 
 use profrec_format::{StackRange, StackWord, UserStack};
 
 use crate::event::{self, INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick};
 
-/// Ranges with a smaller gap between them are looked up together.
-const CLUSTER_GAP: u64 = 16 << 20;
+/// Addresses are sorted out by regions of this many bytes (a shift).
+const REGION: u32 = 21;
+/// Regions that are told apart; others share a bit.
+const REGIONS: u64 = 4096;
 
 /// The executable ranges of one address space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CodeRanges {
     /// Ascending, not overlapping, not touching.
     ranges: Vec<StackRange>,
-    /// Few: the program, its libraries, code made at run time. Heaps, whose addresses fill stacks, lie
-    /// between them.
-    clusters: Vec<Cluster>,
-}
-
-/// Neighbours among the ranges.
-#[derive(Clone, Copy, Debug)]
-struct Cluster {
-    bounds: StackRange,
-    /// The first of its ranges, and the one after its last.
-    ranges: (usize, usize),
+    /// One bit for each region, set where there is code; empty when there is none at all.
+    regions: Vec<u64>,
 }
 
 impl CodeRanges {
     /// From ranges in ascending order; those that touch become one.
     pub(crate) fn new(sorted: impl Iterator<Item = (u64, u64)>) -> Self {
         let mut ranges: Vec<StackRange> = Vec::new();
-        for (start, end) in sorted {
+        for (start, end) in sorted.filter(|(start, end)| start < end) {
             match ranges.last_mut() {
                 Some(last) if start <= last.end => last.end = last.end.max(end),
                 _ => ranges.push(StackRange { start, end }),
             }
         }
-        let mut clusters: Vec<Cluster> = Vec::new();
-        for (index, range) in ranges.iter().enumerate() {
-            match clusters.last_mut() {
-                Some(last) if range.start - last.bounds.end < CLUSTER_GAP => {
-                    last.bounds.end = range.end;
-                    last.ranges.1 = index + 1;
-                }
-                _ => clusters.push(Cluster { bounds: *range, ranges: (index, index + 1) }),
+        let mut regions = vec![0; if ranges.is_empty() { 0 } else { REGIONS as usize / 64 }];
+        for range in &ranges {
+            let (first, last) = (range.start >> REGION, (range.end - 1) >> REGION);
+            for region in first..=last.min(first + REGIONS) {
+                let bit = region % REGIONS;
+                regions[bit as usize / 64] |= 1 << (bit % 64);
             }
         }
-        Self { ranges, clusters }
+        Self { ranges, regions }
+    }
+
+    /// False when there is no code near an address; true tells nothing.
+    #[inline]
+    fn may_hold(&self, address: u64) -> bool {
+        let bit = (address >> REGION) % REGIONS;
+        self.regions.get(bit as usize / 64).is_some_and(|bits| bits & (1 << (bit % 64)) != 0)
     }
 
     fn find(&self, address: u64) -> Option<StackRange> {
-        let cluster = self.clusters.iter().find(|cluster| contains(cluster.bounds, address))?;
-        let ranges = self.ranges.get(cluster.ranges.0..cluster.ranges.1)?;
-        let after = ranges.partition_point(|range| range.start <= address);
-        let range = *ranges.get(after.checked_sub(1)?)?;
+        let after = self.ranges.partition_point(|range| range.start <= address);
+        let range = *self.ranges.get(after.checked_sub(1)?)?;
         contains(range, address).then_some(range)
     }
 }
@@ -78,8 +74,16 @@ struct Pointers<'a> {
 }
 
 impl Pointers<'_> {
+    #[inline]
     fn holds(&mut self, value: u64) -> bool {
-        if contains(self.stack, value) || contains(self.recent, value) || contains(self.first_stack, value) {
+        if contains(self.stack, value) {
+            return true;
+        }
+        self.code.may_hold(value) && self.is_code(value) || contains(self.first_stack, value)
+    }
+
+    fn is_code(&mut self, value: u64) -> bool {
+        if contains(self.recent, value) {
             return true;
         }
         match self.code.find(value) {
