@@ -25,6 +25,7 @@ struct Recording<'a> {
     samples: u64,
     expected: Option<u64>,
     lost: BTreeMap<&'static str, u64>,
+    lost_events: BTreeMap<&'static str, u64>,
     duration_seconds: f64,
     frequency_hz: f64,
     bytes: u64,
@@ -101,10 +102,15 @@ pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
 }
 
 fn recording(facts: &Facts) -> Recording<'_> {
+    let lost = |samples: bool| {
+        let of_kind = facts.lost.iter().filter(|(cause, _)| cause.is_samples() == samples);
+        of_kind.map(|(cause, count)| (cause.name(), *count)).collect()
+    };
     Recording {
         samples: facts.samples,
         expected: facts.expected(),
-        lost: facts.lost.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
+        lost: lost(true),
+        lost_events: lost(false),
         duration_seconds: facts.seconds(),
         frequency_hz: (facts.frequency() * 1e3).round() / 1e3,
         bytes: facts.bytes,
