@@ -129,10 +129,21 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserS
     }
 }
 
+/// Looks at a slice in pieces that are copied first: the ring's memory was written by another CPU, and
+/// a copy has many of its cache lines under way at once, where a look at each word waits for one
+/// after the other.
 fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, words: &mut Vec<StackWord>) {
-    for (index, value) in event::words(slice.bytes).enumerate() {
-        if pointers.holds(value) {
-            words.push(StackWord { address: slice.start + 8 * index as u64, value });
+    const PIECE: usize = 8192;
+    let mut copy = [0; PIECE];
+    let mut address = slice.start;
+    for piece in slice.bytes.chunks(PIECE) {
+        let copy = &mut copy[..piece.len()];
+        copy.copy_from_slice(piece);
+        for value in event::words(copy) {
+            if pointers.holds(value) {
+                words.push(StackWord { address, value });
+            }
+            address += 8;
         }
     }
 }
