@@ -70,7 +70,8 @@ static: setup ## build a recorder without shared libraries, to be copied to any 
 
 fixtures: setup ## build and record the fixtures again, and bless what comes out; look at the difference
 	@cargo build --release --quiet
-	@$(MAKE) --no-print-directory -C fixtures record OUT="$(abspath $(TARGET))/fixtures" PROFREC="$(abspath $(PROFREC))"
+	@PATH="$(abspath $(dir $(PROFREC))):$$PATH" $(MAKE) --no-print-directory -C fixtures record OUT=/tmp/profrec-fixtures
+	@cargo build --quiet --workspace
 	@PROFREC_BLESS=1 cargo test --quiet --test product golden
 
 clean: ## remove everything that was built

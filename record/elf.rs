@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use profrec_format::ElfHeaders;
+
 /// Headers and notes beyond this are not ones that a linker makes.
 const MAX_HEADERS: usize = 1 << 20;
 const MAX_NOTES: u64 = 64 << 10;
@@ -51,6 +53,8 @@ pub(crate) struct Elf<'a> {
     file: &'a File,
     pub(crate) segments: Vec<Segment>,
     section_headers: (u64, u16, u16),
+    file_header: [u8; 64],
+    program_headers: Vec<u8>,
 }
 
 impl<'a> Elf<'a> {
@@ -69,7 +73,7 @@ impl<'a> Elf<'a> {
         }
         let table = read(file, offset, usize::from(count) * 56)?;
         let segments = table.chunks_exact(56).map(segment).collect();
-        Ok(Self { file, segments, section_headers })
+        Ok(Self { file, segments, section_headers, file_header: head, program_headers: table })
     }
 
     /// The GNU build-id; empty when there is none.
@@ -81,12 +85,26 @@ impl<'a> Elf<'a> {
             .unwrap_or_default()
     }
 
+    /// What identifies the file when it has no build-id.
+    pub(crate) fn fingerprint(&self) -> io::Result<Vec<u8>> {
+        let headers = ElfHeaders {
+            file_size: self.file.metadata()?.len(),
+            file_header: &self.file_header,
+            program_headers: &self.program_headers,
+            section_headers: &self.section_table()?,
+        };
+        Ok(headers.fingerprint())
+    }
+
+    fn section_table(&self) -> io::Result<Vec<u8>> {
+        let (offset, count, _) = self.section_headers;
+        read(self.file, offset, usize::from(count) * 64)
+    }
+
     /// All sections with their names. Files without section headers give none.
     pub(crate) fn sections(&self) -> io::Result<Vec<(String, Section)>> {
-        let (offset, count, names) = self.section_headers;
-        let table = read(self.file, offset, usize::from(count) * 64)?;
-        let sections: Vec<Section> = table.chunks_exact(64).map(section).collect();
-        let Some(names) = sections.get(usize::from(names)) else {
+        let sections: Vec<Section> = self.section_table()?.chunks_exact(64).map(section).collect();
+        let Some(names) = sections.get(usize::from(self.section_headers.2)) else {
             return Ok(Vec::new());
         };
         let names = read(self.file, names.offset, usize::try_from(names.size).unwrap_or(usize::MAX))?;

@@ -206,7 +206,10 @@ impl Source {
             file_size: load.file_size,
             executable: load.executable,
         });
-        let layout = Layout { module: id, build_id: elf.build_id(), loads: loads.collect() };
+        let build_id = elf.build_id();
+        // Without either the report cannot prove that a local file is this one, and says so.
+        let fingerprint = if build_id.is_empty() { elf.fingerprint().unwrap_or_default() } else { Vec::new() };
+        let layout = Layout { module: id, build_id, fingerprint, loads: loads.collect() };
         Some(Self {
             file,
             layout,

@@ -2,53 +2,41 @@
 //! into the copied stack itself are kept. They are all that unwinding needs; everything else, which
 //! is what the program was working on, is left behind here.
 //!
-//! Each sample brings a thousand words and more, most of them neither: a word is first held against
-//! a map of the regions that have code, and only what lies in one is looked up.
+//! Each sample brings a thousand words and more, most of them neither: words are first held against
+//! the bounds of a few clusters of executable memory, many at a time (see `scan`), and only what lies
+//! inside is looked up.
 
 use profrec_format::{StackRange, StackWord, UserStack};
 
-use crate::event::{self, INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick};
+use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick};
+use crate::scan::{BLOCK, Block, inside_any};
 
-/// Addresses are sorted out by regions of this many bytes (a shift).
-const REGION: u32 = 21;
-/// Regions that are told apart; others share a bit.
-const REGIONS: u64 = 4096;
+/// Ranges with a smaller gap between them are in one cluster.
+const CLUSTER_GAP: u64 = 16 << 20;
+/// No more clusters than this, whatever lies between them: each costs a comparison for each word.
+const MAX_CLUSTERS: usize = 6;
 
 /// The executable ranges of one address space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CodeRanges {
     /// Ascending, not overlapping, not touching.
     ranges: Vec<StackRange>,
-    /// One bit for each region, set where there is code; empty when there is none at all.
-    regions: Vec<u64>,
+    /// Bounds of neighbours among the ranges: the program, its libraries, code made at run time.
+    /// Heaps, whose addresses fill stacks, lie between them.
+    clusters: Vec<StackRange>,
 }
 
 impl CodeRanges {
     /// From ranges in ascending order; those that touch become one.
     pub(crate) fn new(sorted: impl Iterator<Item = (u64, u64)>) -> Self {
-        let mut ranges: Vec<StackRange> = Vec::new();
-        for (start, end) in sorted.filter(|(start, end)| start < end) {
-            match ranges.last_mut() {
-                Some(last) if start <= last.end => last.end = last.end.max(end),
-                _ => ranges.push(StackRange { start, end }),
-            }
+        let sorted = sorted.map(|(start, end)| StackRange { start, end });
+        let ranges = joined(sorted, 0);
+        let mut clusters = joined(ranges.iter().copied(), CLUSTER_GAP);
+        while clusters.len() > MAX_CLUSTERS {
+            let smallest = clusters.windows(2).map(|pair| pair[1].start - pair[0].end).min();
+            clusters = joined(clusters.into_iter(), smallest.unwrap_or(u64::MAX));
         }
-        let mut regions = vec![0; if ranges.is_empty() { 0 } else { REGIONS as usize / 64 }];
-        for range in &ranges {
-            let (first, last) = (range.start >> REGION, (range.end - 1) >> REGION);
-            for region in first..=last.min(first + REGIONS) {
-                let bit = region % REGIONS;
-                regions[bit as usize / 64] |= 1 << (bit % 64);
-            }
-        }
-        Self { ranges, regions }
-    }
-
-    /// False when there is no code near an address; true tells nothing.
-    #[inline]
-    fn may_hold(&self, address: u64) -> bool {
-        let bit = (address >> REGION) % REGIONS;
-        self.regions.get(bit as usize / 64).is_some_and(|bits| bits & (1 << (bit % 64)) != 0)
+        Self { ranges, clusters }
     }
 
     fn find(&self, address: u64) -> Option<StackRange> {
@@ -58,9 +46,25 @@ impl CodeRanges {
     }
 }
 
+/// Ascending ranges, where those with a gap of at most `gap` have become one.
+fn joined(sorted: impl Iterator<Item = StackRange>, gap: u64) -> Vec<StackRange> {
+    let mut joined: Vec<StackRange> = Vec::new();
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start.saturating_sub(last.end) <= gap => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
 /// One comparison instead of two: below `start` the difference wraps around.
 fn contains(range: StackRange, address: u64) -> bool {
     address.wrapping_sub(range.start) < range.end - range.start
+}
+
+fn is_empty(range: &StackRange) -> bool {
+    range.start >= range.end
 }
 
 /// What a word of one stack is held against.
@@ -74,16 +78,8 @@ struct Pointers<'a> {
 }
 
 impl Pointers<'_> {
-    #[inline]
     fn holds(&mut self, value: u64) -> bool {
-        if contains(self.stack, value) {
-            return true;
-        }
-        self.code.may_hold(value) && self.is_code(value) || contains(self.first_stack, value)
-    }
-
-    fn is_code(&mut self, value: u64) -> bool {
-        if contains(self.recent, value) {
+        if contains(self.stack, value) || contains(self.recent, value) || contains(self.first_stack, value) {
             return true;
         }
         match self.code.find(value) {
@@ -123,28 +119,31 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserS
         true => (&tick.outer, &tick.inner),
         false => (&tick.inner, &tick.outer),
     };
+    let mut interesting = [StackRange::default(); MAX_CLUSTERS + 2];
+    let ranges = code.clusters.iter().copied().chain([stack, first_stack].into_iter().filter(|range| !is_empty(range)));
+    let count = interesting.iter_mut().zip(ranges).map(|(place, range)| *place = range).count();
     for slice in [low, high] {
-        keep_words(slice, &mut pointers, &mut into.words);
+        keep_words(slice, &mut pointers, &interesting[..count], &mut into.words);
         add_range(slice, &mut into.ranges);
     }
 }
 
-/// Looks at a slice in pieces that are copied first: the ring's memory was written by another CPU, and
-/// a copy has many of its cache lines under way at once, where a look at each word waits for one
-/// after the other.
-fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, words: &mut Vec<StackWord>) {
-    const PIECE: usize = 8192;
-    let mut copy = [0; PIECE];
+fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[StackRange], words: &mut Vec<StackWord>) {
     let mut address = slice.start;
-    for piece in slice.bytes.chunks(PIECE) {
-        let copy = &mut copy[..piece.len()];
-        copy.copy_from_slice(piece);
-        for value in event::words(copy) {
-            if pointers.holds(value) {
-                words.push(StackWord { address, value });
-            }
-            address += 8;
+    for bytes in slice.bytes.chunks(8 * BLOCK) {
+        let mut block: Block = [0; BLOCK];
+        for (word, bytes) in block.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
         }
+        let mut candidates = inside_any(&block, interesting);
+        while candidates != 0 {
+            let at = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
+            if pointers.holds(block[at]) {
+                words.push(StackWord { address: address.wrapping_add(8 * at as u64), value: block[at] });
+            }
+        }
+        address = address.wrapping_add(8 * BLOCK as u64);
     }
 }
 

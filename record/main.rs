@@ -27,6 +27,7 @@ mod processes;
 mod progress;
 mod ring;
 mod sampler;
+mod scan;
 mod seen_code;
 mod session;
 mod side_band;

@@ -47,6 +47,7 @@
 mod columns;
 mod dictionary;
 mod error;
+mod fingerprint;
 mod frame;
 mod header;
 mod loss;
@@ -61,6 +62,7 @@ mod varint;
 mod writer;
 
 pub use error::Error;
+pub use fingerprint::ElfHeaders;
 pub use header::{Arch, CallGraph, Header, StopReason, Totals};
 pub use loss::LossCause;
 pub use reader::{Damage, Recording};

@@ -193,6 +193,10 @@ pub struct Layout {
     pub module: ModuleId,
     /// The GNU build-id as read from the file; empty when it has none.
     pub build_id: Vec<u8>,
+    /// What identifies the file when it has no build-id (see [`ElfHeaders::fingerprint`]); else empty.
+    ///
+    /// [`ElfHeaders::fingerprint`]: crate::ElfHeaders::fingerprint
+    pub fingerprint: Vec<u8>,
     /// Its loadable segments, in the file's order.
     pub loads: Vec<LoadSegment>,
 }

@@ -103,7 +103,7 @@ impl Gathering {
             module.adopt_build_id();
             let next = evidence.modules.len() as ModuleIndex;
             let index = if module.is_identified() {
-                let key = (module.module.kind, module.module.path.clone(), module.module.build_id.clone());
+                let key = (module.module.kind, module.module.path.clone(), module.identity().to_vec());
                 *same.entry(key).or_insert(next)
             } else {
                 next
@@ -131,10 +131,19 @@ impl ModuleEvidence {
         }
     }
 
-    /// Whether path and build-id say for certain which module this is: two files without a
-    /// build-id may differ although they have had the same path.
+    /// What proves that a file is this module: its build-id, or the fingerprint of a file that has
+    /// none. Empty when the recorder could read neither.
+    pub fn identity(&self) -> &[u8] {
+        match &self.layout {
+            Some(layout) if self.module.build_id.is_empty() => &layout.fingerprint,
+            _ => &self.module.build_id,
+        }
+    }
+
+    /// Whether path and identity say for certain which module this is: two files without either
+    /// may differ although they have had the same path.
     fn is_identified(&self) -> bool {
-        !self.module.build_id.is_empty() || self.module.kind != ModuleKind::File
+        !self.identity().is_empty() || self.module.kind != ModuleKind::File
     }
 
     fn absorb(&mut self, other: Self) {
@@ -206,7 +215,7 @@ mod tests {
     /// A build-id that the kernel did not report is taken from the file's own notes.
     #[test]
     fn build_id_comes_from_the_layout() {
-        let layout = Layout { module: 1, build_id: b"id".to_vec(), loads: Vec::new() };
+        let layout = Layout { module: 1, build_id: b"id".to_vec(), ..Layout::default() };
         let (evidence, _) = gather(vec![module(1, "/a", b""), Record::Layout(layout)]);
         assert_eq!(evidence.modules[0].module.build_id, b"id");
     }

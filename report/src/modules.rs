@@ -10,7 +10,7 @@
 
 use std::sync::OnceLock;
 
-use profrec_format::{Layout, Module, ModuleKind};
+use profrec_format::{Layout, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::unwind::binary::BinaryCfi;
@@ -20,8 +20,8 @@ use crate::unwind::slices::SliceCfi;
 
 /// Where local copies of the recorded modules come from.
 pub trait LocalBinaries: Sync {
-    /// The whole file of a module; only ever one whose build-id is that of the module.
-    fn bytes(&self, module: &Module) -> Option<&[u8]>;
+    /// The whole file of a module; only ever one whose identity is that of the module.
+    fn bytes(&self, module: &ModuleEvidence) -> Option<&[u8]>;
 }
 
 /// No local files at all: the recording has to do by itself.
@@ -29,7 +29,7 @@ pub trait LocalBinaries: Sync {
 pub struct NoLocalBinaries;
 
 impl LocalBinaries for NoLocalBinaries {
-    fn bytes(&self, _module: &Module) -> Option<&[u8]> {
+    fn bytes(&self, _module: &ModuleEvidence) -> Option<&[u8]> {
         None
     }
 }
@@ -84,7 +84,7 @@ impl<'a> ModuleCode<'a> {
         let parse = || {
             let image = self.evidence.image.as_deref();
             let is_file = self.evidence.module.kind == ModuleKind::File;
-            let bytes = image.or_else(|| is_file.then(|| local.bytes(&self.evidence.module)).flatten());
+            let bytes = image.or_else(|| is_file.then(|| local.bytes(self.evidence)).flatten());
             bytes.and_then(BinaryCfi::parse)
         };
         self.binary.get_or_init(parse).as_ref()

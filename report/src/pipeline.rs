@@ -82,7 +82,7 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
     let (view, width) = (&args.view, width());
     let ledger = profile.ledger.text();
     if let Some(path) = &view.flamegraph {
-        let svg = views::flamegraph::view(profile).context("cannot draw the flame graph")?;
+        let svg = views::flamegraph::view(profile).with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
         return write_picture(path, &svg, &ledger);
     }
     if view.json {
@@ -109,7 +109,8 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     let diff = Diff::compare(before, after);
     let ledger = format!("before:\n{}after:\n{}", before.ledger.text(), after.ledger.text());
     if let Some(path) = &view.flamegraph {
-        let svg = views::diff::flame_graph(before, after).context("cannot draw the flame graph")?;
+        let svg = views::diff::flame_graph(before, after);
+        let svg = svg.with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
         return write_picture(path, &svg, &ledger);
     }
     if view.json {

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use profrec_format::{Error, Record, Sample, Segment, UserState};
+use profrec_format::{Error, Process as Definition, Record, Sample, Segment, UserState};
 use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpace, MappedRange};
@@ -103,7 +103,7 @@ impl<'a> World<'a> {
         let process = self.processes.get_mut(&sample.pid);
         let between_programs = process.is_some_and(|process| process.is_between_programs(sample));
         let process = self.processes.get(&sample.pid);
-        let comm = self.comms.get(&sample.tid).or_else(|| self.comms.get(&sample.pid));
+        let comm = self.comms.get(&sample.tid).or_else(|| self.comms.get(&sample.pid)).filter(|comm| !comm.is_empty());
         let instant = Instant {
             space: process.map_or(&self.nothing, |process| &process.space),
             comm: comm.map_or(UNNAMED, String::as_str),
@@ -113,17 +113,21 @@ impl<'a> World<'a> {
         visit(sample, instant);
     }
 
+    /// A sample that came late, after its process was forgotten, makes the recorder define it once
+    /// more, with nothing in it. So what lives stays as it is.
+    fn define(&mut self, definition: Definition) {
+        let Definition { pid, comm, kernel_thread, .. } = definition;
+        if self.processes.get(&pid).is_none_or(|process| process.has_ended) {
+            self.processes.insert(pid, Process { kernel_thread, ..Process::default() });
+            self.comms.insert(pid, comm);
+        } else if !comm.is_empty() {
+            self.comms.entry(pid).or_insert(comm);
+        }
+    }
+
     fn apply(&mut self, record: Record) {
         match record {
-            Record::Process(process) => {
-                // A sample that came late, after its process was forgotten, makes the recorder define
-                // it once more, with nothing in it. What lives is defined already.
-                if self.processes.get(&process.pid).is_none_or(|known| known.has_ended) {
-                    let state = Process { kernel_thread: process.kernel_thread, ..Process::default() };
-                    self.processes.insert(process.pid, state);
-                    self.comms.insert(process.pid, process.comm);
-                }
-            }
+            Record::Process(process) => self.define(process),
             Record::Thread(thread) => {
                 self.comms.insert(thread.tid, thread.comm);
             }

@@ -1,5 +1,5 @@
 //! A folder given with `--symbols`: a `.build-id` tree, or any folder of binaries, which is walked
-//! once and indexed by build-id.
+//! once and indexed by identity.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,16 +26,16 @@ impl Folder {
         Self { path, index: OnceLock::new() }
     }
 
-    /// Where in this folder a module of this build-id may be: in a `.build-id` tree by its name,
-    /// then whatever carries that build-id.
-    pub(super) fn candidates(&self, build_id: &[u8]) -> Vec<PathBuf> {
+    /// Where in this folder a module of this identity may be: in a `.build-id` tree by its name,
+    /// then whatever carries that identity.
+    pub(super) fn candidates(&self, identity: &[u8]) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         for tree in [self.path.join(".build-id"), self.path.clone()] {
-            let named = build_id_paths(&tree, build_id);
+            let named = build_id_paths(&tree, identity);
             paths.extend(named.into_iter().filter(|path| path.exists()));
         }
-        let index = self.index.get_or_init(|| index_by_build_id(&self.path));
-        for path in index.get(build_id).into_iter().flatten() {
+        let index = self.index.get_or_init(|| index_by_identity(&self.path));
+        for path in index.get(identity).into_iter().flatten() {
             if !paths.contains(path) {
                 paths.push(path.clone());
             }
@@ -59,8 +59,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Every ELF file below `root`, by build-id, in the order of their paths. Links to folders are not followed.
-fn index_by_build_id(root: &Path) -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
+/// Every ELF file below `root`, by identity, in the order of their paths. Links to folders are not followed.
+fn index_by_identity(root: &Path) -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
     let mut index: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
     let mut open = vec![(root.to_owned(), 0)];
     let mut seen = 0;
@@ -73,8 +73,8 @@ fn index_by_build_id(root: &Path) -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
             let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
             if is_folder && depth < MAX_DEPTH {
                 open.push((path, depth + 1));
-            } else if let Some(build_id) = build_id_of(&path) {
-                index.entry(build_id).or_default().push(path);
+            } else if let Some(identity) = identity_of(&path) {
+                index.entry(identity).or_default().push(path);
             }
         }
     }
@@ -90,10 +90,10 @@ fn sorted_entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The build-id of a file; none when it is no readable ELF file, as most files are.
-fn build_id_of(path: &Path) -> Option<Vec<u8>> {
+/// The identity of a file; none when it is no readable ELF file, as most files are.
+fn identity_of(path: &Path) -> Option<Vec<u8>> {
     let contents = MappedFile::open(path).ok()?.contents().ok()?;
-    (!contents.build_id.is_empty()).then_some(contents.build_id)
+    (!contents.identity.is_empty()).then_some(contents.identity)
 }
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
         let below = folder.path().join("a/b");
         fs::create_dir_all(&below).unwrap();
         fs::copy(libc, below.join("renamed")).unwrap();
-        let build_id = MappedFile::open(libc).unwrap().contents().unwrap().build_id;
+        let build_id = MappedFile::open(libc).unwrap().contents().unwrap().identity;
         let found = Folder::new(folder.path().to_owned()).candidates(&build_id);
         assert_eq!(found, [below.join("renamed")]);
     }

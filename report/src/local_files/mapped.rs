@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use object::{Object, ObjectSection};
+use profrec_format::ElfHeaders;
 
 /// A file that was opened and mapped.
 #[derive(Debug)]
@@ -18,8 +19,10 @@ pub struct MappedFile {
 /// What an ELF file offers to the analyzer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Its GNU build-id.
-    pub build_id: Vec<u8>,
+    /// Its GNU build-id, or its fingerprint when it has none.
+    pub identity: Vec<u8>,
+    /// It has a GNU build-id.
+    pub has_build_id: bool,
     /// It holds code, not only what was split off from code.
     pub code: bool,
     /// It holds a full symbol table (`.symtab`).
@@ -56,10 +59,12 @@ impl MappedFile {
     /// Looks at the file's headers; the error says why it is no ELF file.
     pub fn contents(&self) -> Result<Contents, object::read::Error> {
         let file = object::File::parse(self.bytes())?;
+        let build_id = file.build_id()?.filter(|build_id| !build_id.is_empty());
         let full = |name: &str| file.section_by_name(name).is_some_and(|section| section.file_range().is_some());
         let debug_link = file.gnu_debuglink()?.map(|(name, checksum)| (name.to_vec(), checksum));
         Ok(Contents {
-            build_id: file.build_id()?.unwrap_or_default().to_vec(),
+            has_build_id: build_id.is_some(),
+            identity: build_id.map_or_else(|| fingerprint(self.bytes()), <[u8]>::to_vec),
             code: full(".eh_frame") || full(".text"),
             symbols: full(".symtab"),
             debug_info: full(".debug_info") || full(".zdebug_info"),
@@ -67,6 +72,29 @@ impl MappedFile {
         })
     }
 }
+
+/// The fingerprint of a 64-bit little-endian ELF file; empty for any other, which is no module of a
+/// recording.
+fn fingerprint(bytes: &[u8]) -> Vec<u8> {
+    let field = |at: usize| Some(usize::from(u16::from_le_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])));
+    let offset = |at: usize| usize::try_from(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?)).ok();
+    let table = |offset: usize, length: usize| bytes.get(offset..offset.checked_add(length)?);
+    let headers = || {
+        Some(ElfHeaders {
+            file_size: bytes.len() as u64,
+            file_header: bytes.get(..FILE_HEADER)?,
+            program_headers: table(offset(32)?, field(56)? * PROGRAM_HEADER)?,
+            section_headers: table(offset(40)?, field(60)? * SECTION_HEADER)?,
+        })
+    };
+    let known = bytes.starts_with(b"\x7fELF\x02\x01");
+    headers().filter(|_| known).map(|headers| headers.fingerprint()).unwrap_or_default()
+}
+
+/// Sizes of the headers of a 64-bit ELF file, in bytes.
+const FILE_HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+const SECTION_HEADER: usize = 64;
 
 /// Refuses what is no regular file or empty (which cannot be mapped).
 fn require_regular(metadata: &fs::Metadata) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Finds the files of this machine that belong to a recording's modules. A file counts only if its
-//! build-id is the module's: a path in a recording is a hint, never a proof. In this order:
+//! identity is the module's: the build-id or, for files without one, the fingerprint of their headers. A
+//! path in a recording is a hint, never a proof. In this order:
 //!
 //! 1. the folders given with `--symbols`
 //! 2. the path that the recorded machine had
@@ -15,7 +16,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use profrec_format::{Module, ModuleKind};
+use profrec_format::ModuleKind;
 
 use crate::evidence::{Evidence, ModuleEvidence};
 use crate::modules::LocalBinaries;
@@ -51,8 +52,8 @@ pub enum Outcome {
     NotElf(String),
     /// Its build-id is another.
     OtherBuild(Vec<u8>),
-    /// It has no build-id to compare.
-    NoBuildId,
+    /// It has no build-id, and its headers are not those of the module.
+    OtherHeaders,
     /// Its checksum is not the one in `.gnu_debuglink`.
     OtherChecksum,
 }
@@ -65,7 +66,7 @@ impl fmt::Display for Outcome {
             Self::Unreadable(error) => write!(f, "cannot be opened: {error}"),
             Self::NotElf(error) => write!(f, "not an ELF file: {error}"),
             Self::OtherBuild(build_id) => write!(f, "its build-id is another: {}", hex(build_id)),
-            Self::NoBuildId => write!(f, "has no build-id to compare"),
+            Self::OtherHeaders => write!(f, "has no build-id, and its headers are not those of the module"),
             Self::OtherChecksum => write!(f, "its checksum is not the one in .gnu_debuglink"),
         }
     }
@@ -113,15 +114,15 @@ impl ModuleFiles {
     }
 
     /// Looks at one file and keeps it if it belongs to the module and offers something new.
-    fn attempt(&mut self, path: &Path, build_id: &[u8]) {
+    fn attempt(&mut self, path: &Path, identity: &[u8]) {
         if self.is_whole() || self.attempts.iter().any(|attempt| attempt.path == path) {
             return;
         }
-        let outcome = self.judge(path, build_id, None);
+        let outcome = self.judge(path, identity, None);
         self.attempts.push(Attempt { path: path.to_owned(), outcome });
     }
 
-    fn judge(&mut self, path: &Path, build_id: &[u8], checksum: Option<u32>) -> Outcome {
+    fn judge(&mut self, path: &Path, identity: &[u8], checksum: Option<u32>) -> Outcome {
         let file = match MappedFile::open(path) {
             Ok(file) => file,
             Err(error) => return Outcome::Unreadable(error.to_string()),
@@ -131,11 +132,11 @@ impl ModuleFiles {
             Err(error) => return Outcome::NotElf(error.to_string()),
         };
         match checksum {
-            _ if contents.build_id == build_id => self.take(file, contents),
-            _ if !contents.build_id.is_empty() => Outcome::OtherBuild(contents.build_id),
+            _ if contents.identity == identity => self.take(file, contents),
+            _ if contents.has_build_id => Outcome::OtherBuild(contents.identity),
             Some(checksum) if crc32fast::hash(file.bytes()) == checksum => self.take(file, contents),
             Some(_) => Outcome::OtherChecksum,
-            None => Outcome::NoBuildId,
+            None => Outcome::OtherHeaders,
         }
     }
 
@@ -162,13 +163,13 @@ impl ModuleFiles {
     }
 
     /// Follows `.gnu_debuglink` to the places where gdb looks too.
-    fn follow_debug_link(&mut self, build_id: &[u8]) {
+    fn follow_debug_link(&mut self, identity: &[u8]) {
         let Some((linked, checksum)) = self.debug_link.clone() else { return };
         for path in debug_link_paths(&linked) {
             if self.is_whole() || self.attempts.iter().any(|attempt| attempt.path == path) || !path.exists() {
                 continue;
             }
-            let outcome = self.judge(&path, build_id, Some(checksum));
+            let outcome = self.judge(&path, identity, Some(checksum));
             self.attempts.push(Attempt { path, outcome });
         }
     }
@@ -178,7 +179,7 @@ impl ModuleFiles {
 #[derive(Debug, Default)]
 pub struct LocalFiles {
     modules: Vec<ModuleFiles>,
-    by_build_id: BTreeMap<Vec<u8>, usize>,
+    by_identity: BTreeMap<Vec<u8>, usize>,
 }
 
 impl LocalFiles {
@@ -189,7 +190,7 @@ impl LocalFiles {
         for module in &evidence.modules {
             let files = find_module(module, &folders);
             if files.binary().is_some() {
-                found.by_build_id.entry(build_id(module).to_vec()).or_insert(found.modules.len());
+                found.by_identity.entry(module.identity().to_vec()).or_insert(found.modules.len());
             }
             found.modules.push(files);
         }
@@ -203,37 +204,29 @@ impl LocalFiles {
 }
 
 impl LocalBinaries for LocalFiles {
-    fn bytes(&self, module: &Module) -> Option<&[u8]> {
-        let index = self.by_build_id.get(&module.build_id)?;
+    fn bytes(&self, module: &ModuleEvidence) -> Option<&[u8]> {
+        let index = self.by_identity.get(module.identity())?;
         Some(self.modules.get(*index)?.binary()?.bytes())
-    }
-}
-
-/// The build-id of a module, from the kernel or as the recorder read it from the file.
-pub fn build_id(module: &ModuleEvidence) -> &[u8] {
-    match &module.layout {
-        Some(layout) if module.module.build_id.is_empty() => &layout.build_id,
-        _ => &module.module.build_id,
     }
 }
 
 fn find_module(module: &ModuleEvidence, folders: &[Folder]) -> ModuleFiles {
     let mut files = ModuleFiles::default();
-    let build_id = build_id(module);
-    if build_id.is_empty() || module.module.kind != ModuleKind::File {
+    let identity = module.identity();
+    if identity.is_empty() || module.module.kind != ModuleKind::File {
         return files;
     }
-    for path in folders.iter().flat_map(|folder| folder.candidates(build_id)) {
-        files.attempt(&path, build_id);
+    for path in folders.iter().flat_map(|folder| folder.candidates(identity)) {
+        files.attempt(&path, identity);
     }
     if let Some(path) = recorded_path(&module.module.path) {
-        files.attempt(path, build_id);
+        files.attempt(path, identity);
     }
     let system = Path::new(SYSTEM_DEBUG).join(".build-id");
-    for path in build_id_paths(&system, build_id).into_iter().filter(|path| path.exists()) {
-        files.attempt(&path, build_id);
+    for path in build_id_paths(&system, identity).into_iter().filter(|path| path.exists()) {
+        files.attempt(&path, identity);
     }
-    files.follow_debug_link(build_id);
+    files.follow_debug_link(identity);
     files
 }
 
@@ -263,6 +256,8 @@ fn debug_link_paths(linked: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use profrec_format::Module;
+
     use super::*;
 
     fn module(path: &Path, build_id: Vec<u8>) -> ModuleEvidence {
@@ -272,7 +267,7 @@ mod tests {
 
     fn system_binary() -> Option<(PathBuf, Vec<u8>)> {
         let path = ["/bin/sh", "/bin/ls", "/bin/cat"].iter().map(PathBuf::from).find(|path| path.exists())?;
-        let build_id = MappedFile::open(&path).ok()?.contents().ok()?.build_id;
+        let build_id = MappedFile::open(&path).ok()?.contents().ok()?.identity;
         (!build_id.is_empty()).then_some((path, build_id))
     }
 
@@ -282,7 +277,7 @@ mod tests {
         let Some((path, build_id)) = system_binary() else { return };
         let evidence = Evidence { modules: vec![module(&path, build_id)], ..Evidence::default() };
         let found = LocalFiles::find(&evidence, &[]);
-        assert!(found.bytes(&evidence.modules[0].module).is_some());
+        assert!(found.bytes(&evidence.modules[0]).is_some());
         assert_eq!(found.module(0).unwrap().attempts()[0], Attempt { path, outcome: Outcome::Taken });
     }
 
@@ -292,13 +287,13 @@ mod tests {
         let Some((path, build_id)) = system_binary() else { return };
         let evidence = Evidence { modules: vec![module(&path, vec![1; 20])], ..Evidence::default() };
         let found = LocalFiles::find(&evidence, &[]);
-        assert!(found.bytes(&evidence.modules[0].module).is_none());
+        assert!(found.bytes(&evidence.modules[0]).is_none());
         assert_eq!(found.module(0).unwrap().attempts(), [Attempt { path, outcome: Outcome::OtherBuild(build_id) }]);
     }
 
-    /// A module without a build-id is never looked for: nothing could prove the file.
+    /// A module without an identity is never looked for: nothing could prove the file.
     #[test]
-    fn does_not_look_without_a_build_id() {
+    fn does_not_look_without_an_identity() {
         let evidence = Evidence { modules: vec![module(Path::new("/bin/sh"), vec![])], ..Evidence::default() };
         let found = LocalFiles::find(&evidence, &[]);
         assert!(found.module(0).unwrap().attempts().is_empty());

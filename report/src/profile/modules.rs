@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::PathFrame;
 use crate::evidence::Evidence;
-use crate::local_files::{build_id, hex};
+use crate::local_files::hex;
 use crate::symbols::{Home, Names, home_name};
 
 /// One module and its samples.
@@ -69,7 +69,7 @@ fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, nam
             let index = *index as usize;
             if let Some(known) = evidence.modules.get(index) {
                 module.path.clone_from(&known.module.path);
-                module.build_id = hex(build_id(known));
+                module.build_id = hex(&known.module.build_id);
             }
             if let Some(Some(symbols)) = names.modules.get(index) {
                 module.symbols = symbols.source.name();

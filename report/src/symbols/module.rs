@@ -14,7 +14,7 @@ use super::extents::Extents;
 use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
-use crate::local_files::{MappedFile, ModuleFiles, Outcome, build_id};
+use crate::local_files::{MappedFile, ModuleFiles, Outcome};
 
 /// What names of a module come from, the richest source first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +74,7 @@ pub(super) struct ModuleNames {
 pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, addresses: &[u64]) -> ModuleNames {
     let images = parse_files(evidence, files);
     let mini = images.iter().find_map(table::mini_debug_info);
+    let exported_only = evidence.image.is_none() && files.symbols().is_none() && mini.is_none();
     let mini = mini.as_deref().and_then(|image| object::File::parse(image).ok());
     let stubs: Vec<Symbol> = images.iter().flat_map(plt::stubs).collect();
     let mut table = SymbolTable::default();
@@ -93,9 +94,10 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     };
     let reason = match source {
         Source::None => why_nothing(evidence, files),
-        Source::SymbolTable if is_stripped(evidence, files) => Reason::Stripped,
+        Source::SymbolTable if exported_only => Reason::Stripped,
         _ => Reason::NotCovered,
     };
+    let stripped = (reason == Reason::Stripped).then(|| reason.explain().to_owned());
     let mut cache = NameCache::default();
     let nothing = Vec::new();
     let frames = addresses
@@ -103,7 +105,7 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
         .enumerate()
         .map(|(index, &address)| merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache));
     let addresses = or_unnamed(frames.collect(), addresses, evidence, files, reason);
-    ModuleNames { addresses, source, why: explain(source, evidence, files, trouble) }
+    ModuleNames { addresses, source, why: explain(source, evidence, files, trouble.or(stripped)) }
 }
 
 /// Gives each address without frames the reason and the start of its function.
@@ -145,7 +147,10 @@ fn debug_frames(file: Option<&MappedFile>, addresses: &[u64]) -> (Vec<Vec<DwarfF
         .and_then(|file| dwarf::frames_at(&file, addresses).map_err(|error| error.to_string()));
     match frames {
         Ok(frames) => (frames, None),
-        Err(error) => (Vec::new(), Some(format!("{}: {error}", mapped.path().display()))),
+        Err(error) => {
+            let path = mapped.path().display();
+            (Vec::new(), Some(format!("the debug info in {path} cannot be read: {error}")))
+        }
     }
 }
 
@@ -197,11 +202,6 @@ impl NameCache {
     }
 }
 
-/// Whether the only names are those that the module exports.
-fn is_stripped(evidence: &ModuleEvidence, files: &ModuleFiles) -> bool {
-    evidence.image.is_none() && files.symbols().is_none()
-}
-
 fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
     let other_build = |outcome: &Outcome| matches!(outcome, Outcome::OtherBuild(_));
     if files.any() || evidence.image.is_some() {
@@ -210,8 +210,8 @@ fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
         Reason::OutsideModules
     } else if evidence.module.kind == ModuleKind::Vdso {
         Reason::NoLocalFile
-    } else if build_id(evidence).is_empty() {
-        Reason::NoBuildId
+    } else if evidence.identity().is_empty() {
+        Reason::Unidentified
     } else if files.attempts().iter().any(|attempt| other_build(&attempt.outcome)) {
         Reason::OtherBuild
     } else {
@@ -219,20 +219,19 @@ fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
     }
 }
 
-/// One sentence on where a module's names come from and what kept it from more.
+/// One sentence on where a module's names come from and what kept them from being better.
 fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, trouble: Option<String>) -> String {
-    if let Some(trouble) = trouble {
-        return format!("the debug info cannot be read: {trouble}");
-    }
     let path = |file: Option<&MappedFile>| file.map(|file| file.path().display().to_string()).unwrap_or_default();
-    match source {
+    let origin = match source {
         Source::DebugInfo => format!("from {}", path(files.debug_info())),
         Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
-        Source::SymbolTable if is_stripped(evidence, files) => {
-            format!("from {}; {}", path(files.binary()), Reason::Stripped.explain())
-        }
-        Source::SymbolTable => format!("from {}; no debug info found", path(files.symbols())),
+        Source::SymbolTable => format!("from {}", path(files.symbols().or(files.binary()))),
         Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),
         Source::None => why_nothing(evidence, files).explain().to_owned(),
+    };
+    match (trouble, source) {
+        (Some(trouble), _) => format!("{origin}; {trouble}"),
+        (None, Source::SymbolTable) if evidence.image.is_none() => format!("{origin}; no debug info found"),
+        (None, _) => origin,
     }
 }

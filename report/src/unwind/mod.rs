@@ -18,6 +18,7 @@ pub mod fallback;
 #[cfg(test)]
 mod fixture;
 pub mod memory;
+pub mod rejoin;
 pub mod row;
 pub mod slices;
 pub mod step;
@@ -98,7 +99,12 @@ impl<'a> Unwinder<'a> {
             let next = self.step(&cursor, memory, process);
             match next.or_else(|stop| self.beyond(&cursor, stop, memory, process)) {
                 Ok(next) => cursor = next,
-                Err(stop) => return stop.verdict(),
+                Err(stop) => {
+                    if stop == Stop::Truncated {
+                        self.rejoin(stack, process, frames);
+                    }
+                    return stop.verdict();
+                }
             }
         }
         Verdict::Implausible

@@ -83,7 +83,7 @@ impl Leaving<'_> {
             cfa => cfa?,
         };
         let registers = self.restored(row, cfa);
-        if !row.signal_frame && !self.is_outward(&registers) {
+        if !row.signal_frame && !self.is_outward(row, &registers) {
             return Err(Stop::Implausible);
         }
         let return_address = self.value(&row.return_address, cfa).map_err(|reason| match reason {
@@ -129,12 +129,13 @@ impl Leaving<'_> {
         cfa.wrapping_add_signed(*offset) < current
     }
 
-    /// The stack grows towards its callers, unless the frame switched to another stack.
-    fn is_outward(&self, caller: &FrameRegisters) -> bool {
+    /// The stack grows towards its callers, unless the frame switched to another stack. Where the return
+    /// address is not on the stack (leaves on aarch64, glibc's `vfork`), the frame may be empty.
+    fn is_outward(&self, row: &Row, caller: &FrameRegisters) -> bool {
         let number = self.machine.stack_pointer;
         let (Some(current), Some(next)) = (self.registers.get(number), caller.get(number)) else { return false };
-        let grows = if self.machine.call_pushes { next > current } else { next >= current };
-        grows || !self.memory.same_range(current, next)
+        let may_be_empty = matches!(row.return_address, Rule::Register(_));
+        next > current || (next == current && may_be_empty) || !self.memory.same_range(current, next)
     }
 
     fn cfa(&self, rule: &CfaRule) -> Result<u64, NoValue> {

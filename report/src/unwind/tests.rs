@@ -59,6 +59,31 @@ fn missing_memory_is_truncation() {
     assert_eq!(program.walk(&stack), (vec![0x1000], vec![false], Verdict::Truncated));
 }
 
+/// A stack with a gap, three living frames and the start behind it, and these words of old calls.
+fn behind_a_gap(old: &[(u64, u64)]) -> (Vec<u64>, Vec<bool>, Verdict) {
+    let living = [(0x6008, BASE + 0x1010), (0x6028, BASE + 0x1020), (0x6048, BASE + 0x2020), (0x6068, BASE + 0x3030)];
+    let mut words = [&living[..], old].concat();
+    words.sort_unstable();
+    let program = Program::new().function(0x1000, &THREE_WORDS).function(0x2000, &THREE_WORDS);
+    let program = program.function(0x3000, &END).function(0x4000, &[]);
+    program.walk(&stack(0x1000, &[(0x5000, 0x5010), (0x6000, 0x6100)], &words))
+}
+
+/// With the middle of a stack missing, its outer end is found again, and the seam is marked.
+#[test]
+fn the_outer_end_of_a_truncated_stack() {
+    let guessed = vec![false, true, false, false, false];
+    assert_eq!(behind_a_gap(&[]), (vec![0x1000, 0x100f, 0x101f, 0x201f, 0x302f], guessed, Verdict::Truncated));
+}
+
+/// What old calls left at the seam leads to the end of the stack as well. Only what both have in common is taken.
+#[test]
+fn old_calls_at_the_seam() {
+    let old = [(0x6010, BASE + 0x4010), (0x6018, BASE + 0x4020), (0x6020, BASE + 0x4030)];
+    let guessed = vec![false, true, false, false];
+    assert_eq!(behind_a_gap(&old), (vec![0x1000, 0x101f, 0x201f, 0x302f], guessed, Verdict::Truncated));
+}
+
 /// The caller of a signal frame was interrupted: its address is exact, even at a function's first byte.
 #[test]
 fn a_signal_frame_keeps_the_address() {
@@ -149,6 +174,16 @@ fn a_jump_into_nowhere() {
     assert_eq!(program.walk(&stack), (vec![0x10, 0x300f], vec![false, true], Verdict::Complete));
 }
 
+/// glibc's `vfork` takes its return address from the stack into a register: its frame is empty.
+#[test]
+fn a_return_address_in_a_register() {
+    // def_cfa_offset 0; rip in rdi.
+    let program = Program::new().function(0x1000, &[0x0e, 0, 0x09, 16, 5]).function(0x3000, &END);
+    let mut stack = stack(0x1000, &[(0x5000, 0x5100)], &[]);
+    stack.registers.set(5, BASE + 0x3010);
+    assert_eq!(program.walk(&stack), (vec![0x1000, 0x300f], vec![false; 2], Verdict::Complete));
+}
+
 /// A frame that claims to lie below itself stops the walk.
 #[test]
 fn a_stack_must_grow() {
@@ -205,6 +240,6 @@ proptest! {
     ) {
         let program = Program::new().function(0x1000, &first).trampoline(0x1100, &second).function(0x2000, &[]);
         let (frames, _, _) = program.walk(&stack);
-        prop_assert!(!frames.is_empty() && frames.len() <= stack.words.len() + 16);
+        prop_assert!(!frames.is_empty() && frames.len() <= 5 * stack.words.len() + 16);
     }
 }

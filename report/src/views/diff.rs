@@ -27,7 +27,7 @@ pub fn view(diff: &Diff, limit: usize, width: Width) -> String {
     table::write(&mut text, &heading, &rows, width);
     let more = diff.changes.len() - shown;
     if more > 0 {
-        let _ = writeln!(text, "... {} more functions; --limit 0 shows all", grouped(more as u64));
+        let _ = writeln!(text, "... {} more; --limit 0 shows all", grouped(more as u64));
     }
     text.push_str(
         "\nchange: percentage points of the share of self samples; before, after: self samples; \
@@ -135,7 +135,7 @@ mod tests {
         assert!(text.contains("Shares are of each recording's own samples"));
         let expected = "+60.00      0.00    60.00       0      6  +90.00  new  work      prog";
         assert!(text.lines().any(|line| line == expected), "{text}");
-        assert!(text.contains("... 3 more functions"));
+        assert!(text.contains("... 3 more;"));
     }
 
     /// A change too small to show has no sign.

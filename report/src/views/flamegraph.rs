@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use inferno::flamegraph::color::{Color, PaletteMap};
-use inferno::flamegraph::{self, Options};
+use inferno::flamegraph::{self, Direction, Options};
 
 use super::folded::{self, Marks};
 use crate::escape;
@@ -32,6 +32,8 @@ pub(super) fn draw(options: &mut Options<'_>, lines: &[String]) -> io::Result<Ve
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw"));
     }
     options.deterministic = true;
+    // The root is on top: compilers recurse thousands of frames deep, and a page opens at its top.
+    options.direction = Direction::Inverted;
     options.min_width = MIN_SHARE;
     let subtitle = options.subtitle.take().unwrap_or_default();
     options.subtitle = Some(format!("{subtitle}; frames below {MIN_SHARE}% are not drawn"));

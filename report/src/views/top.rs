@@ -18,10 +18,7 @@ pub fn view(profile: &Profile, limit: usize, width: Width) -> String {
         let rest: u64 = functions[shown..].iter().map(|function| function.self_samples).sum();
         let (more, samples, percent) = (grouped(more as u64), grouped(rest), profile.percent(rest));
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "... {more} more functions with {percent:.1}% ({samples} samples) of self; --limit 0 shows all"
-        );
+        let _ = writeln!(text, "... {more} more with {percent:.1}% ({samples} samples) of self; --limit 0 shows all");
     }
     text
 }
@@ -52,6 +49,6 @@ mod tests {
         assert_eq!(lines[0], "self %  self  total %  total  function  module");
         assert_eq!(lines[1], " 60.00     6    90.00      9  work      prog");
         assert_eq!(lines[2], " 30.00     3    30.00      3  do_sys    [kernel]");
-        assert_eq!(lines[3], "... 2 more functions with 10.0% (1 samples) of self; --limit 0 shows all");
+        assert_eq!(lines[3], "... 2 more with 10.0% (1 samples) of self; --limit 0 shows all");
     }
 }

@@ -126,7 +126,7 @@ impl Drawing<'_> {
         }
         if self.cut > 0 {
             let (cut, percent) = (grouped(self.cut as u64), self.min_percent);
-            let _ = writeln!(self.text, "... {cut} branches below {percent}% not shown; --min-percent 0 shows all");
+            let _ = writeln!(self.text, "... not shown: {cut} below {percent}%; --min-percent 0 shows all");
         }
     }
 
@@ -187,7 +187,7 @@ total %     total      self  call tree
   90.00         9         0  work
   60.00         6         6  ├─work
   30.00         3         3  └─do_sys_[k]
-... 1 branches below 20% not shown; --min-percent 0 shows all
+... not shown: 1 below 20%; --min-percent 0 shows all
 ";
         assert_eq!(text, expected);
     }

@@ -1,0 +1,121 @@
+//! The outer end of a stack whose middle is missing.
+//!
+//! A stack that is longer than what may be copied is captured in two slices. A walk that stops in
+//! the gap can go on in the outer slice, if a frame is found there to start from:
+//!
+//! ```text
+//!  stack pointer                                                           top
+//!  |== inner slice ==|  (never captured)  |== outer slice ==================|
+//!   walked frames ──► ?                    ? ──► found again ──► _start
+//! ```
+//!
+//! Any kept word that points at code may be a return address. It is believed only if call frame
+//! information alone leads from it to the end of the stack; and since old calls leave whole chains behind,
+//! only frames on which all believable chains agree are taken. So a frame may be missing at
+//! the seam, but none is invented. The verdict stays that the stack is truncated.
+
+use profrec_format::{StackWord, UserStack};
+use rustc_hash::FxHashMap;
+
+use super::arch::FrameRegisters;
+use super::memory::Memory;
+use super::step::{Caller, Stop};
+use super::{Cursor, ProcessView, Unwinder, WalkedFrame};
+
+/// Bytes of the outer slice in which chains may start, from its inner end.
+const SEAM: u64 = 4096;
+
+/// Steps that may be taken for each word of the stack, over all chains: a living chain takes at most one.
+const STEPS_PER_WORD: usize = 4;
+
+/// A chain of frames, innermost first, and the place of each by its stack pointer.
+#[derive(Default)]
+struct Chain {
+    frames: Vec<WalkedFrame>,
+    places: FxHashMap<u64, usize>,
+}
+
+impl Unwinder<'_> {
+    /// Appends the frames at the outer end of a stack. The first is marked as guessed: nobody knows what is
+    /// between it and the frame before.
+    pub(super) fn rejoin(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) {
+        let mut reference: Option<Chain> = None;
+        let mut agreed = 0;
+        let mut steps = stack.words.len().saturating_mul(STEPS_PER_WORD);
+        for word in seam(stack) {
+            let Some(stack_pointer) = word.address.checked_add(8) else { continue };
+            let known = reference.as_ref().is_some_and(|chain| chain.places.contains_key(&stack_pointer));
+            let start = (!known).then(|| self.frame_after(word, process)).flatten();
+            let Some(start) = start else { continue };
+            match self.follow(start, (stack, process), reference.as_ref(), &mut steps) {
+                Followed::Joined(place) => agreed = agreed.max(place),
+                Followed::End(chain) => match &reference {
+                    None => reference = Some(chain),
+                    Some(other) => agreed = other.frames.len(),
+                },
+                Followed::Nowhere => {}
+            }
+        }
+        if steps == 0 {
+            return;
+        }
+        let Some(outer) = reference.as_ref().and_then(|chain| chain.frames.get(agreed..)) else { return };
+        let seam = outer.iter().take(1).map(|frame| WalkedFrame { guessed: true, ..*frame });
+        frames.extend(seam.chain(outer.iter().skip(1).copied()));
+    }
+
+    /// The frame that goes on at the address in this word, if it is code.
+    fn frame_after(&self, word: &StackWord, process: ProcessView<'_>) -> Option<Cursor> {
+        let nothing = UserStack { sp: word.address.checked_add(8)?, ..UserStack::default() };
+        let registers = FrameRegisters::of(&nothing, self.machine);
+        self.arrive(Caller { return_address: word.value, interrupted: false, registers }, process, false)
+    }
+
+    /// Follows call frame information to the end of the stack, or to a frame of another chain.
+    fn follow(
+        &mut self,
+        start: Cursor,
+        (stack, process): (&UserStack, ProcessView<'_>),
+        other: Option<&Chain>,
+        steps: &mut usize,
+    ) -> Followed {
+        let mut chain = Chain::default();
+        let mut cursor = start;
+        while *steps > 0 {
+            *steps -= 1;
+            let stack_pointer = cursor.registers.get(self.machine.stack_pointer).unwrap_or_default();
+            if let Some(&place) = other.and_then(|other| other.places.get(&stack_pointer)) {
+                return Followed::Joined(place);
+            }
+            chain.places.insert(stack_pointer, chain.frames.len());
+            chain.frames.push(WalkedFrame { location: self.location(&cursor, process), guessed: false });
+            match self.step(&cursor, Memory::new(stack), process) {
+                Ok(next) => cursor = next,
+                Err(Stop::End) => return Followed::End(chain),
+                Err(_) => return Followed::Nowhere,
+            }
+        }
+        Followed::Nowhere
+    }
+}
+
+/// Where following a chain led.
+enum Followed {
+    /// To the end of the stack.
+    End(Chain),
+    /// To the frame at this place of the other chain.
+    Joined(usize),
+    /// Neither.
+    Nowhere,
+}
+
+/// The words at the inner end of the outer slice; none if the stack was captured in one.
+fn seam(stack: &UserStack) -> &[StackWord] {
+    let [_, .., outer] = stack.ranges[..] else { return &[] };
+    if stack.top == 0 || outer.end < stack.top || outer.start <= stack.sp {
+        return &[];
+    }
+    let first = stack.words.partition_point(|word| word.address < outer.start);
+    let last = stack.words.partition_point(|word| word.address < outer.start.saturating_add(SEAM));
+    stack.words.get(first..last).unwrap_or_default()
+}
