@@ -289,3 +289,58 @@ fn put(
         slice.fdes.push(fde);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Code in this test's own executable: asks for it, and gives the kinds of records that come back.
+    fn ask(evidence: &mut Evidence, file: Option<File>, offset: u64) -> Vec<Record> {
+        evidence.module(3, file);
+        evidence.code(vec![(3, offset)]);
+        evidence.finish(Instant::now() + Duration::from_secs(60))
+    }
+
+    fn this_executable() -> (File, u64) {
+        let file = File::open("/proc/self/exe").unwrap();
+        let elf = Elf::open(&file).unwrap();
+        // The middle of the code of some function that has CFI.
+        let mut pages = Pages::default();
+        let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
+        let code = elf.segments.iter().find(|segment| segment.executable).copied().unwrap();
+        let mut cfi = Cfi::open(&elf, &mut paged);
+        let middle = (code.address + code.file_size / 2..).step_by(16);
+        let address = middle.into_iter().find(|address| cfi.find(*address, &elf, &mut paged).is_some()).unwrap();
+        let offset = elf.offset_of(address).unwrap();
+        (file, offset)
+    }
+
+    /// Layout, CFI and symbols come once a segment, and again in the next.
+    #[test]
+    fn evidence_comes_once_a_segment() {
+        let (file, offset) = this_executable();
+        let mut evidence = Evidence::start(Embed::Symbols).unwrap();
+        for file in [Some(file), None] {
+            let records = ask(&mut evidence, file, offset);
+            assert!(matches!(records[0], Record::Layout(Layout { module: 3, .. })));
+            assert!(records.iter().any(|record| matches!(record, Record::UnwindSlice(slice) if slice.cies.len() == 1)));
+            assert!(records.iter().any(|record| matches!(record, Record::SymbolSlice(_))));
+            let again = ask(&mut evidence, None, offset);
+            assert!(matches!(again[..], [Record::Layout(_)]));
+            evidence.start_segment();
+            assert!(evidence.finish(Instant::now() + Duration::from_secs(60)).is_empty());
+        }
+        assert!(evidence.is_idle());
+    }
+
+    /// With nothing to embed, the layout still comes; code of an unknown module gives nothing.
+    #[test]
+    fn nothing_embedded_leaves_the_layout() {
+        let (file, offset) = this_executable();
+        let mut evidence = Evidence::start(Embed::None).unwrap();
+        assert!(matches!(ask(&mut evidence, Some(file), offset)[..], [Record::Layout(_)]));
+        evidence.code(vec![(9, 0)]);
+        assert!(evidence.finish(Instant::now() + Duration::from_secs(60)).is_empty());
+    }
+}
