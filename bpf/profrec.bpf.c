@@ -68,7 +68,7 @@ enum outcome {
 	OUTCOME_FILTERED = 2,
 	OUTCOME_IDLE = 3,
 	OUTCOME_NO_SCRATCH = 4,
-	NOTE_KERNEL_THREAD = 5,
+	NOTE_NO_USER_SIDE = 5,
 	NOTE_STACK_CUT = 6,
 	NOTE_UNREADABLE_PAGES = 7,
 	NOTE_STACK_SWITCHED = 8,
@@ -308,8 +308,10 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	tick->cpu = bpf_get_smp_processor_id();
 
 	task = bpf_get_current_task_btf();
-	if ((task->flags & TASK_IS_KERNEL_THREAD) || !task->mm) {
-		count(NOTE_KERNEL_THREAD);
+	/* A kernel thread, a process that has given up its memory to end, or one in the middle of an exec:
+	 * its registers still are those of the program before, in an address space that is new. */
+	if ((task->flags & TASK_IS_KERNEL_THREAD) || !task->mm || !task->mm->start_stack) {
+		count(NOTE_NO_USER_SIDE);
 	} else {
 		capture_registers(tick, task);
 		if (call_graph == CALL_GRAPH_STACK) {

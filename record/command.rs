@@ -55,7 +55,12 @@ pub(crate) fn hold(words: &[OsString]) -> Result<Held> {
         // must go, or the child would never see that the recorder has died.
         unsafe { libc::close(ours) };
         (&child_gate).write_all(&rustix::process::getpid().as_raw_nonzero().get().to_le_bytes())?;
-        (&child_gate).read_exact(&mut [0])
+        if (&child_gate).read_exact(&mut [0]).is_err() {
+            // The recorder gave up: nobody is there to be told, and `spawn` would complain of that.
+            // SAFETY: ends the child at once; nothing of it is used afterwards.
+            unsafe { libc::_exit(1) };
+        }
+        Ok(())
     };
     // SAFETY: between fork and exec the closure only makes system calls: it neither allocates nor
     // takes a lock.

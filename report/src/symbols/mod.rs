@@ -31,7 +31,7 @@ pub enum Reason {
     /// The file at the module's path is another build.
     OtherBuild,
     /// The module has no build-id: no local file can be proven to be it.
-    NoBuildId,
+    Unidentified,
     /// The module's files hold no symbols.
     NoSymbols,
     /// The module's files name only the functions that it exports.
@@ -50,7 +50,7 @@ impl Reason {
         match self {
             Self::NoLocalFile => "no_local_file",
             Self::OtherBuild => "other_build",
-            Self::NoBuildId => "no_build_id",
+            Self::Unidentified => "unidentified",
             Self::NoSymbols => "no_symbols",
             Self::Stripped => "stripped",
             Self::NotCovered => "not_covered",
@@ -64,7 +64,7 @@ impl Reason {
         match self {
             Self::NoLocalFile => "no local file with this build-id (try --symbols DIR or record --embed symbols)",
             Self::OtherBuild => "the local file is another build (try --symbols DIR)",
-            Self::NoBuildId => "no build-id, so no local file can be trusted (record --embed symbols)",
+            Self::Unidentified => "the recorder could not read its file, so no local file can be trusted",
             Self::NoSymbols => "no symbols in its files (try --symbols DIR)",
             Self::Stripped => "stripped: only exported functions have names (try --symbols DIR)",
             Self::NotCovered => "no symbol covers the address",

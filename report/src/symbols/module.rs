@@ -211,7 +211,7 @@ fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {
     } else if evidence.module.kind == ModuleKind::Vdso {
         Reason::NoLocalFile
     } else if evidence.identity().is_empty() {
-        Reason::NoBuildId
+        Reason::Unidentified
     } else if files.attempts().iter().any(|attempt| other_build(&attempt.outcome)) {
         Reason::OtherBuild
     } else {
