@@ -40,12 +40,15 @@ impl SymbolIndex {
         // A table that ends early still names what it names.
         let mut rows = Vec::new();
         let end = read_rows(table, names, file, &mut rows);
+        for row in rows.iter_mut().filter(|row| row.size == 0) {
+            row.size = rest_of_section(row.address, &sections);
+        }
         debug_assert!(end.is_ok() || rows.len() < MAX_SYMBOLS as usize);
         rows.sort_by_key(|row| (row.address, row.size, row.name));
         Self { rows }
     }
 
-    /// The symbol that covers an address; one without a size covers up to the next.
+    /// The symbol that covers an address; one without a size covers up to the next, or its section's end.
     pub(crate) fn find(&self, address: u64, file: &mut PagedFile<'_>) -> Option<Symbol> {
         let after = self.rows.partition_point(|row| row.address <= address);
         let row = self.rows.get(after.checked_sub(1)?)?;
@@ -55,6 +58,14 @@ impl SymbolIndex {
         let name = read_name(row.name, file).ok()?;
         Some(Symbol { address: row.address, size: row.size, name })
     }
+}
+
+/// What lies behind an address in its section: `_init` has no size, and behind its section comes the PLT.
+fn rest_of_section(address: u64, sections: &[(String, Section)]) -> u64 {
+    let rest = |section: &Section| section.size.checked_sub(address.checked_sub(section.address)?);
+    // Section headers that are not in memory have the address 0.
+    let in_memory = sections.iter().map(|(_, section)| section).filter(|section| section.address != 0);
+    in_memory.filter_map(rest).filter(|rest| *rest > 0).min().unwrap_or_default()
 }
 
 fn read_rows(table: &Section, names: &Section, file: &mut PagedFile<'_>, rows: &mut Vec<Row>) -> io::Result<()> {

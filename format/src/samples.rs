@@ -172,7 +172,8 @@ impl SampleEncoder {
         }
         let inserted = |value| new_code.push(value);
         put_words(columns, dictionary, span, ceiling, &last.words, &stack.words, inserted);
-        new_code.retain(|&value| value.wrapping_sub(span.start) >= span.end.wrapping_sub(span.start));
+        // Not by the span: between a signal stack and the first one lie whole libraries.
+        new_code.retain(|&value| !stack.ranges.iter().any(|range| (range.start..range.end).contains(&value)));
         (last.sp, last.top) = (stack.sp, stack.top);
         last.words.clone_from(&stack.words);
     }

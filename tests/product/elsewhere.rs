@@ -61,6 +61,7 @@ fn embedded_symbols_name_complete_stacks() {
     for (name, pattern) in [
         ("no_frame_pointers", "no_frame_pointe;...;main;outer;middle;spin"),
         ("plt", "plt;...;main;...;library_*"),
+        ("signal_stack", "signal_stack;...;main;interrupted;...;on_signal;spin"),
         ("cpp_names", "cpp_names;...;main;shop::Till<int>::close*;shop::Till<int>::close*;shop::count(int)"),
     ] {
         let recorded = live("symbols", name);

@@ -82,7 +82,9 @@ fn a_storm_of_short_processes() {
     assert!(folded.of_comm("true") > 40, "{folded}");
     let facts = recorded.facts();
     assert_eq!(facts.number("/recording/expected"), facts.number("/recording/samples") + facts.lost_samples());
-    assert!(facts.share("complete") > 0.9, "{}", facts.at("/stacks"));
+    // A process that is about to end has no user memory any more.
+    let with_user_side = 1.0 - facts.share("not_recorded");
+    assert!(facts.share("complete") > 0.95 * with_user_side, "{}", facts.at("/stacks"));
 }
 
 /// The rate is what was asked for, however it was asked.
