@@ -9,14 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use profrec_format::{CfiSection, Layout, LoadSegment, ModuleId, Record, Symbol, SymbolSlice, UnwindSlice};
+use profrec_format::{
+    CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol, SymbolSlice, UnwindSlice,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::args::Embed;
 use crate::cfi::{Cfi, Found};
 use crate::elf::{Elf, LOAD};
 use crate::pages::{PagedFile, Pages};
-use crate::symbols::SymbolIndex;
+use crate::symbols::{SymbolIndex, mini_debug_info};
 
 /// Requests that may wait; each has at most a batch of addresses.
 const QUEUE: usize = 256;
@@ -153,6 +155,8 @@ struct Source {
     covered: BTreeMap<u64, u64>,
     given: FxHashSet<(CfiSection, u64)>,
     named: FxHashSet<u64>,
+    /// This segment has its compressed symbol table, or there is none.
+    mini_debug_info_given: bool,
 }
 
 impl Gatherer {
@@ -165,6 +169,7 @@ impl Gatherer {
                     source.covered.clear();
                     source.given.clear();
                     source.named.clear();
+                    source.mini_debug_info_given = false;
                 }
                 Vec::new()
             }
@@ -218,6 +223,7 @@ impl Source {
             covered: BTreeMap::new(),
             given: FxHashSet::default(),
             named: FxHashSet::default(),
+            mini_debug_info_given: false,
         })
     }
 
@@ -233,6 +239,11 @@ impl Source {
             return Vec::new();
         };
         let mut paged = PagedFile { pages, id, file };
+        let mut records = Vec::new();
+        if embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
+            let bytes = mini_debug_info(&elf, &mut paged);
+            records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
+        }
         let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
         let mut slices: BTreeMap<bool, UnwindSlice> = BTreeMap::new();
         let mut names: Vec<Symbol> = Vec::new();
@@ -256,7 +267,7 @@ impl Source {
                 }
             }
         }
-        let mut records: Vec<Record> = slices.into_values().map(Record::UnwindSlice).collect();
+        records.extend(slices.into_values().map(Record::UnwindSlice));
         if !names.is_empty() {
             names.sort_by_key(|symbol| symbol.address);
             records.push(Record::SymbolSlice(SymbolSlice { module: id, symbols: names }));

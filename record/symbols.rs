@@ -10,6 +10,8 @@ use crate::pages::PagedFile;
 /// Symbols beyond this are left out: the index then takes 48 MiB.
 const MAX_SYMBOLS: u64 = 2_000_000;
 const MAX_NAME: usize = 4096;
+/// Compressed; the largest of Fedora's are below 2 MiB.
+const MAX_MINI_DEBUG_INFO: u64 = 8 << 20;
 
 /// The functions of a module by address.
 #[derive(Default)]
@@ -37,13 +39,12 @@ impl SymbolIndex {
         let Some((_, names)) = sections.get(table.link as usize) else {
             return Self::default();
         };
-        // A table that ends early still names what it names.
         let mut rows = Vec::new();
-        let end = read_rows(table, names, file, &mut rows);
+        // A table that ends early still names what it names.
+        let _incomplete = read_rows(table, names, file, &mut rows);
         for row in rows.iter_mut().filter(|row| row.size == 0) {
             row.size = rest_of_section(row.address, &sections);
         }
-        debug_assert!(end.is_ok() || rows.len() < MAX_SYMBOLS as usize);
         rows.sort_by_key(|row| (row.address, row.size, row.name));
         Self { rows }
     }
@@ -58,6 +59,20 @@ impl SymbolIndex {
         let name = read_name(row.name, file).ok()?;
         Some(Symbol { address: row.address, size: row.size, name })
     }
+}
+
+/// The compressed symbol table (MiniDebugInfo) of a file that has no full one. It is decompressed where
+/// the names are shown, not on the recorded machine.
+pub(crate) fn mini_debug_info(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option<Vec<u8>> {
+    let sections = elf.sections().ok()?;
+    let named = |wanted: &str| sections.iter().find(|(name, _)| name == wanted).map(|(_, section)| section);
+    if named(".symtab").is_some() {
+        return None;
+    }
+    let section = named(".gnu_debugdata").filter(|section| section.size <= MAX_MINI_DEBUG_INFO)?;
+    let mut bytes = vec![0; section.size as usize];
+    file.read(section.offset, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// What lies behind an address in its section: `_init` has no size, and behind its section comes the PLT.

@@ -68,7 +68,7 @@ pub use loss::LossCause;
 pub use reader::{Damage, Recording};
 pub use record::{
     CfiEntry, CfiSection, Exec, Exit, Fork, Image, KernelSymbol, KernelSymbols, Layout, LoadSegment, Loss, Mapping,
-    Module, ModuleId, ModuleKind, Process, Record, Symbol, SymbolSlice, Thread, UnwindSlice,
+    MiniDebugInfo, Module, ModuleId, ModuleKind, Process, Record, Symbol, SymbolSlice, Thread, UnwindSlice,
 };
 pub use sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UserStack, UserState};
 pub use samples::NewAddresses;

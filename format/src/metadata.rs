@@ -66,6 +66,7 @@ tags! {
     11 Image "an image record",
     12 KernelSymbols "a kernel symbols record",
     13 Loss "a loss record",
+    14 MiniDebugInfo "a mini debug info record",
 }
 
 /// Reads the record at `at` and moves `at` behind it; `None` for a kind that this version does not know.

@@ -35,6 +35,8 @@ pub enum Record {
     UnwindSlice(UnwindSlice),
     /// Names of functions of a module that hold code addresses of this recording.
     SymbolSlice(SymbolSlice),
+    /// The compressed symbol table that a stripped module carries.
+    MiniDebugInfo(MiniDebugInfo),
     /// A small module stored whole: the vDSO.
     Image(Image),
     /// Names of kernel functions that hold addresses of this recording.
@@ -58,6 +60,7 @@ impl Record {
             | Self::Layout(_)
             | Self::UnwindSlice(_)
             | Self::SymbolSlice(_)
+            | Self::MiniDebugInfo(_)
             | Self::Image(_)
             | Self::KernelSymbols(_) => None,
         }
@@ -253,6 +256,15 @@ pub struct SymbolSlice {
     pub module: ModuleId,
     /// The symbols, in the order of their addresses.
     pub symbols: Vec<Symbol>,
+}
+
+/// The section `.gnu_debugdata` of a module, byte for byte: an ELF file with a symbol table, compressed with xz.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MiniDebugInfo {
+    /// Which module.
+    pub module: ModuleId,
+    /// The compressed bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// A module's whole image.

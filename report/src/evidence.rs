@@ -34,6 +34,8 @@ pub struct ModuleEvidence {
     pub fdes: Vec<(CfiSection, CfiEntry)>,
     /// Embedded symbols by ascending address, without duplicates.
     pub symbols: Vec<Symbol>,
+    /// The compressed symbol table of a stripped module, as it stands in its section `.gnu_debugdata`.
+    pub mini_debug_info: Option<Vec<u8>>,
     /// The whole image (vDSO).
     pub image: Option<Vec<u8>>,
 }
@@ -78,6 +80,10 @@ impl Gathering {
                 module.fdes.extend(slice.fdes.into_iter().map(|entry| (slice.section, entry)));
             }
             Record::SymbolSlice(slice) => self.module(slice.module).symbols.extend(slice.symbols),
+            Record::MiniDebugInfo(info) => {
+                let module = self.module(info.module);
+                module.mini_debug_info.get_or_insert(info.bytes);
+            }
             Record::Image(image) => {
                 self.module(image.module).image.get_or_insert(image.bytes);
             }
@@ -149,6 +155,7 @@ impl ModuleEvidence {
     fn absorb(&mut self, other: Self) {
         self.layout = self.layout.take().or(other.layout);
         self.image = self.image.take().or(other.image);
+        self.mini_debug_info = self.mini_debug_info.take().or(other.mini_debug_info);
         self.cies.extend(other.cies);
         self.fdes.extend(other.fdes);
         self.symbols.extend(other.symbols);

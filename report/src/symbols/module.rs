@@ -83,6 +83,9 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     table.add_embedded(&stubs);
     // The recorded machine's copy may have had symbols that were stripped from the local one.
     table.add_embedded(&evidence.symbols);
+    let embedded_mini = evidence.mini_debug_info.as_deref().and_then(table::decompress);
+    let embedded_mini = embedded_mini.as_deref().and_then(|image| object::File::parse(image).ok());
+    embedded_mini.iter().for_each(|file| table.add_file(file));
     table.finish();
 
     let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);

@@ -151,8 +151,13 @@ fn leading_underscores(name: &[u8]) -> usize {
 /// one that does not decompress is treated as none.
 pub fn mini_debug_info(file: &object::File<'_>) -> Option<Vec<u8>> {
     let section = file.section_by_name(".gnu_debugdata")?;
+    decompress(section.data().ok()?)
+}
+
+/// The ELF image in the bytes of such a section.
+pub fn decompress(section: &[u8]) -> Option<Vec<u8>> {
     let mut image = Vec::new();
-    XzReader::new(section.data().ok()?, true).take(MAX_MINI_DEBUG_INFO).read_to_end(&mut image).ok()?;
+    XzReader::new(section, true).take(MAX_MINI_DEBUG_INFO).read_to_end(&mut image).ok()?;
     Some(image)
 }
 
