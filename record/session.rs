@@ -20,9 +20,9 @@ use crate::subcommand;
 use crate::target::Target;
 
 /// How long samples may wait in the ring, unless it fills.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(300);
 /// How long samples may wait in the recorder: what `kill -9` can cost.
-const FLUSH: Duration = Duration::from_millis(900);
+const FLUSH: Duration = Duration::from_millis(600);
 /// How long the end of a recording may wait for unwind evidence.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 

@@ -7,7 +7,7 @@ use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UserStack, UserState};
-use crate::stack::{StackSpan, put_pointer, put_words, take_pointer, take_words};
+use crate::stack::{Edit, StackSpan, edit, put_pointer, put_words, take_pointer, take_words};
 use crate::varint::{fold, fold_words, unfold, unfold_words};
 
 /// More frames than this are in no chain.
@@ -51,6 +51,8 @@ pub(crate) struct SampleEncoder {
     threads: FxHashMap<(u32, u32), u32>,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
+    /// Memory for the edits of one stack.
+    edits: Vec<Edit>,
     new_code: Vec<u64>,
     new_kernel: Vec<u64>,
     count: u32,
@@ -148,13 +150,20 @@ impl SampleEncoder {
     }
 
     fn put_stack(&mut self, thread: usize, stack: &UserStack) {
-        let Self { columns, dictionary, new_code, last_stacks, .. } = self;
+        let Self { columns, dictionary, edits, new_code, last_stacks, .. } = self;
         let last = &mut last_stacks[thread];
         let new_top = stack.top != last.top;
         let other_ranges = stack.ranges != [whole_range(stack.sp, stack.top)];
         let flags = if new_top { shape::NEW_TOP } else { 0 } | if other_ranges { shape::OTHER_RANGES } else { 0 };
         columns.put(Column::Shape, shape::STACK | flags);
-        new_code.push(stack.ip);
+        // Not by the span: between a signal stack and the first one lie whole libraries.
+        let on_stack = |value: u64| stack.ranges.iter().any(|range| range.start <= value && value < range.end);
+        let mut note = |value: u64| {
+            if !on_stack(value) {
+                new_code.push(value);
+            }
+        };
+        note(stack.ip);
         let ip = dictionary.token(columns, stack.ip);
         columns.put(Column::Ip, ip);
         columns.put(Column::Sp, fold_words(stack.sp.wrapping_sub(last.sp)));
@@ -168,12 +177,10 @@ impl SampleEncoder {
         columns.put(Column::RegisterMask, u64::from(stack.registers.mask()));
         for (_, value) in stack.registers.iter() {
             put_pointer(columns, dictionary, Column::RegisterValues, span, stack.sp, value);
-            new_code.push(value);
+            note(value);
         }
-        let inserted = |value| new_code.push(value);
-        put_words(columns, dictionary, span, ceiling, &last.words, &stack.words, inserted);
-        // Not by the span: between a signal stack and the first one lie whole libraries.
-        new_code.retain(|&value| !stack.ranges.iter().any(|range| (range.start..range.end).contains(&value)));
+        edit(&last.words, &stack.words, edits);
+        put_words(columns, dictionary, (span, ceiling), edits, &stack.words, note);
         (last.sp, last.top) = (stack.sp, stack.top);
         last.words.clone_from(&stack.words);
     }

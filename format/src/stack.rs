@@ -60,22 +60,21 @@ pub(crate) fn take_pointer(
     }
 }
 
-/// Writes `new` as edits of `old`, both by ascending address. `ceiling` is the address from which the distance of the highest word is
-/// counted. `inserted` is told of each word that was not copied.
+/// Writes a stack's words, by ascending address, as the edits that make them of the stack before.
+/// `ceiling` is the address from which the distance of the highest word is counted. `inserted` is told
+/// of each word that was not copied.
 pub(crate) fn put_words(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
-    span: StackSpan,
-    ceiling: u64,
-    old: &[StackWord],
+    (span, ceiling): (StackSpan, u64),
+    edits: &[Edit],
     new: &[StackWord],
     mut inserted: impl FnMut(u64),
 ) {
-    let edits = edits(old, new);
     columns.put(Column::Edits, edits.len() as u64);
     let mut left = new.len();
     let mut above = ceiling;
-    for edit in &edits {
+    for edit in edits {
         columns.put(Column::Edits, edit.copy as u64);
         columns.put(Column::Edits, edit.drop as u64);
         columns.put(Column::Edits, edit.insert as u64);
@@ -131,20 +130,21 @@ fn take_count(columns: &mut ColumnReader, limit: usize) -> Result<usize, Error> 
     Ok(count)
 }
 
+/// One step from an old stack to a new one, from the high end down: so many words of the old one are copied, then so many
+/// dropped, then so many of the new one inserted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Edit {
+pub(crate) struct Edit {
     copy: usize,
     drop: usize,
     insert: usize,
 }
 
-/// The edits that make `new` of `old`, from the high end down.
-fn edits(old: &[StackWord], new: &[StackWord]) -> Vec<Edit> {
-    let mut edits = Vec::new();
+/// Fills `edits` with what makes `new` of `old`, from the high end down.
+pub(crate) fn edit(old: &[StackWord], new: &[StackWord], edits: &mut Vec<Edit>) {
+    edits.clear();
     let (mut olds, mut news) = (old.len(), new.len());
     while news > 0 {
-        let same = old[..olds].iter().rev().zip(new[..news].iter().rev());
-        let copy = same.take_while(|(old, new)| old == new).count();
+        let copy = common(&old[..olds], &new[..news]);
         olds -= copy;
         news -= copy;
         let (drop, insert) = differing(&old[..olds], &new[..news]);
@@ -152,7 +152,21 @@ fn edits(old: &[StackWord], new: &[StackWord]) -> Vec<Edit> {
         news -= insert;
         edits.push(Edit { copy, drop, insert });
     }
-    edits
+}
+
+/// How many words at the high ends are the same.
+fn common(old: &[StackWord], new: &[StackWord]) -> usize {
+    const STRIDE: usize = 4;
+    let most = old.len().min(new.len());
+    let (old, new) = (&old[old.len() - most..], &new[new.len() - most..]);
+    let mut left = most;
+    while left >= STRIDE && old[left - STRIDE..left] == new[left - STRIDE..left] {
+        left -= STRIDE;
+    }
+    while left > 0 && old[left - 1] == new[left - 1] {
+        left -= 1;
+    }
+    most - left
 }
 
 /// How many words of each stack's high end come before the next word that both have.
@@ -183,9 +197,11 @@ mod tests {
     fn round_trip(stacks: &[Vec<StackWord>], span: StackSpan, ceiling: u64) -> Vec<Vec<StackWord>> {
         let mut columns = ColumnWriter::default();
         let mut dictionary = DictionaryWriter::default();
+        let mut edits = Vec::new();
         let mut old: &[StackWord] = &[];
         for new in stacks {
-            put_words(&mut columns, &mut dictionary, span, ceiling, old, new, |_| {});
+            edit(old, new, &mut edits);
+            put_words(&mut columns, &mut dictionary, (span, ceiling), &edits, new, |_| {});
             old = new;
         }
         let mut bytes = Vec::new();
@@ -238,6 +254,8 @@ mod tests {
         let old = [word(0, 1), word(1, 2), word(2, 3)];
         let new = [word(0, 1), word(1, 9), word(2, 3)];
         let expected = [Edit { copy: 1, drop: 1, insert: 1 }, Edit { copy: 1, drop: 0, insert: 0 }];
-        assert_eq!(edits(&old, &new), expected);
+        let mut edits = Vec::new();
+        edit(&old, &new, &mut edits);
+        assert_eq!(edits, expected);
     }
 }
