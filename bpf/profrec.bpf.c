@@ -23,15 +23,18 @@ enum call_graph {
 
 /* Set by the recorder before the programs are loaded. */
 const volatile __u32 call_graph = CALL_GRAPH_STACK;
-const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a stack; a multiple of PAGE */
+const volatile __u32 whole_stack = 524288; /* stacks up to this depth are copied whole */
+const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper one; a multiple of PAGE */
+const volatile __u32 most_stack = 524288; /* the larger of whole_stack and twice stack_cap */
 const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
 const volatile bool only_targets = false; /* ticks are CPU-wide: keep those of `targets` */
 
 #define PAGE 4096
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
-#define MAX_STACK_CAP (1 << 20)
-#define MAX_PAGES (MAX_STACK_CAP / PAGE + 1)
+/* What one call to the kernel copies. */
+#define PIECE 65536
+#define MAX_PIECES ((2 << 20) / PIECE + 1)
 /* A main thread's stack is no longer than this; RLIMIT_STACK is rarely above 8 MB. */
 #define MAX_MAIN_STACK (128ULL << 20)
 /* Other threads' stacks are mapped with a size chosen by the program. */
@@ -88,11 +91,11 @@ struct {
 } outcomes SEC(".maps");
 
 /* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
- * and the value size: struct tick, three times the cap (the verifier does not see that the two
- * slices end at twice the cap), two chains. */
+ * and the value size: struct tick, most_stack, one piece (the verifier does not see that the last piece
+ * ends where the stack does), two chains. */
 struct scratch {
 	struct tick tick;
-	__u8 payload[3 * 65536 + 2 * CHAIN_BYTES];
+	__u8 payload[524288 + PIECE + 2 * CHAIN_BYTES];
 };
 
 struct {
@@ -136,39 +139,55 @@ static __always_inline struct scratch *scratch_of_cpu(void)
 }
 
 /*
- * Copies user memory to payload[at..]; what cannot be read becomes zeros. This and copy_stack are
- * global functions, which the verifier checks once and apart: inlined into the loop, 17 pages twice
- * over pass its limit of a million instructions.
+ * Copies at most a piece of user memory to payload[at..]; what cannot be read becomes zeros. This and
+ * the next two are global functions, which the verifier checks once and apart: inlined into each
+ * other's loops they pass its limit of a million instructions.
  */
-__noinline int copy_piece(__u64 at, __u64 address, __u64 bytes)
+__noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
 {
 	struct scratch *own = scratch_of_cpu();
 
-	if (!own || at > 2ULL * stack_cap || bytes > stack_cap)
+	if (!own || at > most_stack || bytes > PIECE)
 		return -1;
 	return bpf_probe_read_user(own->payload + at, bytes, (void *)address);
 }
 
-/*
- * Copies a slice of the stack, page by page if need be: below the top of a stack there are pages
- * that were never touched, when a frame is larger than a page. They become zeros.
- */
-__noinline int copy_stack(__u64 at, __u64 address, __u64 bytes)
+/* Copies a piece page by page. */
+__noinline int copy_pages(__u64 at, __u64 address, __u64 bytes)
 {
 	__u64 done = 0;
 
-	/* Nearly always all pages are there. */
-	if (copy_piece(at, address, bytes) == 0)
-		return 0;
-	for (int page = 0; page < MAX_PAGES; page++) {
+	for (int page = 0; page < PIECE / PAGE + 1; page++) {
 		__u64 chunk = PAGE - ((address + done) & (PAGE - 1));
 
 		if (done >= bytes)
 			break;
 		if (chunk > bytes - done)
 			chunk = bytes - done;
-		if (copy_piece(at + done, address + done, chunk) != 0)
+		if (copy_at_once(at + done, address + done, chunk) != 0)
 			count(NOTE_UNREADABLE_PAGES);
+		done += chunk;
+	}
+	return 0;
+}
+
+/*
+ * Copies a slice of the stack. Below the top of a stack there can be pages that were never touched,
+ * when a frame is larger than a page: they become zeros.
+ */
+__noinline int copy_stack(__u64 at, __u64 address, __u64 bytes)
+{
+	__u64 done = 0;
+
+	for (int piece = 0; piece < MAX_PIECES; piece++) {
+		__u64 chunk = PIECE;
+
+		if (done >= bytes)
+			break;
+		if (chunk > bytes - done)
+			chunk = bytes - done;
+		if (copy_at_once(at + done, address + done, chunk) != 0)
+			copy_pages(at + done, address + done, chunk);
 		done += chunk;
 	}
 	return 0;
@@ -223,6 +242,11 @@ static __always_inline void capture_stack(struct tick *tick, struct task_struct 
 		length = signal_top - start;
 	else if (!tick->switched)
 		length = top - start;
+	if (!tick->switched && length <= whole_stack) {
+		tick->inner_bytes = length;
+		copy_stack(0, start, length);
+		return;
+	}
 	tick->inner_bytes = length < cap ? length : cap;
 	copy_stack(0, start, tick->inner_bytes);
 	if (tick->switched && top > cap) {
@@ -271,7 +295,7 @@ static __always_inline __u64 capture_chain(void *ctx, __u8 *payload, __u64 at, _
 	long bytes;
 
 	OPAQUE(at);
-	if (at > 2ULL * stack_cap + CHAIN_BYTES)
+	if (at > (__u64)most_stack + CHAIN_BYTES)
 		return 0;
 	bytes = bpf_get_stack(ctx, payload + at, CHAIN_BYTES, flags);
 	return bytes > 0 ? bytes : 0;
@@ -331,7 +355,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 
 	OPAQUE(used);
-	if (used > 2ULL * stack_cap + 2 * CHAIN_BYTES)
+	if (used > (__u64)most_stack + 2 * CHAIN_BYTES)
 		return 0; /* cannot be: the verifier wants to see it */
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0)

@@ -90,7 +90,11 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
     pub(crate) call_graph: CallGraph,
 
-    /// Bytes copied at most from each end of a stack: a multiple of 4096, at most 1m
+    /// Stacks up to this depth are copied whole, as long as all CPUs' copies fit into 32 MB
+    #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "512k", help_heading = "Stacks")]
+    pub(crate) whole_stack: u32,
+
+    /// Bytes copied from each end of a stack that is deeper: a multiple of 4096, at most 1m
     #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "64k", help_heading = "Stacks")]
     pub(crate) stack_size: u32,
 

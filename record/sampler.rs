@@ -27,11 +27,15 @@ use skeleton::{ProfrecSkel, ProfrecSkelBuilder};
 
 /// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
 const NAMES_AT_ONCE: usize = 64;
+/// All CPUs' copies of stacks that are copied whole take no more kernel memory than this.
+const SCRATCH_LIMIT: u32 = 32 << 20;
+const PAGE: u32 = 4096;
 
 /// How ticks are captured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) call_graph: CallGraph,
+    pub(crate) whole_stack: u32,
     pub(crate) stack_size: u32,
     pub(crate) ring_size: u32,
     /// Ticks are CPU-wide, but only those of some processes count.
@@ -76,12 +80,15 @@ impl Sampler {
             CallGraph::Fp => 1,
             CallGraph::None => 2,
         };
-        rodata.stack_cap = settings.stack_size;
+        let cpus = libbpf_rs::num_possible_cpus()? as u32;
+        let whole_stack = settings.whole_stack.min(SCRATCH_LIMIT / cpus).min(settings.ring_size / 4) & !(PAGE - 1);
+        let most_stack = whole_stack.max(2 * settings.stack_size);
+        (rodata.whole_stack, rodata.stack_cap, rodata.most_stack) = (whole_stack, settings.stack_size, most_stack);
         rodata.wakeup_bytes = settings.ring_size / 4;
         rodata.only_targets = settings.only_targets;
         open.maps.events.set_max_entries(settings.ring_size)?;
-        open.maps.scratch.set_max_entries(libbpf_rs::num_possible_cpus()? as u32)?;
-        open.maps.scratch.set_value_size(scratch_size(settings.stack_size))?;
+        open.maps.scratch.set_max_entries(cpus)?;
+        open.maps.scratch.set_value_size(scratch_size(most_stack))?;
         let fork = settings.only_targets && settings.follow_children;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
@@ -186,11 +193,12 @@ impl Sampler {
     }
 }
 
-/// `struct scratch` in bpf/profrec.bpf.c for stacks of this size.
-fn scratch_size(stack_size: u32) -> u32 {
+/// `struct scratch` in bpf/profrec.bpf.c for at most so many bytes of stack.
+fn scratch_size(most_stack: u32) -> u32 {
     const TICK: u32 = 21 * 8 + 8 * 4;
+    const PIECE: u32 = 64 << 10;
     const CHAIN: u32 = 127 * 8;
-    TICK + 3 * stack_size + 2 * CHAIN
+    TICK + most_stack + PIECE + 2 * CHAIN
 }
 
 fn text(bytes: &[i8]) -> String {

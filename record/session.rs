@@ -41,6 +41,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) 
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
     let settings = Settings {
         call_graph: args.call_graph,
+        whole_stack: args.whole_stack,
         stack_size: args.stack_size,
         ring_size: args.ring_size,
         only_targets: clocks.needs_filter(),

@@ -30,7 +30,10 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
     }
     let outcomes = &finished.outcomes;
     if outcomes.stacks_cut > 0 {
-        lines.push(format!("  {} stacks were longer than --stack-size: their middle is missing", outcomes.stacks_cut));
+        lines.push(format!(
+            "  {} stacks were deeper than --whole-stack: only both ends of --stack-size were kept",
+            outcomes.stacks_cut
+        ));
     }
     let mut cost = format!("  own CPU {:.0} ms", *recorder_cpu as f64 / 1e6);
     if *samples > 0 {
