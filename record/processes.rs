@@ -48,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) kernel_thread: bool,
     /// Since when it is as it is.
     pub(crate) since: u64,
+    /// When it ended, if it has.
+    ended: Option<u64>,
     /// Its mappings are known; else `/proc` is to be asked.
     pub(crate) known: bool,
     /// The segment that has its definition.
@@ -134,6 +136,7 @@ impl Process {
             comm,
             since: time,
             defined_in: 0,
+            ended: None,
             threads: BTreeMap::from([(tid, thread)]),
             code: self.code.clone(),
             mappings: self.mappings.clone(),
@@ -182,17 +185,28 @@ impl Processes {
         true
     }
 
-    /// A thread ended, and its process with it when it was the last one known. False when it is not
-    /// one of ours.
-    pub(crate) fn exit(&mut self, pid: u32, tid: u32) -> bool {
+    /// A thread ended, and its process with it when it was the last one known: its last ticks may still
+    /// come, so it is remembered for a while. False when it is not one of ours.
+    pub(crate) fn exit(&mut self, pid: u32, tid: u32, time: u64) -> bool {
         let Some(process) = self.by_pid.get_mut(&pid) else {
             return false;
         };
-        process.threads.remove(&tid);
-        if process.threads.is_empty() {
-            self.by_pid.remove(&pid);
+        if process.threads.keys().any(|known| *known != tid) {
+            process.threads.remove(&tid);
+        } else {
+            process.ended = Some(time);
         }
         true
+    }
+
+    /// Whether a process is one of ours and has ended.
+    pub(crate) fn has_ended(&self, pid: u32) -> bool {
+        self.by_pid.get(&pid).is_some_and(|process| process.ended.is_some())
+    }
+
+    /// Forgets the processes that ended before `time`.
+    pub(crate) fn forget_ended(&mut self, time: u64) {
+        self.by_pid.retain(|_, process| process.ended.is_none_or(|ended| ended >= time));
     }
 }
 
@@ -241,7 +255,22 @@ mod tests {
         assert_eq!(processes.get(10).unwrap().mappings().len(), 1);
         assert_eq!(processes.get(11).unwrap().mappings().len(), 0);
         assert!(!processes.fork((21, 21), (20, 20), 5));
-        assert!(processes.exit(11, 11));
+        assert!(!processes.exit(20, 20, 7));
+    }
+
+    /// A process that has ended is there for its last ticks, and gone later; its number can be used anew at once.
+    #[test]
+    fn an_ended_process_is_remembered_for_a_while() {
+        let mut processes = Processes::default();
+        processes.entry(10).map(mapped(0x1000, 0x2000, 1), 1);
+        assert!(processes.fork((11, 11), (10, 10), 5) && processes.fork((11, 12), (11, 11), 6));
+        assert!(processes.exit(11, 11, 7) && !processes.has_ended(11));
+        assert!(processes.exit(11, 12, 8) && processes.has_ended(11));
+        processes.forget_ended(8);
+        assert!(processes.get(11).is_some());
+        assert!(processes.fork((11, 11), (10, 10), 9) && !processes.has_ended(11));
+        assert!(processes.exit(11, 11, 10));
+        processes.forget_ended(11);
         assert!(processes.get(11).is_none());
     }
 }

@@ -30,6 +30,9 @@ use crate::vdso;
 /// ring a little out of order.
 const DISORDER: u64 = 100_000_000;
 
+/// Ticks of a process that has ended come at most so much later.
+const LAST_TICKS: u64 = 2_000_000_000;
+
 /// Which processes are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follow {
@@ -260,11 +263,11 @@ impl<W: Write> Stream<W> {
             What::Fork { pid, tid, parent, parent_tid } => self.fork((pid, tid), (parent, parent_tid), time)?,
             What::Exit { pid, tid } => {
                 let defined = self.is_defined(pid);
-                if self.processes.exit(pid, tid) {
+                if self.processes.exit(pid, tid, time) {
                     if defined {
                         self.write(&Record::Exit(Exit { time, pid, tid }))?;
                     }
-                    if self.processes.get(pid).is_none() {
+                    if self.processes.has_ended(pid) {
                         self.ended.push(pid);
                     }
                 }
@@ -349,8 +352,11 @@ impl<W: Write> Stream<W> {
                 kernel_thread: process.kernel_thread,
             }));
         }
-        let default = || Thread { comm: proc_maps::thread_name(tick.pid, tick.tid), since: 0, defined_in: 0 };
-        let thread = process.threads.entry(tick.tid).or_insert_with(default);
+        let comm = &process.comm;
+        let thread = process.threads.entry(tick.tid).or_insert_with(|| {
+            let name = proc_maps::thread_name(tick.pid, tick.tid);
+            Thread { comm: if name.is_empty() { comm.clone() } else { name }, since: 0, defined_in: 0 }
+        });
         let thread_record = (thread.defined_in != segment).then(|| {
             thread.defined_in = segment;
             let time = thread.since.max(time).min(tick.time);
@@ -402,6 +408,7 @@ impl<W: Write> Stream<W> {
         for pid in std::mem::take(&mut self.ended) {
             sampler.remove_target(pid);
         }
+        self.processes.forget_ended(self.side_band_until.saturating_sub(LAST_TICKS));
         if let Some(symbols) = self.kernel_names.take(|addresses| sampler.name_kernel_addresses(addresses))? {
             self.write(&Record::KernelSymbols(symbols))?;
         }

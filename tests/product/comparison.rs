@@ -56,7 +56,7 @@ fn different_rates() {
     let _guard = needs_root!();
     let slow = at_rate("199", "1");
     let fast = at_rate("999", "0.5");
-    let text = diff(&slow, &fast, &[]);
+    let text = diff(&slow, &fast, &["--limit", "0"]);
     assert!(text.contains("alpha"), "{text}");
     assert!(text.contains("199 Hz") && text.contains("999 Hz") && text.contains("share"), "{text}");
 }
