@@ -18,6 +18,7 @@ mod event;
 mod evidence;
 mod filter;
 mod kernel_symbols;
+mod losses;
 mod modules;
 mod output;
 mod pages;

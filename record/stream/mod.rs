@@ -4,31 +4,27 @@
 //! is used, all process events up to its time have been applied: a tick that is later than the last
 //! look at the side band makes us look again. So no sample ever waits.
 
+mod definitions;
+mod events;
+
 use std::collections::VecDeque;
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use profrec_format::{
-    Exec, Exit, Fork, Image, Loss, LossCause, Mapping, ModuleId, ModuleKind, Process as ProcessRecord, Record, Sample,
-    Thread as ThreadRecord, Totals, UserStack, UserState, Writer,
-};
+use profrec_format::{Loss, LossCause, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
 use crate::event::{self, INSTRUCTION_POINTER, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
 use crate::kernel_symbols::KernelNames;
+use crate::losses::Losses;
 use crate::modules::{Modules, Place};
 use crate::proc_maps;
 use crate::processes::{Mapped, Process, Processes, Thread};
 use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{FileIdentity, ProcessEvent, SideBand, What};
-use crate::vdso;
-
-/// A segment's samples are at most this much older than its first: ticks of different CPUs reach the
-/// ring a little out of order.
-const DISORDER: u64 = 100_000_000;
 
 /// Ticks of a process that has ended come at most so much later.
 const LAST_TICKS: u64 = 2_000_000_000;
@@ -65,31 +61,6 @@ pub(crate) struct Stream<W: Write> {
     sample: Sample,
     losses: Losses,
     ended: Vec<u32>,
-}
-
-/// What was lost so far, and how much of it the recording already says.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Losses {
-    pub(crate) ring_full: u64,
-    pub(crate) malformed: u64,
-    pub(crate) process_events: u64,
-}
-
-impl Losses {
-    /// By cause, those that happened.
-    pub(crate) fn by_cause(&self) -> Vec<(LossCause, u64)> {
-        let all = [
-            (LossCause::RingFull, self.ring_full),
-            (LossCause::Malformed, self.malformed),
-            (LossCause::ProcessEvents, self.process_events),
-        ];
-        all.into_iter().filter(|(_, count)| *count > 0).collect()
-    }
-
-    /// Lost samples.
-    pub(crate) fn samples(&self) -> u64 {
-        self.ring_full + self.malformed
-    }
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -211,185 +182,8 @@ impl<W: Write> Stream<W> {
         self.apply_until(time)
     }
 
-    fn look_at_side_band(&mut self) {
-        self.side_band_until = now();
-        let mut events = Vec::new();
-        self.side_band.drain(&mut events);
-        let late = match (self.pending.back(), events.first()) {
-            (Some(last), Some(first)) => first.time < last.time,
-            _ => false,
-        };
-        self.pending.extend(events);
-        if late {
-            self.pending.make_contiguous().sort_by_key(|event| event.time);
-        }
-    }
-
-    fn apply_until(&mut self, time: u64) -> Result<()> {
-        while self.pending.front().is_some_and(|event| event.time <= time) {
-            if let Some(event) = self.pending.pop_front() {
-                self.apply(event)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, event: ProcessEvent) -> Result<()> {
-        let time = event.time;
-        match event.what {
-            What::Mapping { pid, start, end, offset, path, file } => {
-                let Some(process) = self.processes.get_mut(pid) else {
-                    return Ok(());
-                };
-                let place = Place { pid, start, end, path: &path };
-                let Some(module) = self.modules.identify(place, file) else {
-                    return Ok(());
-                };
-                let mapped = Mapped { start, end, offset, module };
-                if process.map(mapped, time) && process.defined_in == self.segment {
-                    self.write_mapping(pid, mapped, time)?;
-                }
-            }
-            What::Comm { pid, tid, comm, exec: true } => self.exec(pid, tid, comm, time)?,
-            What::Comm { pid, tid, comm, exec: false } => {
-                if let Some(process) = self.processes.get_mut(pid) {
-                    if pid == tid {
-                        process.comm.clone_from(&comm);
-                    }
-                    // Its next sample tells.
-                    process.threads.insert(tid, Thread { comm, since: time, defined_in: 0 });
-                }
-            }
-            What::Fork { pid, tid, parent, parent_tid } => self.fork((pid, tid), (parent, parent_tid), time)?,
-            What::Exit { pid, tid } => {
-                let defined = self.is_defined(pid);
-                if self.processes.exit(pid, tid, time) {
-                    if defined {
-                        self.write(&Record::Exit(Exit { time, pid, tid }))?;
-                    }
-                    if self.processes.has_ended(pid) {
-                        self.ended.push(pid);
-                    }
-                }
-            }
-            What::Lost { count } => {
-                self.losses.process_events += count;
-                self.write(&Record::Loss(Loss { time, cause: LossCause::ProcessEvents, count }))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn exec(&mut self, pid: u32, tid: u32, comm: String, time: u64) -> Result<()> {
-        let defined = self.is_defined(pid);
-        if self.follow == Follow::Everything || self.processes.get(pid).is_some() {
-            let segment = self.segment;
-            let process = self.processes.entry(pid);
-            process.exec(pid, comm.clone(), time);
-            if defined && let Some(thread) = process.threads.get_mut(&tid) {
-                thread.defined_in = segment;
-            }
-        }
-        if defined {
-            self.write(&Record::Exec(Exec { time, pid, comm: comm.clone() }))?;
-            self.write(&Record::Thread(ThreadRecord { time, pid, tid, comm }))?;
-        }
-        Ok(())
-    }
-
-    fn fork(&mut self, child: (u32, u32), creator: (u32, u32), time: u64) -> Result<()> {
-        let (pid, parent) = (child.0, creator.0);
-        if pid != parent && self.follow == Follow::Nothing {
-            return Ok(());
-        }
-        let defined = self.is_defined(parent);
-        if !self.processes.fork(child, creator, time) {
-            if pid != parent && self.follow == Follow::Everything {
-                let thread = Thread { comm: String::new(), since: time, defined_in: 0 };
-                let process = self.processes.entry(pid);
-                (process.parent, process.since) = (parent, time);
-                process.threads.insert(child.1, thread);
-            }
-            return Ok(());
-        }
-        if defined {
-            if let Some(process) = self.processes.get_mut(pid) {
-                process.defined_in = self.segment;
-            }
-            let fork = Fork { time, pid, tid: child.1, parent, parent_tid: creator.1 };
-            self.write(&Record::Fork(fork))?;
-        }
-        Ok(())
-    }
-
     fn is_defined(&self, pid: u32) -> bool {
         self.processes.get(pid).is_some_and(|process| process.defined_in == self.segment)
-    }
-
-    /// Makes the segment say all that a tick's sample refers to.
-    fn define_process(&mut self, tick: &Tick<'_>) -> Result<()> {
-        if self.segment_start == 0 {
-            self.segment_start = tick.time;
-        }
-        if !self.processes.get(tick.pid).is_some_and(|process| process.known) {
-            self.learn(tick.pid);
-        }
-        let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
-        let Some(process) = self.processes.get_mut(tick.pid) else {
-            return Ok(());
-        };
-        let time = process.since.max(earliest).min(tick.time);
-        let mut mappings = Vec::new();
-        let mut records = Vec::new();
-        if process.defined_in != segment {
-            process.defined_in = segment;
-            mappings.extend_from_slice(process.mappings());
-            records.push(Record::Process(ProcessRecord {
-                time,
-                pid: tick.pid,
-                parent: process.parent,
-                comm: process.comm.clone(),
-                kernel_thread: process.kernel_thread,
-            }));
-        }
-        let comm = &process.comm;
-        let thread = process.threads.entry(tick.tid).or_insert_with(|| {
-            let name = proc_maps::thread_name(tick.pid, tick.tid);
-            Thread { comm: if name.is_empty() { comm.clone() } else { name }, since: 0, defined_in: 0 }
-        });
-        let thread_record = (thread.defined_in != segment).then(|| {
-            thread.defined_in = segment;
-            let time = thread.since.max(time).min(tick.time);
-            Record::Thread(ThreadRecord { time, pid: tick.pid, tid: tick.tid, comm: thread.comm.clone() })
-        });
-        for record in &records {
-            self.write(record)?;
-        }
-        for mapped in mappings {
-            self.write_mapping(tick.pid, mapped, time)?;
-        }
-        thread_record.map_or(Ok(()), |record| self.write(&record))
-    }
-
-    fn write_mapping(&mut self, pid: u32, mapped: Mapped, time: u64) -> Result<()> {
-        let Mapped { start, end, offset, module } = mapped;
-        self.define_module(module, (pid, start, end))?;
-        self.write(&Record::Mapping(Mapping { time, pid, start, end, offset, module }))
-    }
-
-    fn define_module(&mut self, id: ModuleId, place: (u32, u64, u64)) -> Result<()> {
-        let Some(module) = self.modules.define(id, self.segment).cloned() else {
-            return Ok(());
-        };
-        match module.kind {
-            ModuleKind::File => {
-                let file = self.modules.open(id, place);
-                self.evidence.module(id, file);
-            }
-            ModuleKind::Vdso => self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?,
-            ModuleKind::Anonymous => {}
-        }
-        self.write(&Record::Module(module))
     }
 
     fn write(&mut self, record: &Record) -> Result<()> {

@@ -1,0 +1,84 @@
+//! Makes each segment say all that its samples refer to: processes, threads, mappings and modules, when the first
+//! sample needs them.
+
+use std::io::Write;
+
+use anyhow::Result;
+use profrec_format::{Image, Mapping, ModuleId, ModuleKind, Process as ProcessRecord, Record, Thread as ThreadRecord};
+
+use super::Stream;
+use crate::event::Tick;
+use crate::processes::{Mapped, Thread};
+use crate::{proc_maps, vdso};
+
+/// A segment's samples are at most this much older than its first: ticks of different CPUs reach the
+/// ring a little out of order.
+const DISORDER: u64 = 100_000_000;
+
+impl<W: Write> Stream<W> {
+    /// Makes the segment say all that a tick's sample refers to.
+    pub(super) fn define_process(&mut self, tick: &Tick<'_>) -> Result<()> {
+        if self.segment_start == 0 {
+            self.segment_start = tick.time;
+        }
+        if !self.processes.get(tick.pid).is_some_and(|process| process.known) {
+            self.learn(tick.pid);
+        }
+        let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
+        let Some(process) = self.processes.get_mut(tick.pid) else {
+            return Ok(());
+        };
+        let time = process.since.max(earliest).min(tick.time);
+        let mut mappings = Vec::new();
+        let mut records = Vec::new();
+        if process.defined_in != segment {
+            process.defined_in = segment;
+            mappings.extend_from_slice(process.mappings());
+            records.push(Record::Process(ProcessRecord {
+                time,
+                pid: tick.pid,
+                parent: process.parent,
+                comm: process.comm.clone(),
+                kernel_thread: process.kernel_thread,
+            }));
+        }
+        let comm = &process.comm;
+        let thread = process.threads.entry(tick.tid).or_insert_with(|| {
+            let name = proc_maps::thread_name(tick.pid, tick.tid);
+            Thread { comm: if name.is_empty() { comm.clone() } else { name }, since: 0, defined_in: 0 }
+        });
+        let thread_record = (thread.defined_in != segment).then(|| {
+            thread.defined_in = segment;
+            let time = thread.since.max(time).min(tick.time);
+            Record::Thread(ThreadRecord { time, pid: tick.pid, tid: tick.tid, comm: thread.comm.clone() })
+        });
+        for record in &records {
+            self.write(record)?;
+        }
+        for mapped in mappings {
+            self.write_mapping(tick.pid, mapped, time)?;
+        }
+        thread_record.map_or(Ok(()), |record| self.write(&record))
+    }
+
+    pub(super) fn write_mapping(&mut self, pid: u32, mapped: Mapped, time: u64) -> Result<()> {
+        let Mapped { start, end, offset, module } = mapped;
+        self.define_module(module, (pid, start, end))?;
+        self.write(&Record::Mapping(Mapping { time, pid, start, end, offset, module }))
+    }
+
+    fn define_module(&mut self, id: ModuleId, place: (u32, u64, u64)) -> Result<()> {
+        let Some(module) = self.modules.define(id, self.segment).cloned() else {
+            return Ok(());
+        };
+        match module.kind {
+            ModuleKind::File => {
+                let file = self.modules.open(id, place);
+                self.evidence.module(id, file);
+            }
+            ModuleKind::Vdso => self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?,
+            ModuleKind::Anonymous => {}
+        }
+        self.write(&Record::Module(module))
+    }
+}

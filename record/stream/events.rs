@@ -1,0 +1,125 @@
+//! Process events on their way into the recording: each changes what is known of a process, and is written down
+//! if the segment has that process.
+
+use std::io::Write;
+
+use anyhow::Result;
+use profrec_format::{Exec, Exit, Fork, Loss, LossCause, Record, Thread as ThreadRecord};
+
+use super::{Follow, Stream, now};
+use crate::modules::Place;
+use crate::processes::{Mapped, Thread};
+use crate::side_band::{ProcessEvent, What};
+
+impl<W: Write> Stream<W> {
+    pub(super) fn look_at_side_band(&mut self) {
+        self.side_band_until = now();
+        let mut events = Vec::new();
+        self.side_band.drain(&mut events);
+        let late = match (self.pending.back(), events.first()) {
+            (Some(last), Some(first)) => first.time < last.time,
+            _ => false,
+        };
+        self.pending.extend(events);
+        if late {
+            self.pending.make_contiguous().sort_by_key(|event| event.time);
+        }
+    }
+
+    pub(super) fn apply_until(&mut self, time: u64) -> Result<()> {
+        while self.pending.front().is_some_and(|event| event.time <= time) {
+            if let Some(event) = self.pending.pop_front() {
+                self.apply(event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: ProcessEvent) -> Result<()> {
+        let time = event.time;
+        match event.what {
+            What::Mapping { pid, start, end, offset, path, file } => {
+                let Some(process) = self.processes.get_mut(pid) else {
+                    return Ok(());
+                };
+                let place = Place { pid, start, end, path: &path };
+                let Some(module) = self.modules.identify(place, file) else {
+                    return Ok(());
+                };
+                let mapped = Mapped { start, end, offset, module };
+                if process.map(mapped, time) && process.defined_in == self.segment {
+                    self.write_mapping(pid, mapped, time)?;
+                }
+            }
+            What::Comm { pid, tid, comm, exec: true } => self.exec(pid, tid, comm, time)?,
+            What::Comm { pid, tid, comm, exec: false } => {
+                if let Some(process) = self.processes.get_mut(pid) {
+                    if pid == tid {
+                        process.comm.clone_from(&comm);
+                    }
+                    // Its next sample tells.
+                    process.threads.insert(tid, Thread { comm, since: time, defined_in: 0 });
+                }
+            }
+            What::Fork { pid, tid, parent, parent_tid } => self.fork((pid, tid), (parent, parent_tid), time)?,
+            What::Exit { pid, tid } => {
+                let defined = self.is_defined(pid);
+                if self.processes.exit(pid, tid, time) {
+                    if defined {
+                        self.write(&Record::Exit(Exit { time, pid, tid }))?;
+                    }
+                    if self.processes.has_ended(pid) {
+                        self.ended.push(pid);
+                    }
+                }
+            }
+            What::Lost { count } => {
+                self.losses.process_events += count;
+                self.write(&Record::Loss(Loss { time, cause: LossCause::ProcessEvents, count }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn exec(&mut self, pid: u32, tid: u32, comm: String, time: u64) -> Result<()> {
+        let defined = self.is_defined(pid);
+        if self.follow == Follow::Everything || self.processes.get(pid).is_some() {
+            let segment = self.segment;
+            let process = self.processes.entry(pid);
+            process.exec(pid, comm.clone(), time);
+            if defined && let Some(thread) = process.threads.get_mut(&tid) {
+                thread.defined_in = segment;
+            }
+        }
+        if defined {
+            self.write(&Record::Exec(Exec { time, pid, comm: comm.clone() }))?;
+            self.write(&Record::Thread(ThreadRecord { time, pid, tid, comm }))?;
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self, child: (u32, u32), creator: (u32, u32), time: u64) -> Result<()> {
+        let (pid, parent) = (child.0, creator.0);
+        if pid != parent && self.follow == Follow::Nothing {
+            return Ok(());
+        }
+        let defined = self.is_defined(parent);
+        if !self.processes.fork(child, creator, time) {
+            if pid != parent && self.follow == Follow::Everything {
+                let thread = Thread { comm: String::new(), since: time, defined_in: 0 };
+                let process = self.processes.entry(pid);
+                (process.parent, process.since) = (parent, time);
+                process.threads.insert(child.1, thread);
+            }
+            return Ok(());
+        }
+        if defined {
+            if let Some(process) = self.processes.get_mut(pid) {
+                process.defined_in = self.segment;
+            }
+            let fork = Fork { time, pid, tid: child.1, parent, parent_tid: creator.1 };
+            self.write(&Record::Fork(fork))?;
+        }
+        Ok(())
+    }
+}
