@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
+use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::Error;
@@ -34,6 +35,8 @@ pub struct Writer<W: Write> {
     records: RecordBuffer,
     samples: SampleEncoder,
     stream: Encoder<'static>,
+    /// For frames that are compressed by themselves.
+    alone: Compressor<'static>,
     raw: Vec<u8>,
     compressed: Vec<u8>,
 }
@@ -77,6 +80,7 @@ impl<W: Write> Writer<W> {
             records: RecordBuffer::default(),
             samples: SampleEncoder::default(),
             stream: new_stream()?,
+            alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
             compressed: Vec::new(),
         })
@@ -193,7 +197,9 @@ impl<W: Write> Writer<W> {
 
     /// Compresses `raw` by itself and writes it as one frame.
     fn write_alone(&mut self, kind: FrameKind, items: u32, times: (u64, u64)) -> Result<(), Error> {
-        self.compressed = zstd::bulk::compress(&self.raw, COMPRESSION_LEVEL)?;
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        self.alone.compress_to_buffer(&self.raw, &mut self.compressed)?;
         self.write_frame(kind, items, times)
     }
 
