@@ -21,6 +21,7 @@ mod kernel_symbols;
 mod losses;
 mod modules;
 mod output;
+mod own_cost;
 mod pages;
 mod perf_event;
 mod proc_maps;

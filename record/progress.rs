@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crate::session::own_cpu_time;
+use crate::own_cost::own_cpu_time;
 use crate::stream::Stream;
 use crate::summary;
 

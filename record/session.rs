@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,12 +10,14 @@ use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason, Tot
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
 use crate::evidence::Evidence;
+use crate::own_cost::own_cpu_time;
 use crate::progress::Progress;
-use crate::sampler::{Outcomes, Sampler, Settings};
+use crate::sampler::{Sampler, Settings};
 use crate::side_band::SideBand;
 use crate::stop::Stop;
 use crate::stream::{Follow, Stream, now};
 use crate::subcommand;
+use crate::summary::Finished;
 use crate::target::Target;
 
 /// How long samples may wait in the ring, unless it fills.
@@ -25,15 +26,6 @@ const LOOK: Duration = Duration::from_millis(300);
 const FLUSH: Duration = Duration::from_millis(600);
 /// How long the end of a recording may wait for unwind evidence.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
-
-/// What a finished recording holds, for the summary.
-pub(crate) struct Finished {
-    pub(crate) totals: Totals,
-    pub(crate) outcomes: Outcomes,
-    pub(crate) bytes: u64,
-    pub(crate) lasted: Duration,
-    pub(crate) command_status: Option<ExitStatus>,
-}
 
 /// Records `target` into `output` until something ends it.
 pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) -> Result<Finished> {
@@ -138,12 +130,6 @@ fn finish(
     let bytes = stream.close(&totals)?;
     let command_status = stop.command_status()?;
     Ok(Finished { totals, outcomes, bytes, lasted: Duration::from_nanos(end.saturating_sub(start)), command_status })
-}
-
-/// User and system time of the recorder so far.
-pub(crate) fn own_cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {

@@ -1,10 +1,21 @@
 //! The last words of a recording: how much there is, what is missing, and what to do with it.
 
 use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use profrec_format::Totals;
 
-use crate::session::Finished;
+use crate::sampler::Outcomes;
+
+/// What a finished recording holds, for the summary.
+pub(crate) struct Finished {
+    pub(crate) totals: Totals,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) bytes: u64,
+    pub(crate) lasted: Duration,
+    pub(crate) command_status: Option<ExitStatus>,
+}
 
 /// The summary as it is printed.
 pub(crate) fn text(finished: &Finished, output: &Path) -> String {

@@ -80,7 +80,10 @@ impl Ledger {
     /// The block in words, in whole lines: a single one when nothing is missing.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let parts = [self.samples_text(), self.stacks_text(), self.names_text()];
+        let mut parts = vec![self.samples_text()];
+        if self.shown > 0 {
+            parts.extend([self.stacks_text(), self.names_text()]);
+        }
         let well = self.lost.is_empty() && self.unnamed.is_empty() && self.verdicts.complete == self.shown;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", parts.join(if well { "; " } else { "\n" }));
