@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 fn record(args: &RecordArgs) -> Result<ExitCode> {
     let target = Target::from_args(args)?;
     let output = output::open(&args.output, args.force)?;
-    let finished = session::record(args, target, output)?;
+    let finished = session::record(args, target, output).inspect_err(|_| output::discard_if_empty(&args.output))?;
     if !args.quiet {
         eprintln!("{}", summary::text(&finished, &args.output));
     }
