@@ -41,26 +41,6 @@ enum {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct pt_regs {
-	unsigned long r15;
-	unsigned long r14;
-	unsigned long r13;
-	unsigned long r12;
-	unsigned long bp;
-	unsigned long bx;
-	unsigned long r11;
-	unsigned long r10;
-	unsigned long r9;
-	unsigned long r8;
-	unsigned long ax;
-	unsigned long cx;
-	unsigned long dx;
-	unsigned long si;
-	unsigned long di;
-	unsigned long ip;
-	unsigned long sp;
-};
-
 struct thread_struct {
 	unsigned long fsbase;
 };
@@ -80,6 +60,31 @@ struct task_struct {
 };
 
 #pragma clang attribute pop
+
+/* Registers as the kernel saves them on x86-64: fixed by the ABI (ptrace shows them so), so not relocated. */
+struct pt_regs {
+	unsigned long r15;
+	unsigned long r14;
+	unsigned long r13;
+	unsigned long r12;
+	unsigned long bp;
+	unsigned long bx;
+	unsigned long r11;
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long cs;
+	unsigned long flags;
+	unsigned long sp;
+	unsigned long ss;
+};
 
 /* The context of a perf_event program: fixed by the ABI, so not relocated. The registers are those
  * of the interrupted code, in the order of the x86-64 `struct pt_regs`. */

@@ -263,8 +263,12 @@ static __always_inline void capture_stack(struct tick *tick, struct task_struct 
  * stack: the interrupted ones when user code was interrupted, else those of the system call. */
 static __always_inline void capture_registers(struct tick *tick, struct task_struct *task)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs copy = {};
+	const struct pt_regs *regs = &copy;
 
+	/* One read, not one a register: for each load through the pointer itself the verifier of 6.18
+	 * searches all of the kernel's types by name, which was a quarter of the recorder's start. */
+	bpf_probe_read_kernel(&copy, sizeof(copy), (void *)bpf_task_pt_regs(task));
 	tick->registers[0] = regs->ax;
 	tick->registers[1] = regs->dx;
 	tick->registers[2] = regs->cx;

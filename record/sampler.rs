@@ -89,6 +89,10 @@ impl Sampler {
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch_size(most_stack))?;
+        if !settings.only_targets {
+            // All entries are allocated at once; none is needed.
+            open.maps.targets.set_max_entries(1)?;
+        }
         let fork = settings.only_targets && settings.follow_children;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
