@@ -1,9 +1,8 @@
 //! How the two programs stand together: `profrec report` is `profrec-report`.
 
-use std::fs;
 use std::process::Command;
 
-use crate::programs::{profrec, profrec_report, run, stderr, stdout, succeed};
+use crate::programs::{copy_program, profrec, profrec_report, run, stderr, stdout, succeed};
 
 /// `profrec report` hands its arguments on to the analyzer beside it.
 #[test]
@@ -26,7 +25,7 @@ fn report_passes_the_exit_status_on() {
 fn a_missing_analyzer_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let alone = folder.path().join("profrec");
-    fs::copy(profrec(), &alone).unwrap();
+    copy_program(profrec(), &alone);
     let output = run(Command::new(&alone).args(["report", "a.prof"]).env("PATH", folder.path()));
     assert!(!output.status.success());
     assert!(

@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::folded::Folded;
-use crate::programs::{fixture, profrec_report, stdout, succeed};
+use crate::programs::{copy_program, fixture, profrec_report, stdout, succeed};
 use crate::recorded::{Facts, Recorded, record};
 use crate::rights::needs_root;
 
@@ -24,12 +24,12 @@ impl Elsewhere {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("analyzer");
         fs::create_dir(&folder).unwrap();
-        fs::copy(profrec_report(), folder.join("profrec-report")).unwrap();
+        copy_program(&profrec_report(), &folder.join("profrec-report"));
         let libraries = stdout(&succeed(Command::new("ldd").arg(profrec_report())));
         let mut loader = None;
         for path in libraries.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new) {
             let name = path.file_name().unwrap();
-            fs::copy(path, folder.join(name)).unwrap();
+            copy_program(path, &folder.join(name));
             if name.to_string_lossy().starts_with("ld-linux") {
                 loader = Some(Path::new("/analyzer").join(name));
             }
@@ -114,7 +114,7 @@ fn a_deleted_binary() {
     let _guard = needs_root!();
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("deleted");
-    fs::copy(fixture("no_frame_pointers"), &program).unwrap();
+    copy_program(&fixture("no_frame_pointers"), &program);
     let target = crate::programs::Running::start(Command::new(&program).arg("60"));
     std::thread::sleep(std::time::Duration::from_millis(100));
     fs::remove_file(&program).unwrap();

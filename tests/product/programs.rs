@@ -39,6 +39,12 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     path
 }
 
+/// Copies a program. Another process does it: one of ours that is just being started would keep the copy open for
+/// writing for a moment, and what is open for writing cannot be executed ("text file busy").
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    succeed(Command::new("cp").arg(from).arg(to));
+}
+
 /// Runs a command to its end; fails the test when the command fails.
 pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use crate::programs::{Running, profrec, run, stderr, succeed};
+use crate::programs::{Running, copy_program, profrec, run, stderr, succeed};
 use crate::recorded::Place;
 use crate::rights::{is_root, needs_root, skip};
 
@@ -94,7 +94,7 @@ fn no_rights() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
     let recorder = folder.path().join("profrec");
-    fs::copy(profrec(), &recorder).unwrap();
+    copy_program(profrec(), &recorder);
     let output = folder.path().join("it.prof");
     let mut command;
     if is_root() {
