@@ -58,8 +58,32 @@ impl UserStack {
         if !self.captured(address) {
             return None;
         }
-        let found = self.words.binary_search_by_key(&address, |word| word.address);
-        Some(found.map_or(0, |index| self.words[index].value))
+        Some(self.kept(address).map_or(0, |word| word.value))
+    }
+
+    /// The kept word at `address`. Deep stacks are deep by recursion, which spreads pointers evenly: the search starts where
+    /// the address is in proportion, and widens from there.
+    fn kept(&self, address: u64) -> Option<StackWord> {
+        let words = &self.words[..];
+        let (first, last) = (words.first()?.address, words.last()?.address);
+        if address < first || address > last {
+            return None;
+        }
+        let span = u128::from(last - first) + 1;
+        let guess = (u128::from(address - first) * words.len() as u128 / span) as usize;
+        let mut reach = 4;
+        let (mut low, mut high) = (guess, guess + 1);
+        while low > 0 && words[low].address > address {
+            low = low.saturating_sub(reach);
+            reach *= 4;
+        }
+        while high < words.len() && words[high].address <= address {
+            high = (high + reach).min(words.len());
+            reach *= 4;
+        }
+        let range = &words[low..high];
+        let found = range.binary_search_by_key(&address, |word| word.address).ok()?;
+        Some(range[found])
     }
 
     /// Whether the 8-byte word at `address` was captured.
@@ -122,4 +146,25 @@ pub struct StackWord {
     pub address: u64,
     /// What it holds.
     pub value: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Every kept word is found and no other, however the words are spread.
+        #[test]
+        fn kept_words_are_found(slots in btree_set(prop_oneof![0u64..300, any::<u64>()], 0..80), other: u64) {
+            let words: Vec<_> = slots.iter().map(|&address| StackWord { address, value: !address }).collect();
+            let stack = UserStack { words, ..UserStack::default() };
+            for &address in &slots {
+                prop_assert_eq!(stack.kept(address).map(|word| word.value), Some(!address));
+            }
+            prop_assert_eq!(stack.kept(other).is_some(), slots.contains(&other));
+        }
+    }
 }

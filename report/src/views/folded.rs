@@ -1,6 +1,7 @@
 //! One line a stack, for scripts and for other tools: `comm;outermost;...;innermost count`.
 //! Kernel frames end in `_[k]`. Sorted, each stack once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -28,26 +29,29 @@ pub fn view(profile: &Profile) -> String {
 
 /// Each distinct stack, folded, and its samples. Stacks that read the same are one.
 pub fn stacks(profile: &Profile, marks: Marks) -> BTreeMap<String, u64> {
+    let names = profile.functions.iter().map(|function| escape::folded_frame(&function.name));
+    let names: Vec<_> = names.collect();
     let mut stacks = BTreeMap::new();
     for count in &profile.counts {
-        *stacks.entry(fold(profile, count, marks)).or_default() += count.samples;
+        *stacks.entry(fold(profile, &names, count, marks)).or_default() += count.samples;
     }
     stacks
 }
 
-fn fold(profile: &Profile, count: &PathCount, marks: Marks) -> String {
+/// `names` has the functions' names as they stand in a folded line.
+fn fold(profile: &Profile, names: &[Cow<'_, str>], count: &PathCount, marks: Marks) -> String {
     let mut stack = escape::folded_frame(&count.comm).into_owned();
     for frame in &profile.paths[count.path] {
+        let place = frame.function as usize;
         stack.push(';');
-        push_frame(&mut stack, profile, frame, marks);
+        stack.push_str(&names[place]);
+        push_mark(&mut stack, profile.functions[place].kernel, frame, marks);
     }
     stack
 }
 
-fn push_frame(stack: &mut String, profile: &Profile, frame: &PathFrame, marks: Marks) {
-    let function = &profile.functions[frame.function as usize];
-    stack.push_str(&escape::folded_frame(&function.name));
-    if function.kernel {
+fn push_mark(stack: &mut String, kernel: bool, frame: &PathFrame, marks: Marks) {
+    if kernel {
         stack.push_str("_[k]");
     } else if frame.inlined && marks == Marks::KernelAndInlined {
         stack.push_str("_[i]");
