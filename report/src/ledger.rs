@@ -6,7 +6,7 @@ use std::fmt::Write;
 use profrec_format::LossCause;
 
 use crate::facts::Facts;
-use crate::stacks::{Stacks, Verdict};
+use crate::stacks::{Stacks, Verdicts};
 use crate::symbols::{Names, Reason};
 
 /// Losses, verdicts and missing names of a profile.
@@ -28,23 +28,6 @@ pub struct Ledger {
     pub notes: Vec<String>,
 }
 
-/// How the walks of the samples' stacks ended: numbers of samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdicts {
-    /// At the outermost frame.
-    pub complete: u64,
-    /// At memory that was not recorded.
-    pub truncated: u64,
-    /// At code without call frame information.
-    pub no_cfi: u64,
-    /// At a value that cannot be true.
-    pub implausible: u64,
-    /// User stacks were not asked for.
-    pub not_recorded: u64,
-    /// Samples with at least one frame that was found by a rule of thumb; these are among the others.
-    pub guessed: u64,
-}
-
 /// Locations that have no name for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unnamed {
@@ -58,20 +41,14 @@ pub struct Unnamed {
 
 impl Ledger {
     /// Draws up the balance.
-    pub fn build(
-        facts: &Facts,
-        stacks: &Stacks,
-        stack_samples: &[u64],
-        names: &Names,
-        location_samples: &[u64],
-    ) -> Self {
+    pub fn build(facts: &Facts, stacks: &Stacks, names: &Names, location_samples: &[u64]) -> Self {
         let lost = facts.lost.iter().filter(|(_, count)| *count > 0);
         Self {
             shown: stacks.samples,
             recorded: facts.samples,
             expected: facts.expected(),
             lost: lost.copied().collect(),
-            verdicts: verdicts(stacks, stack_samples),
+            verdicts: stacks.verdicts(),
             unnamed: unnamed(names, location_samples),
             notes: notes(facts),
         }
@@ -156,24 +133,6 @@ impl Ledger {
         let noun = if locations == 1 { "location" } else { "locations" };
         format!("{} {noun} without a name: {}", grouped(locations), reasons.collect::<Vec<_>>().join(", "))
     }
-}
-
-fn verdicts(stacks: &Stacks, stack_samples: &[u64]) -> Verdicts {
-    let mut verdicts = Verdicts::default();
-    for (stack, &samples) in stacks.stacks.iter().zip(stack_samples) {
-        let count = match stack.verdict {
-            Verdict::Complete => &mut verdicts.complete,
-            Verdict::Truncated => &mut verdicts.truncated,
-            Verdict::NoCfi => &mut verdicts.no_cfi,
-            Verdict::Implausible => &mut verdicts.implausible,
-            Verdict::NotRecorded => &mut verdicts.not_recorded,
-        };
-        *count += samples;
-        if stack.frames.iter().any(|frame| frame.guessed) {
-            verdicts.guessed += samples;
-        }
-    }
-    verdicts
 }
 
 fn unnamed(names: &Names, location_samples: &[u64]) -> Vec<Unnamed> {

@@ -89,7 +89,7 @@ impl Profile {
         count_functions(&mut functions, &paths, &stack_samples);
         find_lines(&mut functions, names, &location_samples);
         Self {
-            ledger: Ledger::build(&facts, stacks, &stack_samples, names, &location_samples),
+            ledger: Ledger::build(&facts, stacks, names, &location_samples),
             facts,
             samples: stacks.samples,
             modules: modules::count(evidence, names, &paths, &stack_samples),
