@@ -102,14 +102,13 @@ struct Span {
 }
 
 impl ColumnReader {
-    /// Finds the columns in a frame's bytes.
+    /// Finds the columns in a frame's bytes. Columns are added at the end: those of a later version are left unread, and those
+    /// that an earlier version did not have are empty.
     pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
         let mut at = 0;
-        if varint::take(&bytes, &mut at)? != Column::COUNT as u64 {
-            return Err(Error::content(0, "as many columns as this version of the format has"));
-        }
+        let count = usize::try_from(varint::take(&bytes, &mut at)?).unwrap_or(usize::MAX);
         let mut spans = [Span::default(); Column::COUNT];
-        for span in &mut spans {
+        for span in spans.iter_mut().take(count) {
             let length = usize::try_from(varint::take(&bytes, &mut at)?).unwrap_or(usize::MAX);
             let end = at.checked_add(length).filter(|&end| end <= bytes.len());
             let end = end.ok_or(Error::content(at, "a column that ends inside its frame"))?;

@@ -18,6 +18,8 @@ const CHECKED_LENGTH: usize = 48;
 pub(crate) const SEGMENT_START: u8 = 1;
 /// No frame is larger than this, before or after compression.
 pub(crate) const LENGTH_LIMIT: u32 = 32 << 20;
+/// Bytes that may be checked in vain when a frame is looked for, beside some for each byte of the file.
+const PATIENCE: usize = 256 << 20;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(crate) enum FrameKind {
     Index,
     /// The totals; compressed by itself.
     Totals,
+    /// Where the index is; not compressed.
+    Footer,
     /// A kind from a later version: skipped.
     Unknown(u8),
 }
@@ -41,6 +45,7 @@ impl FrameKind {
             Self::Samples => 2,
             Self::Index => 3,
             Self::Totals => 4,
+            Self::Footer => 5,
             Self::Unknown(code) => code,
         }
     }
@@ -51,6 +56,7 @@ impl FrameKind {
             2 => Self::Samples,
             3 => Self::Index,
             4 => Self::Totals,
+            5 => Self::Footer,
             code => Self::Unknown(code),
         }
     }
@@ -143,16 +149,22 @@ pub(crate) fn frame_at(file: &[u8], offset: usize) -> Result<Frame<'_>, NoFrame>
     Ok(Frame { header, offset, content })
 }
 
-/// The first undamaged frame after `offset` that starts a segment.
-pub(crate) fn next_segment_start(file: &[u8], offset: usize) -> Option<Frame<'_>> {
+/// The first undamaged frame at or after `offset`.
+///
+/// A hostile file can be full of sync words, each with a long content behind it to be checked in vain: what is spent on
+/// them is bounded, and the rest of such a file is given up.
+pub(crate) fn next_frame(file: &[u8], offset: usize) -> Option<Frame<'_>> {
+    let mut patience = PATIENCE.saturating_add(file.len().saturating_mul(4));
     let mut from = offset;
     loop {
         let rest = file.get(from..)?;
         let found = from + rest.windows(SYNC.len()).position(|window| window == SYNC)?;
-        match frame_at(file, found) {
-            Ok(frame) if frame.header.flags & SEGMENT_START != 0 => return Some(frame),
-            _ => from = found + 1,
+        if let Ok(frame) = frame_at(file, found) {
+            return Some(frame);
         }
+        let length = file.get(found + 20..found + 24).map_or(0, |bytes| u32_at(bytes, 0).min(LENGTH_LIMIT));
+        patience = patience.checked_sub(length as usize)?;
+        from = found + 1;
     }
 }
 
@@ -210,12 +222,22 @@ mod tests {
         }
     }
 
-    /// After damage, the next frame that starts a segment is found.
+    /// After damage, the next frame is found.
     #[test]
-    fn the_next_segment_is_found() {
+    fn the_next_frame_is_found() {
         let (_, bytes) = example();
         let file = [b"garbage".as_slice(), &SYNC, b"more", &bytes].concat();
-        assert_eq!(next_segment_start(&file, 0).unwrap().offset, 7 + 8 + 4);
-        assert!(next_segment_start(&file, 20).is_none());
+        assert_eq!(next_frame(&file, 0).unwrap().offset, 7 + 8 + 4);
+        assert!(next_frame(&file, 20).is_none());
+    }
+
+    /// A file of nothing but sync words with long contents is given up after a while.
+    #[test]
+    fn looking_for_a_frame_has_an_end() {
+        let (header, _) = example();
+        let mut head = encode_header(&header, b"").to_vec();
+        head[20..24].copy_from_slice(&(4u32 << 20).to_le_bytes());
+        let file = head.repeat(200_000);
+        assert!(next_frame(&file, 1).is_none());
     }
 }

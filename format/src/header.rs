@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::loss::LossCause;
+use crate::variants::numbered;
 
 /// The processor architecture of the recorded machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ impl Arch {
 
 /// How user stacks were captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
 #[non_exhaustive]
 pub enum CallGraph {
     /// Registers and filtered stack memory, for unwinding with call frame information.
@@ -36,7 +38,11 @@ pub enum CallGraph {
     FramePointer,
     /// Not at all.
     None,
+    /// In a way that this version does not know.
+    Other(u32),
 }
+
+numbered!(CallGraph { 0 Dwarf, 1 FramePointer, 2 None });
 
 /// How a recording was made. Stored at its very start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +77,7 @@ pub struct Header {
 
 /// What ended a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
 #[non_exhaustive]
 pub enum StopReason {
     /// SIGINT or SIGTERM.
@@ -82,7 +89,11 @@ pub enum StopReason {
     TargetEnded,
     /// Nothing more could be written.
     WriteFailed,
+    /// For a reason that this version does not know.
+    Other(u32),
 }
+
+numbered!(StopReason { 0 Interrupted, 1 Duration, 2 TargetEnded, 3 WriteFailed });
 
 /// What a recording holds in all. Stored at its very end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

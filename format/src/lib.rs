@@ -7,7 +7,7 @@
 //! ```text
 //!  0  "profrec\0"
 //!  8  format version, u16 (this crate writes and reads version 1)
-//! 10  zero, u16
+//! 10  minor version, u16: 0; no reader refuses another
 //! 12  length of the header, u32
 //! 16  CRC-32C of the header, u32
 //! 20  the header: a [`Header`] as bincode 1 writes it (fixed-width integers)
@@ -21,13 +21,18 @@
 //! |---|---|
 //! | 1 records | metadata records: 16-bit tag, 32-bit length, bincode; unknown tags are skipped. Compressed by itself. |
 //! | 2 samples | samples in columns. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
-//! | 3 index | a list of segments: offset, first and last time, samples. |
-//! | 4 totals | [`Totals`]; the last frame of a recording that was closed. |
+//! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. |
+//! | 4 totals | [`Totals`]; of a recording that was closed. |
+//! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. |
 //!
 //! Frames of kind 1 and 2 form *segments* of about a minute or 8 MB. The first frame of a segment carries a flag; the
 //! zstd stream and all state of the sample columns begin anew there, and all that its samples refer to
 //! (processes, mappings, modules, threads, evidence) is recorded again. So each segment alone is a valid recording, and
-//! damage costs at most the rest of its segment.
+//! damage costs at most the rest of its segment: the reader looks for the next sync word, uses the metadata that follows,
+//! and goes on with samples where the next segment starts. Frames are numbered through the file, so that a missing one is noticed.
+//!
+//! The index says where each segment is, when its samples were taken and of which processes they are. A
+//! reader that wants a part of a recording finds the footer at the file's end, and reads no other segments.
 //!
 //! # Records and time
 //!
@@ -42,14 +47,30 @@
 //! before: its words (see [`UserStack`]) are compared from the high end down, and written as edits (copy, drop, insert).
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
 //! Kernel chains are numbered as a whole. The columns and their order are listed in `columns.rs`.
+//!
+//! # Evolution
+//!
+//! What a later version adds, this version reads over; what an earlier version did not have, this one reads as nothing:
+//!
+//! - a kind of frame, a tag of records, a tag in the index: skipped when unknown;
+//! - a field: only at the end of the header, the totals, a record or a summary in the index, never of a struct inside a list. A
+//!   reader leaves unread what follows the fields that it knows, and reads missing fields as zero: 0, empty, false, `None`.
+//!   A field is therefore chosen so that zero means "not known". A list of more than what there is becomes a field of its own;
+//! - a column: behind all others. Samples must be right, if poorer, without it;
+//! - a variant of [`LossCause`], [`StopReason`] or [`CallGraph`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
+//!   on, others odd ones, so that the equation of samples closes with causes that a reader has never heard of.
+//!
+//! The major version changes when an older reader would read something wrong. It is refused with an error that says so.
 #![forbid(unsafe_code)]
 
 mod columns;
+mod damage;
 mod dictionary;
 mod error;
 mod fingerprint;
 mod frame;
 mod header;
+mod index;
 mod loss;
 mod metadata;
 mod reader;
@@ -58,14 +79,17 @@ mod sample;
 mod samples;
 mod segment;
 mod stack;
+mod variants;
 mod varint;
 mod writer;
 
+pub use damage::{Damage, DamageKind, LostToDamage};
 pub use error::Error;
 pub use fingerprint::ElfHeaders;
 pub use header::{Arch, CallGraph, Header, StopReason, Totals};
+pub use index::{Part, SegmentSummary};
 pub use loss::LossCause;
-pub use reader::{Damage, Recording};
+pub use reader::{Coverage, Recording};
 pub use record::{
     CfiEntry, CfiSection, Exec, Exit, Fork, Image, KernelSymbol, KernelSymbols, Layout, LoadSegment, Loss, Mapping,
     MiniDebugInfo, Module, ModuleId, ModuleKind, Process, Record, Symbol, SymbolSlice, Thread, UnwindSlice,

@@ -3,8 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::variants::numbered;
+
 /// The cause of a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
 #[non_exhaustive]
 pub enum LossCause {
     /// Samples: the ring between kernel and recorder was full.
@@ -13,10 +16,14 @@ pub enum LossCause {
     Malformed,
     /// Process events: the kernel's own ring of process events was full.
     ProcessEvents,
+    /// A cause that this version does not know: samples if its number is even, other things if it is odd.
+    Other(u32),
 }
 
+numbered!(LossCause { 0 RingFull, 1 Malformed, 2 ProcessEvents });
+
 impl LossCause {
-    /// Every cause, in a fixed order.
+    /// Every known cause, in a fixed order.
     pub const ALL: [Self; 3] = [Self::RingFull, Self::Malformed, Self::ProcessEvents];
 
     /// A stable name, used in JSON and on the terminal.
@@ -25,11 +32,17 @@ impl LossCause {
             Self::RingFull => "ring_full",
             Self::Malformed => "malformed",
             Self::ProcessEvents => "process_events",
+            Self::Other(number) if number % 2 == 0 => "other_samples",
+            Self::Other(_) => "other_events",
         }
     }
 
     /// Whether what was lost are samples: these are part of `expected = written + lost`.
     pub fn is_samples(self) -> bool {
-        !matches!(self, Self::ProcessEvents)
+        match self {
+            Self::RingFull | Self::Malformed => true,
+            Self::ProcessEvents => false,
+            Self::Other(number) => number % 2 == 0,
+        }
     }
 }

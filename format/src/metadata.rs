@@ -13,9 +13,11 @@ use crate::record::Record;
 const RECORD_LIMIT: u64 = 16 << 20;
 /// A record's tag and length.
 const HEAD_LENGTH: usize = 6;
+/// All fields that are ever appended to one struct take at most so many bytes when they are zero.
+const GROWTH: usize = 256;
 
 fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(RECORD_LIMIT).reject_trailing_bytes()
+    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(RECORD_LIMIT).allow_trailing_bytes()
 }
 
 /// Appends the bytes of one value.
@@ -23,9 +25,37 @@ pub(crate) fn encode<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), E
     options().serialize_into(out, value).map_err(|error| Error::Io(std::io::Error::other(error)))
 }
 
-/// Reads one value, which has to fill `bytes` to the last.
+/// Reads one value. Structs grow at their ends only: the fields that a later version has appended are left unread, and those
+/// that an earlier version did not have are read as zero: 0, empty, false, `None`.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], expected: &'static str) -> Result<T, Error> {
-    options().deserialize(bytes).map_err(|_| Error::content(0, expected))
+    let whole = options().deserialize(bytes);
+    let grown = whole.or_else(|_| options().deserialize(&[bytes, &[0; GROWTH]].concat()));
+    grown.map_err(|_| Error::content(0, expected))
+}
+
+/// Appends a tag, the length of what follows, and the bytes of one value.
+pub(crate) fn put<T: Serialize>(out: &mut Vec<u8>, tag: u16, value: &T) -> Result<(), Error> {
+    out.extend_from_slice(&tag.to_le_bytes());
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    encode(out, value)?;
+    let length = (out.len() - length_at - 4) as u32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// Reads the tag and the bytes of what stands at `at`, and moves `at` behind it.
+pub(crate) fn take<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u16, &'a [u8]), Error> {
+    let rest = bytes.get(*at..).unwrap_or_default();
+    let Some(&[tag0, tag1, len0, len1, len2, len3]) = rest.first_chunk() else {
+        return Err(Error::content(*at, "a record's tag and length"));
+    };
+    let length = u32::from_le_bytes([len0, len1, len2, len3]) as usize;
+    let Some(content) = rest[HEAD_LENGTH..].get(..length) else {
+        return Err(Error::content(*at, "a record of the stated length"));
+    };
+    *at += HEAD_LENGTH + length;
+    Ok((u16::from_le_bytes([tag0, tag1]), content))
 }
 
 /// Declares, once, which tag belongs to which kind of record.
@@ -33,14 +63,7 @@ macro_rules! tags {
     ($($tag:literal $kind:ident $expected:literal),* $(,)?) => {
         /// Appends a record: 16-bit tag, 32-bit length, bytes.
         pub(crate) fn put_record(out: &mut Vec<u8>, record: &Record) -> Result<(), Error> {
-            let tag: u16 = match record { $(Record::$kind(_) => $tag),* };
-            out.extend_from_slice(&tag.to_le_bytes());
-            let length_at = out.len();
-            out.extend_from_slice(&[0; 4]);
-            match record { $(Record::$kind(value) => encode(out, value)?),* }
-            let length = (out.len() - length_at - 4) as u32;
-            out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-            Ok(())
+            match record { $(Record::$kind(value) => put(out, $tag, value)),* }
         }
 
         fn decode_record(tag: u16, bytes: &[u8]) -> Result<Option<Record>, Error> {
@@ -71,15 +94,7 @@ tags! {
 
 /// Reads the record at `at` and moves `at` behind it; `None` for a kind that this version does not know.
 pub(crate) fn take_record(bytes: &[u8], at: &mut usize) -> Result<Option<Record>, Error> {
-    let Some(&[tag0, tag1, len0, len1, len2, len3]) = bytes[*at..].first_chunk() else {
-        return Err(Error::content(*at, "a record's tag and length"));
-    };
-    let tag = u16::from_le_bytes([tag0, tag1]);
-    let length = u32::from_le_bytes([len0, len1, len2, len3]) as usize;
-    let Some(content) = bytes[*at + HEAD_LENGTH..].get(..length) else {
-        return Err(Error::content(*at, "a record of the stated length"));
-    };
-    *at += HEAD_LENGTH + length;
+    let (tag, content) = take(bytes, at)?;
     decode_record(tag, content)
 }
 
@@ -105,6 +120,22 @@ mod tests {
         assert_eq!(take_record(&bytes, &mut at).unwrap(), None);
         assert_eq!(take_record(&bytes, &mut at).unwrap(), Some(thread));
         assert_eq!(at, bytes.len());
+    }
+
+    /// A struct that has grown and one that has not yet grown are both read, in both directions.
+    #[test]
+    fn structs_grow_at_their_ends() {
+        let small = (7u32, "seven".to_owned());
+        let large = (7u32, "seven".to_owned(), vec![1u64], Some(3u32));
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &large).unwrap();
+        assert_eq!(decode::<(u32, String)>(&bytes, "").unwrap(), small);
+        bytes.clear();
+        encode(&mut bytes, &small).unwrap();
+        assert_eq!(
+            decode::<(u32, String, Vec<u64>, Option<u32>)>(&bytes, "").unwrap(),
+            (small.0, small.1, vec![], None)
+        );
     }
 
     proptest! {

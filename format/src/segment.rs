@@ -39,6 +39,18 @@ impl<'a> Segment<'a> {
         self.frames.iter().map(|frame| frame.header.last_time).max().unwrap_or(0)
     }
 
+    /// The earliest and the latest time of its samples; `None` when it has none.
+    pub fn sample_times(&self) -> Option<(u64, u64)> {
+        let times = self.of_kind(FrameKind::Samples).map(|frame| (frame.header.first_time, frame.header.last_time));
+        times.reduce(|whole, frame| (whole.0.min(frame.0), whole.1.max(frame.1)))
+    }
+
+    /// From its first byte in the file to one past its last.
+    pub(crate) fn span(&self) -> (usize, usize) {
+        let first = self.frames.first().map_or(0, |frame| frame.offset);
+        (first, self.frames.last().map_or(first, Frame::end))
+    }
+
     /// How many samples its frames say they hold.
     pub fn sample_count(&self) -> u64 {
         self.of_kind(FrameKind::Samples).map(|frame| u64::from(frame.header.items)).sum()

@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use serde::{Deserialize, Serialize};
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::Error;
 use crate::frame::{FrameHeader, FrameKind, HEADER_LENGTH, SEGMENT_START, encode_header};
 use crate::header::{Header, Totals};
+use crate::index::{self, SegmentSummary};
 use crate::metadata;
 use crate::record::Record;
 use crate::sample::Sample;
@@ -34,6 +34,8 @@ pub struct Writer<W: Write> {
     segment_open: bool,
     records: RecordBuffer,
     samples: SampleEncoder,
+    /// Processes of the samples that wait.
+    pids: Vec<u32>,
     stream: Encoder<'static>,
     /// For frames that are compressed by themselves.
     alone: Compressor<'static>,
@@ -47,15 +49,6 @@ struct RecordBuffer {
     bytes: Vec<u8>,
     count: u32,
     times: Option<(u64, u64)>,
-}
-
-/// One line of the index: where a segment is and what it spans.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct SegmentSummary {
-    offset: u64,
-    first_time: u64,
-    last_time: u64,
-    samples: u64,
 }
 
 impl<W: Write> Writer<W> {
@@ -79,6 +72,7 @@ impl<W: Write> Writer<W> {
             segment_open: false,
             records: RecordBuffer::default(),
             samples: SampleEncoder::default(),
+            pids: Vec::new(),
             stream: new_stream()?,
             alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
@@ -106,6 +100,9 @@ impl<W: Write> Writer<W> {
             self.flush()?;
         }
         self.samples_written += 1;
+        if self.pids.last() != Some(&sample.pid) {
+            self.pids.push(sample.pid);
+        }
         Ok(self.samples.put(sample))
     }
 
@@ -144,15 +141,20 @@ impl<W: Write> Writer<W> {
         self.samples_written
     }
 
-    /// Closes the recording with its index and totals, and gives the output back.
+    /// Closes the recording with its index, totals and footer, and gives the output back.
     pub fn finish(mut self, totals: &Totals) -> Result<W, Error> {
         self.flush()?;
+        let index_offset = self.bytes_written;
         self.raw.clear();
-        metadata::encode(&mut self.raw, &self.segments)?;
+        index::encode(&mut self.raw, &self.segments)?;
         self.write_alone(FrameKind::Index, self.segments.len() as u32, (0, 0))?;
         self.raw.clear();
         metadata::encode(&mut self.raw, totals)?;
         self.write_alone(FrameKind::Totals, 1, (totals.end_monotonic, totals.end_monotonic))?;
+        self.raw.clear();
+        self.raw.extend_from_slice(&index::footer(index_offset));
+        self.compressed.clone_from(&self.raw);
+        self.write_frame(FrameKind::Footer, 1, (0, 0))?;
         self.out.flush()?;
         Ok(self.out)
     }
@@ -214,11 +216,6 @@ impl<W: Write> Writer<W> {
                 ..SegmentSummary::default()
             });
         }
-        if let (true, Some(segment)) = (self.segment_open, self.segments.last_mut()) {
-            segment.first_time = segment.first_time.min(first_time);
-            segment.last_time = segment.last_time.max(last_time);
-            segment.samples += if kind == FrameKind::Samples { u64::from(items) } else { 0 };
-        }
         let header = FrameHeader {
             kind,
             flags,
@@ -232,7 +229,17 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&encode_header(&header, &self.compressed))?;
         self.out.write_all(&self.compressed)?;
         self.sequence += 1;
-        self.bytes_written += (HEADER_LENGTH + self.compressed.len()) as u64;
+        let bytes = (HEADER_LENGTH + self.compressed.len()) as u64;
+        self.bytes_written += bytes;
+        if let (FrameKind::Records | FrameKind::Samples, Some(segment)) = (kind, self.segments.last_mut()) {
+            segment.bytes += bytes;
+            if kind == FrameKind::Samples {
+                segment.first_time = segment.first_time.min(first_time);
+                segment.last_time = segment.last_time.max(last_time);
+                segment.samples += u64::from(items);
+                segment.add_pids(&mut self.pids);
+            }
+        }
         Ok(())
     }
 }

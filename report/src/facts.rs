@@ -1,6 +1,6 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
-use profrec_format::{Header, LossCause, Record, Recording, Totals};
+use profrec_format::{Coverage, Damage, Header, LossCause, LostToDamage, Record, Recording, Totals};
 
 /// The recording as a whole, whatever is shown of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +19,10 @@ pub struct Facts {
     pub duration: u64,
     /// Where it is not whole, in words.
     pub damage: Vec<String>,
+    /// What that has cost.
+    pub lost_to_damage: LostToDamage,
+    /// How much of it was read.
+    pub coverage: Coverage,
 }
 
 impl Facts {
@@ -26,20 +30,28 @@ impl Facts {
     pub fn gather(recording: &Recording<'_>) -> Self {
         let header = recording.header().clone();
         let totals = recording.totals().cloned();
-        let counted = recording.segments().iter().map(|segment| segment.sample_count()).sum();
         let last = recording.segments().iter().map(|segment| segment.last_time()).max().unwrap_or_default();
         let end = totals.as_ref().map_or(last, |totals| totals.end_monotonic);
-        let known = match &totals {
+        let mut known = match &totals {
             Some(totals) => totals.lost.clone(),
             None => noticed_losses(recording),
         };
-        let lost = |cause| known.iter().filter(|(known, _)| *known == cause).map(|(_, count)| count).sum();
+        let mut lost: Vec<_> = LossCause::ALL.iter().map(|&cause| (cause, 0)).collect();
+        known.sort_by_key(|(cause, _)| *cause);
+        for (cause, count) in known {
+            match lost.iter_mut().find(|(known, _)| *known == cause) {
+                Some((_, sum)) => *sum = count.saturating_add(*sum),
+                None => lost.push((cause, count)),
+            }
+        }
         Self {
             bytes: recording.file_length() as u64,
-            samples: totals.as_ref().map_or(counted, |totals| totals.samples),
-            lost: LossCause::ALL.iter().map(|&cause| (cause, lost(cause))).collect(),
+            samples: totals.as_ref().map_or_else(|| recording.samples_found(), |totals| totals.samples),
+            lost,
             duration: end.saturating_sub(header.start_monotonic),
-            damage: recording.damage().iter().map(ToString::to_string).collect(),
+            damage: recording.damage().iter().map(damage_text).collect(),
+            lost_to_damage: recording.lost_to_damage(),
+            coverage: recording.coverage(),
             header,
             totals,
         }
@@ -52,7 +64,18 @@ impl Facts {
 
     /// Samples that were lost.
     pub fn samples_lost(&self) -> u64 {
-        self.lost.iter().filter(|(cause, _)| cause.is_samples()).map(|(_, count)| count).sum()
+        let samples = self.lost.iter().filter(|(cause, _)| cause.is_samples());
+        samples.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// How much of the file was read for what is shown, when it was not all of it.
+    pub fn part_read(&self) -> Option<String> {
+        let Coverage { segments_read, segments, bytes_read, bytes } = self.coverage;
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let text = || {
+            format!("read {segments_read} of {segments} segments, {} of {}", megabytes(bytes_read), megabytes(bytes))
+        };
+        (!self.coverage.is_whole()).then(text)
     }
 
     /// Ticks of the clock in a second of CPU time.
@@ -68,6 +91,14 @@ impl Facts {
     /// CPU time in seconds that this many samples stand for.
     pub fn cpu_seconds(&self, samples: u64) -> f64 {
         samples as f64 * self.header.period as f64 / 1e9
+    }
+}
+
+/// Where damage is, and the time that it costs.
+fn damage_text(damage: &Damage) -> String {
+    match damage.nanoseconds().filter(|nanoseconds| *nanoseconds > 0) {
+        Some(nanoseconds) => format!("{damage}, where {:.1} s are lost", nanoseconds as f64 / 1e9),
+        None => damage.to_string(),
     }
 }
 

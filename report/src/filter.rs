@@ -1,6 +1,6 @@
 //! Which samples a report is about.
 
-use profrec_format::Sample;
+use profrec_format::{Part, Sample};
 
 /// Which samples are counted. An empty list lets everything through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub enum Side {
 }
 
 impl SampleFilter {
+    /// The part of a recording that holds all samples that are counted.
+    pub fn part(&self) -> Part {
+        Part { from: self.from, to: self.to, pids: self.pids.clone() }
+    }
+
     /// Whether a sample is counted. `start` is the time at which the recording started.
     pub fn lets_through(&self, sample: &Sample, comm: &str, start: u64) -> bool {
         allows(&self.pids, &sample.pid)

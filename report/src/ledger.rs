@@ -26,6 +26,8 @@ pub struct Ledger {
     pub unnamed: Vec<Unnamed>,
     /// What is wrong with the file.
     pub notes: Vec<String>,
+    /// How much of the file was read, when it was not all of it.
+    pub part_read: Option<String>,
 }
 
 /// Locations that have no name for one reason.
@@ -51,6 +53,7 @@ impl Ledger {
             verdicts: stacks.verdicts(),
             unnamed: unnamed(names, location_samples),
             notes: notes(facts),
+            part_read: facts.part_read(),
         }
     }
 
@@ -64,6 +67,9 @@ impl Ledger {
         let well = self.lost.is_empty() && self.unnamed.is_empty() && self.verdicts.complete == self.shown;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", parts.join(if well { "; " } else { "\n" }));
+        if let Some(part_read) = &self.part_read {
+            let _ = writeln!(text, "{part_read}");
+        }
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
         }
@@ -150,14 +156,31 @@ fn unnamed(names: &Names, location_samples: &[u64]) -> Vec<Unnamed> {
 fn notes(facts: &Facts) -> Vec<String> {
     let mut notes = Vec::new();
     match &facts.totals {
-        None => notes.push("the recording was not closed: its end may be missing".to_owned()),
-        Some(totals) if totals.samples + facts.samples_lost() != totals.expected => {
+        None => {
+            let recovered = format!("{:.1} s, {} samples recovered", facts.seconds(), grouped(facts.samples));
+            notes.push(format!("the recording was not closed, its end may be missing: {recovered}"));
+        }
+        Some(totals) if totals.samples.checked_add(facts.samples_lost()) != Some(totals.expected) => {
             notes.push("expected samples are not the samples written and lost: the recorder miscounted".to_owned());
         }
         Some(_) => {}
     }
     notes.extend(facts.damage.iter().map(|damage| format!("the recording is {damage}")));
+    notes.extend(lost_to_damage(facts).map(|samples| format!("{samples} lost to damage")));
     notes
+}
+
+/// How many samples damage has cost, in words.
+fn lost_to_damage(facts: &Facts) -> Option<String> {
+    if facts.damage.is_empty() {
+        return None;
+    }
+    let lost = facts.lost_to_damage;
+    match lost.samples {
+        Some(samples) => Some(format!("{} samples", grouped(samples))),
+        None if lost.at_least > 0 => Some(format!("at least {} samples", grouped(lost.at_least))),
+        None => None,
+    }
 }
 
 /// A number with its digits in groups of three.

@@ -35,10 +35,12 @@ pub fn run(args: &Args) -> Result<()> {
 /// From a file to a profile.
 fn load(args: &Args, path: &Path) -> Result<Profile> {
     let file = RecordingFile::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
-    let recording = Recording::open(file.bytes()).with_context(|| format!("cannot read {}", path.display()))?;
+    let filter = args.filter.filter();
+    let recording = Recording::open_part(file.bytes(), &filter.part());
+    let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
     let files = if args.no_local_files { LocalFiles::default() } else { LocalFiles::find(&evidence, &args.symbols) };
-    let collected = collect(&recording, (&evidence, &numbers), &files, &args.filter.filter());
+    let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
     facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));

@@ -61,6 +61,31 @@ fn write_recording(path: &Path, samples: u64, close: bool) {
     }
 }
 
+/// Segments of a minute, each with a process of its own out of ten, and a sample every six seconds.
+fn write_segments(path: &Path, segments: u64) {
+    let header = Header { period: 6_000_000_000, start_monotonic: START, ..Header::default() };
+    let mut writer = Writer::create(fs::File::create(path).unwrap(), &header).unwrap();
+    for segment in 0..segments {
+        let time = START + segment * 60_000_000_000;
+        let pid = 100 + (segment % 10) as u32;
+        writer.start_segment().unwrap();
+        for record in definitions() {
+            writer.record(&record).unwrap();
+        }
+        let process = Process { time, pid, comm: format!("app{pid}"), ..Process::default() };
+        writer.record(&Record::Process(process)).unwrap();
+        let mapping = Mapping { time, pid, start: 0x40_0000, end: 0x41_0000, offset: 0, module: 1 };
+        writer.record(&Record::Mapping(mapping)).unwrap();
+        for number in 0..10 {
+            let user = UserState::Chain(vec![0x40_2010 + number, 0x40_1021]);
+            let time = time + number * 6_000_000_000;
+            writer.sample(&Sample { time, pid, tid: pid, user, ..Sample::default() }).unwrap();
+        }
+    }
+    let (samples, end_monotonic) = (segments * 10, START + segments * 60_000_000_000);
+    writer.finish(&Totals { end_monotonic, expected: samples, samples, ..Totals::default() }).unwrap();
+}
+
 fn definitions() -> Vec<Record> {
     let thread = |tid, comm: &str| Record::Thread(Thread { time: START, pid: 100, tid, comm: comm.into() });
     let symbol = |address, name: &str| Symbol { address, size: 0x100, name: name.into() };
@@ -200,6 +225,55 @@ fn an_unclosed_recording_is_shown() {
     write_recording(&path, 100, false);
     let text = stdout(&[path.to_str().unwrap()]);
     assert!(text.contains("hot(int)") && text.contains("the recording was not closed"), "{text}");
+}
+
+/// Of a long recording, only the segments are read that can hold what is asked for. The result is that of reading all of it.
+#[test]
+fn a_part_is_read_without_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.prof");
+    write_segments(&path, 60);
+    let whole = folder.path().join("without_footer.prof");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&whole, &bytes[..bytes.len() - 60]).unwrap();
+    let (path, whole) = (path.to_str().unwrap(), whole.to_str().unwrap());
+    for (arguments, segments) in
+        [(&["--time", "90..150"][..], 2), (&["--pid", "103"], 6), (&["--time", "..60", "--user"], 1)]
+    {
+        let folded = |path| stdout(&[&[path, "--folded"], arguments].concat());
+        assert_eq!(folded(path), folded(whole), "{arguments:?}");
+        let json = |path| -> serde_json::Value {
+            serde_json::from_str(&stdout(&[&[path, "--json"], arguments].concat())).unwrap()
+        };
+        let (part, all) = (json(path), json(whole));
+        assert_eq!(part["recording"]["segments_read"], segments);
+        assert_eq!(all["recording"]["segments_read"], 60);
+        let read = part["recording"]["bytes_read"].as_u64().unwrap();
+        assert!(read < bytes.len() as u64 / 4, "{read} of {}", bytes.len());
+        for field in ["functions", "processes", "stacks", "modules"] {
+            assert_eq!(part[field], all[field], "{arguments:?} {field}");
+        }
+        let text = stdout(&[&[path], arguments].concat());
+        assert!(text.contains(&format!("read {segments} of 60 segments, ")), "{text}");
+    }
+    assert!(!stdout(&[path]).contains("of 60 segments"));
+}
+
+/// What damage costs is told in seconds and samples.
+#[test]
+fn the_cost_of_damage_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.prof");
+    write_segments(&path, 3);
+    let mut bytes = fs::read(&path).unwrap();
+    let sync = [0xf7, b'p', b'r', b'e', b'c', 0x0d, 0x0a, 0x93];
+    let frames = bytes.windows(8).enumerate().filter(|(_, window)| *window == sync).map(|(at, _)| at);
+    let second_segment_samples = frames.collect::<Vec<_>>()[3];
+    bytes[second_segment_samples + 60] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let text = stdout(&[path.to_str().unwrap()]);
+    assert!(text.contains("20 of 30 samples shown"), "{text}");
+    assert!(text.contains("where 66.0 s are lost") && text.contains("note: 10 samples lost to damage"), "{text}");
 }
 
 /// A recording comes through a pipe as well.

@@ -36,6 +36,9 @@ fn recording(text: &mut String, facts: &Facts) {
     line(text, "clock", &format!("{}, {:.0} Hz on each of {} CPUs", header.event, facts.frequency(), header.cpus));
     line(text, "user stacks", call_graph(header.call_graph));
     line(text, "file", &format!("{} bytes, {}", grouped(facts.bytes), bytes_per_sample(facts)));
+    if let Some(part_read) = facts.part_read() {
+        line(text, "of the file", &part_read);
+    }
     line(text, "samples", &samples(facts));
     for (cause, count) in facts.lost.iter().filter(|(_, count)| *count > 0) {
         line(text, "lost", &format!("{} ({})", grouped(*count), cause.name()));

@@ -29,11 +29,21 @@ struct Recording<'a> {
     duration_seconds: f64,
     frequency_hz: f64,
     bytes: u64,
+    bytes_read: u64,
+    segments: usize,
+    segments_read: usize,
     host: &'a str,
     kernel: &'a str,
     arch: &'static str,
     closed: bool,
     damage: &'a [String],
+    lost_to_damage: LostToDamage,
+}
+
+#[derive(Serialize)]
+struct LostToDamage {
+    samples: Option<u64>,
+    seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -114,11 +124,18 @@ fn recording(facts: &Facts) -> Recording<'_> {
         duration_seconds: facts.seconds(),
         frequency_hz: (facts.frequency() * 1e3).round() / 1e3,
         bytes: facts.bytes,
+        bytes_read: facts.coverage.bytes_read,
+        segments: facts.coverage.segments,
+        segments_read: facts.coverage.segments_read,
         host: &facts.header.host,
         kernel: &facts.header.kernel,
         arch: facts.header.arch.name(),
         closed: facts.totals.is_some(),
         damage: &facts.damage,
+        lost_to_damage: LostToDamage {
+            samples: facts.lost_to_damage.samples,
+            seconds: facts.lost_to_damage.nanoseconds as f64 / 1e9,
+        },
     }
 }
 

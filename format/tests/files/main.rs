@@ -1,0 +1,6 @@
+//! Files as a reader may meet them: parts of them, damaged ones, and those of later versions.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod evolution;
+mod frames;
+mod parts;
