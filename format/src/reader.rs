@@ -285,9 +285,14 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self, header: Header, coverage: Coverage) -> Recording<'a> {
         let end = self.totals.as_ref().map(|totals| totals.end_monotonic);
+        let found: u64 = self.segments.iter().map(Segment::sample_count).sum();
+        let costs_nothing = self.totals.as_ref().is_some_and(|totals| totals.samples == found);
         for damage in &mut self.damage {
             damage.since = damage.since.max(header.start_monotonic);
             damage.until = damage.until.or(end).or(Some(damage.reached).filter(|time| *time > 0));
+            if costs_nothing {
+                damage.until = Some(damage.since);
+            }
         }
         let Self { segments, totals, index, damage, .. } = self;
         Recording { header, segments, totals, index, damage, coverage }

@@ -19,7 +19,11 @@ use crate::filter::{SampleFilter, Side};
   profrec report app.prof --comm worker --time 10..20  one thread name, ten seconds of it
   profrec report app.prof --symbols ./debug            names from binaries or debug files in a folder
   profrec report --diff before.prof after.prof         what changed, by share of CPU time
-  ssh host profrec record -a -d 10s -o - | profrec report -"
+  ssh host profrec record -a -d 10s -o - | profrec report -
+  profrec report --check app.prof                      whether every byte of it is as it was written
+
+Exit status: 0 done, 1 failed, 2 wrong usage. With --check: 0 whole, 3 truncated or not closed, 4 damaged,
+1 not a recording or cannot be read."
 )]
 pub struct Args {
     /// The recording; `-` reads it from standard input
@@ -29,6 +33,10 @@ pub struct Args {
     /// Compare two recordings
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
     pub diff: Option<Vec<PathBuf>>,
+
+    /// Read every frame and sample, and say whether the recording is whole, truncated or damaged, and what is lost
+    #[arg(long, conflicts_with_all = ["diff", "tree", "folded", "info", "flamegraph", "FilterArgs"])]
+    pub check: bool,
 
     /// What to show.
     #[command(flatten)]
@@ -200,6 +208,7 @@ mod tests {
     fn contradictions_are_refused() {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         assert!(parse("report a.prof --tree").is_ok());
+        assert!(parse("report --check a.prof --json").is_ok());
         assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
         for wrong in [
             "report",
@@ -207,6 +216,9 @@ mod tests {
             "report a --diff b c",
             "report --diff a",
             "report --diff a b --tree",
+            "report --check",
+            "report --check a --tree",
+            "report --check a --pid 4",
             "report a --kernel --user",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -12,6 +12,7 @@
 
 pub mod address_space;
 pub mod args;
+pub mod check;
 pub mod collect;
 pub mod counter;
 pub mod diff;

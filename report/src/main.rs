@@ -9,7 +9,7 @@ use profrec_report::{escape, pipeline};
 fn main() -> ExitCode {
     let args = Args::parse();
     match pipeline::run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("profrec report: {}", escape::text(&format!("{error:#}")));
             ExitCode::FAILURE

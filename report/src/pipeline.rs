@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use profrec_format::Recording;
 
 use crate::args::Args;
+use crate::check::Check;
 use crate::collect::collect;
 use crate::diff::Diff;
 use crate::evidence::Evidence;
@@ -20,16 +21,27 @@ use crate::views::{self, Width};
 /// Functions in a table, unless `--limit` says otherwise.
 const TABLE_LIMIT: usize = 30;
 
-/// Does what the command line asks for.
-pub fn run(args: &Args) -> Result<()> {
+/// Does what the command line asks for, and gives the exit status.
+pub fn run(args: &Args) -> Result<u8> {
     if let Some(folder) = args.symbols.iter().find(|folder| !folder.is_dir()) {
         bail!("--symbols {}: there is no such folder", folder.display());
     }
     match (args.diff.as_deref(), &args.file) {
-        (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?),
-        (_, Some(file)) => show(args, &load(args, file)?),
-        _ => Ok(()),
+        (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?)?,
+        (_, Some(file)) if args.check => return check(args, file),
+        (_, Some(file)) => show(args, &load(args, file)?)?,
+        _ => {}
     }
+    Ok(0)
+}
+
+/// Says whether a recording is whole.
+fn check(args: &Args, path: &Path) -> Result<u8> {
+    let file = RecordingFile::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+    let recording = Recording::open(file.bytes()).with_context(|| format!("cannot read {}", path.display()))?;
+    let check = Check::of(&recording);
+    print(&if args.view.json { check.json()? } else { check.text() })?;
+    Ok(check.outcome().exit_status())
 }
 
 /// From a file to a profile.

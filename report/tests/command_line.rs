@@ -276,6 +276,51 @@ fn the_cost_of_damage_is_told() {
     assert!(text.contains("where 66.0 s are lost") && text.contains("note: 10 samples lost to damage"), "{text}");
 }
 
+/// `--check` tells whole, truncated and damaged recordings apart, by words and by exit status.
+#[test]
+fn check_tells_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.prof");
+    write_segments(&path, 3);
+    let whole = fs::read(&path).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let unclosed = {
+        write_recording(&path, 100, false);
+        fs::read(&path).unwrap()
+    };
+    let more_than_totals_say = {
+        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        writer.sample(&Sample::default()).unwrap();
+        writer.finish(&Totals { samples: 2, expected: 2, ..Totals::default() }).unwrap()
+    };
+    let cases = [
+        (whole.clone(), 0, "whole", "whole: 30 samples and 27 records in 3 segments, 180.0 s"),
+        (unclosed.clone(), 3, "truncated", "not closed: 100 samples and 7 records in 1 segments"),
+        (unclosed[..unclosed.len() - 1].to_vec(), 3, "truncated", "truncated at byte"),
+        (whole[..whole.len() - 1].to_vec(), 3, "truncated", "lost: 0 samples, 0.0 s"),
+        (flipped(whole.len() / 2), 4, "damaged", "lost: 10 samples"),
+        (flipped(whole.len() - 10), 4, "damaged", "lost: 0 samples"),
+        (more_than_totals_say, 4, "damaged", "its totals say 2 samples, but it has 1"),
+        (flipped(30), 1, "", "header is damaged"),
+        (b"something else".to_vec(), 1, "", "not a profrec recording"),
+    ];
+    for (bytes, status, outcome, words) in cases {
+        fs::write(&path, bytes).unwrap();
+        let output = report(&["--check", path.to_str().unwrap()]);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains(words), "{words}: {said}");
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        let output = report(&["--check", path.to_str().unwrap(), "--json"]);
+        assert_eq!(output.status.code(), Some(status));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert_eq!(json["outcome"].as_str().unwrap_or_default(), outcome);
+    }
+}
+
 /// A recording comes through a pipe as well.
 #[test]
 fn a_recording_is_read_from_standard_input() {
