@@ -35,3 +35,13 @@ fn recordings_give_their_expected_stacks() {
         "other stacks than expected: {different:?}; PROFREC_BLESS=1 writes what comes out now"
     );
 }
+
+/// Every recording of the fixtures is whole to this version of the report: a change of the format that it would not
+/// read as it was meant shows here.
+#[test]
+fn recordings_are_whole() {
+    for path in recordings() {
+        let said = stdout(&succeed(Command::new(profrec_report()).arg("--check").arg(&path)));
+        assert!(said.starts_with("whole: "), "{}: {said}", path.display());
+    }
+}
