@@ -129,18 +129,18 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserS
 }
 
 fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[StackRange], words: &mut Vec<StackWord>) {
+    let (blocks, rest) = slice.bytes.as_chunks::<8>().0.as_chunks::<BLOCK>();
+    let mut last: Block = [[0; 8]; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
     let mut address = slice.start;
-    for bytes in slice.bytes.chunks(8 * BLOCK) {
-        let mut block: Block = [0; BLOCK];
-        for (word, bytes) in block.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        let mut candidates = inside_any(&block, interesting);
+    for block in blocks.iter().chain([&last]) {
+        let mut candidates = inside_any(block, interesting);
         while candidates != 0 {
             let at = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
-            if pointers.holds(block[at]) {
-                words.push(StackWord { address: address.wrapping_add(8 * at as u64), value: block[at] });
+            let value = u64::from_le_bytes(block[at]);
+            if pointers.holds(value) {
+                words.push(StackWord { address: address.wrapping_add(8 * at as u64), value });
             }
         }
         address = address.wrapping_add(8 * BLOCK as u64);

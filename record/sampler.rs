@@ -243,7 +243,8 @@ fn remember(_level: PrintLevel, message: String) {
 fn explain(error: libbpf_rs::Error) -> Error {
     let text = format!("{error:#}");
     match error.kind() {
-        libbpf_rs::ErrorKind::PermissionDenied => anyhow!(
+        // EPERM. EACCES, which is of the same kind, is what the verifier says to a program.
+        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => anyhow!(
             "no rights to load BPF programs: run profrec as root (sudo), or give it CAP_BPF and CAP_PERFMON \
              (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(which profrec)`)"
         ),

@@ -7,16 +7,25 @@ use profrec_format::StackRange;
 /// Words that are looked at together: one for each bit of the answer.
 pub(crate) const BLOCK: usize = 64;
 
-/// Words of a stack that stand one after the other.
-pub(crate) type Block = [u64; BLOCK];
+/// Words of a stack that stand one after the other, as they were copied.
+pub(crate) type Block = [[u8; 8]; BLOCK];
 
 /// One bit for each word that lies inside one of the ranges, the first word's the lowest.
 pub(crate) fn inside_any(block: &Block, ranges: &[StackRange]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, which is all that the function asks for.
+    if std::arch::is_x86_feature_detected!("avx512vl") && std::arch::is_x86_feature_detected!("avx512dq") {
+        // SAFETY: the processor has what the function asks for.
+        return unsafe { inside_any_avx512(block, ranges) };
+    } else if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function asks for.
         return unsafe { inside_any_avx2(block, ranges) };
     }
+    inside_any_portable(block, ranges)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+fn inside_any_avx512(block: &Block, ranges: &[StackRange]) -> u64 {
     inside_any_portable(block, ranges)
 }
 
@@ -33,7 +42,7 @@ fn inside_any_portable(block: &Block, ranges: &[StackRange]) -> u64 {
         let length = range.end.wrapping_sub(range.start);
         for (bit, word) in block.iter().enumerate() {
             // One comparison instead of two: below `start` the difference wraps around.
-            inside |= u64::from(word.wrapping_sub(range.start) < length) << bit;
+            inside |= u64::from(u64::from_le_bytes(*word).wrapping_sub(range.start) < length) << bit;
         }
     }
     inside
@@ -43,20 +52,19 @@ fn inside_any_portable(block: &Block, ranges: &[StackRange]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Both versions agree with two comparisons, at the ends of ranges and for values with the highest bit set.
+    /// What runs on this processor and the portable version agree with two comparisons, at the ends of ranges and for
+    /// values with the highest bit set.
     #[test]
     fn bits_are_those_of_words_inside() {
         let ranges = [StackRange { start: 0x1000, end: 0x1800 }, StackRange { start: 1 << 63, end: (1 << 63) + 2 }];
         let values = [0, 0xfff, 0x1000, 0x17ff, 0x1800, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, (1 << 63) + 2, u64::MAX];
-        let mut block = [0; BLOCK];
-        for (at, word) in block.iter_mut().enumerate() {
-            *word = values[at % values.len()];
-        }
+        let words: [u64; BLOCK] = std::array::from_fn(|at| values[at % values.len()]);
         let mut expected = 0;
-        for (bit, word) in block.iter().enumerate() {
+        for (bit, word) in words.iter().enumerate() {
             let inside = ranges.iter().any(|range| range.start <= *word && *word < range.end);
             expected |= u64::from(inside) << bit;
         }
+        let block = words.map(u64::to_le_bytes);
         assert_eq!(inside_any_portable(&block, &ranges), expected);
         assert_eq!(inside_any(&block, &ranges), expected);
         assert_eq!(inside_any(&block, &[]), 0);
