@@ -41,6 +41,14 @@ pub enum Error {
         /// What should have been there.
         expected: &'static str,
     },
+    /// A recording asks for more than any recorder makes it need.
+    #[error("the frame at byte {offset} expands to more than {what}: what follows in its segment is left out")]
+    TooMuch {
+        /// Where the frame starts in the file.
+        offset: usize,
+        /// What is not exceeded.
+        what: &'static str,
+    },
     /// A frame's compressed bytes cannot be decompressed.
     #[error("the frame at byte {offset} cannot be decompressed")]
     Compression {

@@ -39,7 +39,7 @@ pub(crate) enum FrameKind {
 }
 
 impl FrameKind {
-    fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Records => 1,
             Self::Samples => 2,
@@ -50,7 +50,7 @@ impl FrameKind {
         }
     }
 
-    fn from_code(code: u8) -> Self {
+    pub(crate) fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Records,
             2 => Self::Samples,

@@ -61,6 +61,22 @@
 //!   on, others odd ones, so that the equation of samples closes with causes that a reader has never heard of.
 //!
 //! The major version changes when an older reader would read something wrong. It is refused with an error that says so.
+//!
+//! # What a hostile file can cost
+//!
+//! A recording comes from an untrusted machine, and a few compressed bytes can stand for very much. So a reader takes
+//! no more than this, whatever the bytes:
+//!
+//! | | at most |
+//! |---|---|
+//! | a frame, before and after compression | 32 MiB |
+//! | metadata of a segment, before compression | 256 MiB |
+//! | samples of a segment, before compression | 128 MiB |
+//! | words of one stack | 262,144: 2 MiB, the recorder's largest copy |
+//! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 |
+//!
+//! What is beyond is an [`Error`] of its segment, which says so. Memory is needed for one segment at a time, and for a few
+//! dozen bytes for each frame of the file; time grows with the length of the file.
 #![forbid(unsafe_code)]
 
 mod columns;
@@ -70,9 +86,15 @@ mod error;
 mod fingerprint;
 mod frame;
 mod header;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod hostile;
 mod index;
 mod loss;
 mod metadata;
+#[cfg(any(test, feature = "raw"))]
+#[doc(hidden)]
+pub mod raw;
 mod reader;
 mod record;
 mod sample;

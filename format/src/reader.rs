@@ -6,7 +6,7 @@ use crate::frame::{Frame, FrameKind, NoFrame, SEGMENT_START, frame_at, next_fram
 use crate::header::{Header, Totals};
 use crate::index::{self, Closing, Part, SegmentSummary};
 use crate::metadata;
-use crate::segment::{Segment, decompress};
+use crate::segment::{ALLOWANCE, Segment, decompress};
 use crate::{FILE_MAGIC, VERSION};
 
 /// A recording in memory: read or mapped.
@@ -107,7 +107,7 @@ impl<'a> Recording<'a> {
         LostToDamage {
             samples: self.totals.as_ref().map(|totals| totals.samples.saturating_sub(found)),
             at_least: self.damage.iter().map(|damage| damage.samples).sum(),
-            nanoseconds: self.damage.iter().filter_map(Damage::nanoseconds).sum(),
+            nanoseconds: self.damage.iter().filter_map(Damage::nanoseconds).fold(0, u64::saturating_add),
         }
     }
 
@@ -294,6 +294,8 @@ impl<'a> Walk<'a> {
                 damage.until = Some(damage.since);
             }
         }
+        let share = ALLOWANCE / self.segments.len().max(1) as u64;
+        self.segments.iter_mut().for_each(|segment| segment.allow(share));
         let Self { segments, totals, index, damage, .. } = self;
         Recording { header, segments, totals, index, damage, coverage }
     }

@@ -8,25 +8,58 @@ use crate::error::Error;
 use crate::frame::{Frame, FrameKind, LENGTH_LIMIT};
 use crate::metadata;
 use crate::record::Record;
-use crate::sample::Sample;
+use crate::sample::{Sample, UserState};
 use crate::samples::SampleDecoder;
 
 /// The stream's window: what the writer uses, and all the memory that a reader grants.
 pub(crate) const WINDOW_LOG: u32 = 20;
 
+/// What all segments together are worth to a reader (see [`Segment::allowance`]), whatever their length.
+pub(crate) const ALLOWANCE: u64 = 1 << 32;
+/// What each byte of a segment adds to that.
+const ALLOWANCE_PER_BYTE: u64 = 2048;
+const WORTH: &str = "what a file of its size is worth";
+/// What a sample costs besides its words.
+const SAMPLE_COST: u64 = 512;
+/// Metadata of one segment, before compression; the writer makes 8 MiB of it after compression.
+const RECORDS_LIMIT: u64 = 256 << 20;
+/// Records of one segment.
+const RECORDS: usize = 4 << 20;
+/// Samples of one segment, before compression; the writer starts another one after a quarter of it.
+pub(crate) const SAMPLES_LIMIT: u64 = 128 << 20;
+/// More words are in no stack: 2 MiB, the recorder's largest copies of both ends.
+const WORDS_LIMIT: usize = 256 << 10;
+
 /// A part of a recording that can be read without the rest: about a minute, or 8 MB.
 #[derive(Clone, Debug)]
 pub struct Segment<'a> {
     frames: Vec<Frame<'a>>,
+    allowance: u64,
 }
 
 impl<'a> Segment<'a> {
     pub(crate) fn new(first: Frame<'a>) -> Self {
-        Self { frames: vec![first] }
+        Self { frames: vec![first], allowance: 0 }
     }
 
     pub(crate) fn push(&mut self, frame: Frame<'a>) {
         self.frames.push(frame);
+    }
+
+    /// How much its reader should do for it, in units of about a word of a stack: a fair share of what the whole file is
+    /// worth. No recorder makes a file that needs more; a few bytes that are made for it can ask for years.
+    pub fn allowance(&self) -> u64 {
+        self.allowance
+    }
+
+    pub(crate) fn allow(&mut self, share: u64) {
+        let (start, end) = self.span();
+        self.allowance = share.saturating_add((end - start) as u64 * ALLOWANCE_PER_BYTE);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limit_to(&mut self, allowance: u64) {
+        self.allowance = allowance;
     }
 
     /// The earliest time of a sample or record in it; `u64::MAX` when there is none.
@@ -65,10 +98,21 @@ impl<'a> Segment<'a> {
     /// Its metadata, in the order in which it was written.
     pub fn records(&self) -> Result<Vec<Record>, Error> {
         let mut records = Vec::new();
+        let mut length = 0;
         for frame in self.of_kind(FrameKind::Records) {
+            length += u64::from(frame.header.raw_length);
+            if length > RECORDS_LIMIT {
+                return Err(Error::TooMuch { offset: frame.offset, what: "256 MiB of metadata in one segment" });
+            }
+            if length > self.allowance {
+                return Err(Error::TooMuch { offset: frame.offset, what: WORTH });
+            }
             let bytes = decompress(frame)?;
             let mut at = 0;
             while at < bytes.len() {
+                if records.len() >= RECORDS {
+                    return Err(Error::TooMuch { offset: frame.offset, what: "4,194,304 records in one segment" });
+                }
                 records.extend(metadata::take_record(&bytes, &mut at)?);
             }
         }
@@ -79,11 +123,14 @@ impl<'a> Segment<'a> {
     pub fn samples(&self) -> Samples<'_> {
         Samples {
             frames: self.frames.iter(),
-            stream: None,
+            stream: FrameStream::default(),
             left: 0,
             columns: ColumnReader::default(),
             decoder: SampleDecoder::default(),
             sample: Sample::default(),
+            allowance: self.allowance,
+            offset: self.span().0,
+            length: 0,
         }
     }
 
@@ -104,11 +151,17 @@ pub struct ByteCounts {
 /// The samples of a segment, one after the other.
 pub struct Samples<'a> {
     frames: std::slice::Iter<'a, Frame<'a>>,
-    stream: Option<Decoder<'static>>,
+    stream: FrameStream,
     left: u32,
     columns: ColumnReader,
     decoder: SampleDecoder,
     sample: Sample,
+    /// What is left of the segment's allowance.
+    allowance: u64,
+    /// Where the frame that is being read starts in the file.
+    offset: usize,
+    /// Bytes of the frames so far, before compression.
+    length: u64,
 }
 
 impl Samples<'_> {
@@ -123,16 +176,40 @@ impl Samples<'_> {
         }
         self.left -= 1;
         let read = self.decoder.take(&mut self.columns, &mut self.sample);
-        if let Err(error) = read {
+        if let Err(error) = read.and_then(|()| self.spend()) {
             self.stop();
             return Err(error);
         }
         Ok(Some(&self.sample))
     }
 
+    /// Takes what the sample costs from the allowance.
+    fn spend(&mut self) -> Result<(), Error> {
+        let too_much = |what| Error::TooMuch { offset: self.offset, what };
+        let user = match &self.sample.user {
+            UserState::None => 0,
+            UserState::Chain(addresses) => addresses.len(),
+            UserState::Stack(stack) => stack.words.len(),
+        };
+        if user > WORDS_LIMIT {
+            return Err(too_much("a stack of 262,144 words"));
+        }
+        let cost = SAMPLE_COST + (self.sample.kernel_chain.len() + user) as u64;
+        let left = self.allowance.checked_sub(cost);
+        self.allowance = left.ok_or_else(|| too_much(WORTH))?;
+        Ok(())
+    }
+
     fn open(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
         let buffer = std::mem::take(&mut self.columns).into_bytes();
-        let opened = self.decompress_next(frame, buffer).and_then(ColumnReader::parse);
+        self.offset = frame.offset;
+        self.length += u64::from(frame.header.raw_length);
+        let limits = [(SAMPLES_LIMIT, "128 MiB of samples in one segment"), (self.allowance, WORTH)];
+        if let Some((_, what)) = limits.into_iter().find(|(limit, _)| self.length > *limit) {
+            self.stop();
+            return Err(Error::TooMuch { offset: frame.offset, what });
+        }
+        let opened = self.stream.decompress_next(frame, buffer).and_then(ColumnReader::parse);
         match opened {
             Ok(columns) => self.columns = columns,
             Err(error) => {
@@ -149,11 +226,19 @@ impl Samples<'_> {
         self.left = 0;
         self.frames = [].iter();
     }
+}
 
-    /// The next piece of the segment's stream.
-    fn decompress_next(&mut self, frame: &Frame<'_>, mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+/// The compressed stream that goes through a segment's frames of samples.
+#[derive(Default)]
+pub(crate) struct FrameStream {
+    decoder: Option<Decoder<'static>>,
+}
+
+impl FrameStream {
+    /// The stream's next piece, in `buffer`'s memory.
+    pub(crate) fn decompress_next(&mut self, frame: &Frame<'_>, mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
         let broken = |_| Error::Compression { offset: frame.offset };
-        let stream = match &mut self.stream {
+        let stream = match &mut self.decoder {
             Some(stream) => stream,
             none => {
                 let mut stream = Decoder::new().map_err(broken)?;

@@ -13,7 +13,7 @@ use crate::metadata;
 use crate::record::Record;
 use crate::sample::Sample;
 use crate::samples::{NewAddresses, SampleEncoder};
-use crate::segment::WINDOW_LOG;
+use crate::segment::{SAMPLES_LIMIT, WINDOW_LOG};
 use crate::{FILE_MAGIC, VERSION};
 
 /// Buffered bytes after which a frame is written without being asked for.
@@ -32,6 +32,8 @@ pub struct Writer<W: Write> {
     sequence: u32,
     segments: Vec<SegmentSummary>,
     segment_open: bool,
+    /// Bytes of the segment's samples before compression.
+    samples_length: u64,
     records: RecordBuffer,
     samples: SampleEncoder,
     /// Processes of the samples that wait.
@@ -70,6 +72,7 @@ impl<W: Write> Writer<W> {
             sequence: 0,
             segments: Vec::new(),
             segment_open: false,
+            samples_length: 0,
             records: RecordBuffer::default(),
             samples: SampleEncoder::default(),
             pids: Vec::new(),
@@ -115,17 +118,19 @@ impl<W: Write> Writer<W> {
 
     /// Whether it is time for a new segment.
     pub fn segment_is_full(&self) -> bool {
-        self.segment_open
-            && self.segments.last().is_some_and(|segment| {
-                segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME
-                    || self.bytes_written - segment.offset >= SEGMENT_BYTES
-            })
+        self.samples_length >= SAMPLES_LIMIT / 4
+            || self.segment_open
+                && self.segments.last().is_some_and(|segment| {
+                    segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME
+                        || self.bytes_written - segment.offset >= SEGMENT_BYTES
+                })
     }
 
     /// Ends the segment. From here on, all that samples refer to has to be recorded again.
     pub fn start_segment(&mut self) -> Result<(), Error> {
         self.flush()?;
         self.segment_open = false;
+        self.samples_length = 0;
         self.samples = SampleEncoder::default();
         self.stream = new_stream()?;
         Ok(())
@@ -179,22 +184,14 @@ impl<W: Write> Writer<W> {
         let times = self.samples.times();
         self.raw.clear();
         self.samples.drain_into(&mut self.raw);
+        self.samples_length += self.raw.len() as u64;
         self.compress_next()?;
         self.write_frame(FrameKind::Samples, items, times)
     }
 
     /// Compresses `raw` as the next piece of the segment's stream, to the last byte.
     fn compress_next(&mut self) -> Result<(), Error> {
-        self.compressed.resize(zstd::zstd_safe::compress_bound(self.raw.len()) + 64, 0);
-        let mut input = InBuffer::around(&self.raw);
-        let mut output = OutBuffer::around(&mut self.compressed[..]);
-        while input.pos < self.raw.len() {
-            self.stream.run(&mut input, &mut output)?;
-        }
-        while self.stream.flush(&mut output)? > 0 {}
-        let length = output.pos();
-        self.compressed.truncate(length);
-        Ok(())
+        compress_piece(&mut self.stream, &self.raw, &mut self.compressed)
     }
 
     /// Compresses `raw` by itself and writes it as one frame.
@@ -244,8 +241,22 @@ impl<W: Write> Writer<W> {
     }
 }
 
-fn new_stream() -> Result<Encoder<'static>, Error> {
+pub(crate) fn new_stream() -> Result<Encoder<'static>, Error> {
     let mut stream = Encoder::new(COMPRESSION_LEVEL)?;
     stream.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     Ok(stream)
+}
+
+/// Replaces `compressed` with the next piece of a stream: all of `raw`, to the last byte.
+pub(crate) fn compress_piece(stream: &mut Encoder<'_>, raw: &[u8], compressed: &mut Vec<u8>) -> Result<(), Error> {
+    compressed.resize(zstd::zstd_safe::compress_bound(raw.len()) + 64, 0);
+    let mut input = InBuffer::around(raw);
+    let mut output = OutBuffer::around(&mut compressed[..]);
+    while input.pos < raw.len() {
+        stream.run(&mut input, &mut output)?;
+    }
+    while stream.flush(&mut output)? > 0 {}
+    let length = output.pos();
+    compressed.truncate(length);
+    Ok(())
 }

@@ -1,0 +1,97 @@
+//! Tests: files that were made to exhaust their reader: small, with checksums that fit, and huge once decompressed.
+
+use crate::raw::{RawFrame, RawRecording};
+use crate::{Error, Header, Recording, Sample, Totals, UserState, Writer};
+
+fn raw() -> RawRecording {
+    let writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    RawRecording {
+        frames: Vec::new(),
+        ..RawRecording::take_apart(&writer.finish(&Totals::default()).unwrap()).unwrap()
+    }
+}
+
+fn bombs(kind: u8, items: u32, content: &[u8]) -> Vec<u8> {
+    let frame = |number| RawFrame {
+        kind,
+        flags: u8::from(number == 0),
+        items,
+        content: content.to_vec(),
+        ..RawFrame::default()
+    };
+    RawRecording { frames: (0..12).map(frame).collect(), ..raw() }.put_together().unwrap()
+}
+
+/// Frames of 32 MiB that are 3 KB in the file are read up to the limit of a segment, and not all of them.
+#[test]
+fn metadata_that_explodes_is_refused() {
+    // Records of a kind that nobody knows, each of 1 MiB.
+    let mut content = vec![0; 32 << 20];
+    for record in content.chunks_mut(1 << 20) {
+        record[..2].fill(0xff);
+        record[2..6].copy_from_slice(&((1u32 << 20) - 6).to_le_bytes());
+    }
+    let file = bombs(1, 1, &content);
+    assert!(file.len() < 100_000, "{}", file.len());
+    let recording = Recording::open(&file).unwrap();
+    assert!(matches!(recording.segments()[0].records(), Err(Error::TooMuch { .. })));
+}
+
+/// The same for samples.
+#[test]
+fn samples_that_explode_are_refused() {
+    let mut file = raw();
+    let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    writer.sample(&Sample::default()).unwrap();
+    let one = RawRecording::take_apart(&writer.finish(&Totals::default()).unwrap()).unwrap();
+    // Columns of later versions stand behind those that are known.
+    let mut content = one.frames[0].content.clone();
+    content.resize(32 << 20, 0);
+    file.frames = (0..12)
+        .map(|number| RawFrame { flags: u8::from(number == 0), content: content.clone(), ..one.frames[0].clone() })
+        .collect();
+    let file = file.put_together().unwrap();
+    let recording = Recording::open(&file).unwrap();
+    let mut samples = recording.segments()[0].samples();
+    let outcome = loop {
+        match samples.next() {
+            Ok(Some(_)) => {}
+            outcome => break outcome.map(|_| ()),
+        }
+    };
+    assert!(outcome.is_err());
+    assert!(matches!(samples.next(), Ok(None)), "after an error there is nothing more");
+}
+
+/// What a sample asks for is taken from the segment's allowance: its words and a bit more.
+#[test]
+fn the_allowance_ends() {
+    let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    for _ in 0..10 {
+        let user = UserState::Chain(vec![1; 10]);
+        writer.sample(&Sample { user, ..Sample::default() }).unwrap();
+    }
+    let file = writer.finish(&Totals::default()).unwrap();
+    let recording = Recording::open(&file).unwrap();
+    let mut segment = recording.segments()[0].clone();
+    assert!(segment.allowance() > 1 << 32);
+    segment.allow(0);
+    let by_length = segment.allowance();
+    assert!(by_length > 0 && by_length <= 2_048 * file.len() as u64);
+    segment.limit_to(4 * 522);
+    let mut samples = segment.samples();
+    for _ in 0..4 {
+        assert!(samples.next().unwrap().is_some());
+    }
+    assert!(matches!(samples.next(), Err(Error::TooMuch { .. })));
+    assert!(matches!(samples.next(), Ok(None)));
+}
+
+/// What several gaps have cost is more than a number can hold, when each claims to be as long as time.
+#[test]
+fn endless_gaps_do_not_overflow() {
+    let frame = |segment, flags| RawFrame { kind: 2, flags, segment, times: (u64::MAX, 0), ..RawFrame::default() };
+    let frames = vec![frame(1, 1), frame(9, 0), frame(2, 1), frame(9, 0), frame(3, 1)];
+    let file = RawRecording { frames, ..raw() }.put_together().unwrap();
+    assert_eq!(Recording::open(&file).unwrap().lost_to_damage().nanoseconds, u64::MAX);
+}
