@@ -45,9 +45,9 @@ impl AddressSpace {
         self.mappings.splice(first..last.max(first), replacement);
     }
 
-    /// Forgets every mapping: the process replaced its program.
-    pub fn clear(&mut self) {
-        self.mappings.clear();
+    /// How many mappings have to make room for a new one.
+    pub fn moved_by(&self, new: MappedRange) -> usize {
+        self.mappings.len() - self.mappings.partition_point(|old| old.end <= new.start)
     }
 
     /// The module mapped at an address, and the offset in it.

@@ -20,7 +20,12 @@ pub struct Collected {
     pub filtered_out: u64,
     /// What kept segments from being read to their ends, in the order of the segments.
     pub unreadable: Vec<Error>,
+    /// Samples that were not counted: there are more distinct stacks than can be kept.
+    pub uncounted: u64,
 }
+
+/// Segments for each thread that are worked on before what came of them is put together.
+const BATCH: usize = 4;
 
 /// Unwinds and counts the samples of a recording.
 pub fn collect(
@@ -32,22 +37,21 @@ pub fn collect(
     let modules = Modules::new(evidence, local);
     let header = recording.header();
     let plan = Plan { modules: &modules, numbers, filter, start: header.start_monotonic, arch: header.arch };
-    let parts: Vec<_> = recording.segments().par_iter().map(|segment| plan.collect(segment)).collect();
-    merge(parts)
-}
-
-/// Puts the segments' results together, in the segments' order.
-fn merge(mut parts: Vec<Collected>) -> Collected {
-    if parts.len() == 1 {
-        return parts.pop().unwrap_or_default();
+    if let [segment] = recording.segments() {
+        return plan.collect(segment);
     }
     let mut counter = StackCounter::default();
     let mut whole = Collected::default();
-    for part in parts {
-        counter.absorb(&part.stacks);
-        whole.filtered_out += part.filtered_out;
-        whole.unreadable.extend(part.unreadable);
+    for batch in recording.segments().chunks(BATCH * rayon::current_num_threads()) {
+        let parts: Vec<_> = batch.par_iter().map(|segment| plan.collect(segment)).collect();
+        for part in parts {
+            counter.absorb(&part.stacks);
+            whole.filtered_out += part.filtered_out;
+            whole.uncounted += part.uncounted;
+            whole.unreadable.extend(part.unreadable);
+        }
     }
+    whole.uncounted += counter.uncounted();
     whole.stacks = counter.finish();
     whole
 }
@@ -64,7 +68,7 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn collect(&self, segment: &Segment<'_>) -> Collected {
         let mut collected = Collected::default();
-        let mut counter = StackCounter::default();
+        let mut counter = StackCounter::of_segment();
         let mut unwinder = Unwinder::new(self.modules, self.arch);
         let mut frames = Vec::new();
         let outcome = replay(segment, self.numbers, |sample, instant| {
@@ -78,6 +82,7 @@ impl Plan<'_> {
             counter.count(thread, &frames, verdict, 1);
         });
         collected.unreadable.extend(outcome.err());
+        collected.uncounted = counter.uncounted();
         collected.stacks = counter.finish();
         collected
     }

@@ -6,8 +6,10 @@ use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, 
 use crate::unwind::WalkedFrame;
 
 /// Stacks while they are being counted, in the order in which they come.
-#[derive(Default)]
 pub struct StackCounter {
+    /// How many more frames, or what takes as much memory, may be kept.
+    room: usize,
+    uncounted: u64,
     location_ids: FxHashMap<Location, LocationId>,
     locations: Vec<Location>,
     /// For each verdict, the stacks that have it.
@@ -17,6 +19,13 @@ pub struct StackCounter {
     counts: FxHashMap<Counted, u64>,
     frames: Vec<Frame>,
 }
+
+/// What a distinct stack, and a distinct thread with a stack, takes besides its frames, in frames.
+const ENTRY: usize = 8;
+/// Frames of the distinct stacks of a whole recording: with what belongs to them, 4 GiB.
+const ROOM: usize = 1 << 27;
+/// The same for one segment, which is one minute.
+const SEGMENT_ROOM: usize = 1 << 25;
 
 /// How many verdicts there are.
 const VERDICTS: usize = 5;
@@ -41,9 +50,43 @@ pub struct CountedThread<'a> {
     pub tid: u32,
 }
 
+impl Default for StackCounter {
+    fn default() -> Self {
+        Self::with_room(ROOM)
+    }
+}
+
 impl StackCounter {
+    /// A counter for one segment.
+    pub fn of_segment() -> Self {
+        Self::with_room(SEGMENT_ROOM)
+    }
+
+    fn with_room(room: usize) -> Self {
+        Self {
+            room,
+            uncounted: 0,
+            location_ids: FxHashMap::default(),
+            locations: Vec::new(),
+            stack_ids: Default::default(),
+            stacks: 0,
+            comm_ids: FxHashMap::default(),
+            counts: FxHashMap::default(),
+            frames: Vec::new(),
+        }
+    }
+
+    /// Samples that were not counted because there was no room for another stack.
+    pub fn uncounted(&self) -> u64 {
+        self.uncounted
+    }
+
     /// Counts samples of one thread with one stack.
     pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
+        if self.room < frames.len() + 2 * ENTRY {
+            self.uncounted += samples;
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.frames);
         scratch.clear();
         scratch.extend(
@@ -52,7 +95,9 @@ impl StackCounter {
         let stack = self.stack(&scratch, verdict);
         self.frames = scratch;
         let comm = self.comm(thread.comm);
+        let kept = self.counts.len();
         *self.counts.entry(Counted { comm, pid: thread.pid, tid: thread.tid, stack }).or_default() += samples;
+        self.room -= ENTRY * (self.counts.len() - kept);
     }
 
     /// Adds what another counter counted.
@@ -121,6 +166,7 @@ impl StackCounter {
         }
         let id = self.stacks;
         self.stacks += 1;
+        self.room -= frames.len() + ENTRY;
         ids.insert(frames.into(), id);
         id
     }
@@ -196,6 +242,18 @@ mod tests {
             backward.absorb(&part.finish());
         }
         assert_eq!(format!("{:?}", forward.finish()), format!("{:?}", backward.finish()));
+    }
+
+    /// Distinct stacks without end are not kept; what was not counted is known.
+    #[test]
+    fn what_has_no_room_is_known() {
+        let mut counter = StackCounter::with_room(100);
+        for address in 0..10 {
+            counter.count(thread(1), &[frame(address), frame(1)], Verdict::Complete, 3);
+        }
+        let uncounted = counter.uncounted();
+        let stacks = counter.finish();
+        assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (5, 15, 15));
     }
 
     /// The number of a verdict is its place in the list of all verdicts.

@@ -1,7 +1,8 @@
 //! What a recording itself knows about modules and the kernel, gathered over all its segments.
 
 use profrec_format::{
-    CfiEntry, CfiSection, KernelSymbol, Layout, Module, ModuleId, ModuleKind, Record, Recording, Symbol,
+    CfiEntry, CfiSection, KernelSymbol, Layout, LoadSegment, Module, ModuleId, ModuleKind, Record, Recording, Symbol,
+    UnwindSlice,
 };
 use rustc_hash::FxHashMap;
 
@@ -13,7 +14,20 @@ pub struct Evidence {
     pub modules: Vec<ModuleEvidence>,
     /// Kernel functions, by ascending address, without duplicates.
     pub kernel: Vec<KernelSymbol>,
+    /// There was more than is kept (1 GiB), and the rest was left out.
+    pub is_cut: bool,
 }
+
+/// Bytes of evidence that are kept of all segments together.
+const ROOM: usize = 1 << 30;
+/// Bytes that come together before what several segments have said alike is thrown away.
+const SLACK: usize = 64 << 20;
+/// What each piece of evidence takes besides its own bytes, and what a module takes.
+const PIECE: usize = 64;
+const MODULE: usize = 1024;
+/// No compiler makes larger entries of call frame information (the recorder leaves them out, too).
+const MAX_CIE: usize = 4 << 10;
+const MAX_FDE: usize = 65 << 10;
 
 /// A module's place in [`Evidence::modules`].
 pub type ModuleIndex = u32;
@@ -60,10 +74,27 @@ struct Gathering {
     modules: Vec<ModuleEvidence>,
     places: FxHashMap<ModuleId, usize>,
     kernel: Vec<KernelSymbol>,
+    /// Bytes that all of it takes.
+    size: usize,
+    /// Bytes that it took when it was last tidied up.
+    tidy_size: usize,
+    is_cut: bool,
 }
 
 impl Gathering {
     fn take(&mut self, record: Record) {
+        let size = size_of_record(&record);
+        if size == 0 || self.is_cut {
+            return;
+        }
+        if self.size + size > ROOM.min(2 * self.tidy_size + SLACK) {
+            self.tidy_up();
+        }
+        if self.size + size > ROOM {
+            self.is_cut = true;
+            return;
+        }
+        self.size += size;
         match record {
             Record::Module(module) => {
                 let known = &mut self.module(module.id).module;
@@ -75,9 +106,11 @@ impl Gathering {
                 self.module(layout.module).layout.get_or_insert(layout);
             }
             Record::UnwindSlice(slice) => {
-                let module = self.module(slice.module);
-                module.cies.extend(slice.cies.into_iter().map(|entry| (slice.section, entry)));
-                module.fdes.extend(slice.fdes.into_iter().map(|entry| (slice.section, entry)));
+                let UnwindSlice { module, section, cies, fdes } = slice;
+                let module = self.module(module);
+                let no_longer_than = |limit| move |entry: &CfiEntry| entry.bytes.len() <= limit;
+                module.cies.extend(cies.into_iter().filter(no_longer_than(MAX_CIE)).map(|entry| (section, entry)));
+                module.fdes.extend(fdes.into_iter().filter(no_longer_than(MAX_FDE)).map(|entry| (section, entry)));
             }
             Record::SymbolSlice(slice) => self.module(slice.module).symbols.extend(slice.symbols),
             Record::MiniDebugInfo(info) => {
@@ -101,8 +134,17 @@ impl Gathering {
         &mut self.modules[place]
     }
 
+    /// Throws away what was said several times.
+    fn tidy_up(&mut self) {
+        self.modules.iter_mut().for_each(ModuleEvidence::put_in_order);
+        put_kernel_in_order(&mut self.kernel);
+        let kernel = self.kernel.iter().map(|symbol| PIECE + symbol.name.len() + symbol.module.len());
+        self.size = self.modules.iter().map(ModuleEvidence::size).chain(kernel).sum();
+        self.tidy_size = self.size;
+    }
+
     fn finish(mut self) -> (Evidence, ModuleNumbers) {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence { is_cut: self.is_cut, ..Evidence::default() };
         let mut indices = Vec::with_capacity(self.modules.len());
         let mut same: FxHashMap<(ModuleKind, String, Vec<u8>), ModuleIndex> = FxHashMap::default();
         for mut module in self.modules {
@@ -121,15 +163,51 @@ impl Gathering {
             }
         }
         evidence.modules.iter_mut().for_each(ModuleEvidence::put_in_order);
-        self.kernel.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
-        self.kernel.dedup_by(|a, b| a.address == b.address && a.name == b.name);
+        put_kernel_in_order(&mut self.kernel);
         evidence.kernel = self.kernel;
         let numbers = self.places.into_iter().map(|(id, place)| (id, indices[place])).collect();
         (evidence, numbers)
     }
 }
 
+/// What a record adds to the evidence, in bytes; 0 for what is no evidence.
+fn size_of_record(record: &Record) -> usize {
+    match record {
+        Record::Module(_) => MODULE,
+        Record::Layout(layout) => MODULE + layout.loads.len() * size_of::<LoadSegment>(),
+        Record::UnwindSlice(slice) => size_of_entries(slice.cies.iter().chain(&slice.fdes)),
+        Record::SymbolSlice(slice) => size_of_symbols(&slice.symbols),
+        Record::MiniDebugInfo(info) => MODULE + info.bytes.len(),
+        Record::Image(image) => MODULE + image.bytes.len(),
+        Record::KernelSymbols(symbols) => {
+            symbols.symbols.iter().map(|symbol| PIECE + symbol.name.len() + symbol.module.len()).sum()
+        }
+        _ => 0,
+    }
+}
+
+fn size_of_entries<'a>(entries: impl Iterator<Item = &'a CfiEntry>) -> usize {
+    entries.map(|entry| PIECE + entry.bytes.len()).sum()
+}
+
+fn size_of_symbols(symbols: &[Symbol]) -> usize {
+    symbols.iter().map(|symbol| PIECE + symbol.name.len()).sum()
+}
+
+fn put_kernel_in_order(symbols: &mut Vec<KernelSymbol>) {
+    symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+    symbols.dedup_by(|a, b| a.address == b.address && a.name == b.name);
+}
+
 impl ModuleEvidence {
+    /// How much memory it takes, in bytes.
+    fn size(&self) -> usize {
+        let bytes = [&self.mini_debug_info, &self.image].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let loads = self.layout.iter().map(|layout| layout.loads.len() * size_of::<LoadSegment>()).sum::<usize>();
+        let entries = size_of_entries(self.cies.iter().chain(&self.fdes).map(|(_, entry)| entry));
+        MODULE + bytes + loads + entries + size_of_symbols(&self.symbols)
+    }
+
     /// The kernel's build-id and the one in the file are the same thing; either may be missing.
     fn adopt_build_id(&mut self) {
         if let (true, Some(layout)) = (self.module.build_id.is_empty(), &self.layout) {
@@ -179,7 +257,7 @@ fn place(entry: &(CfiSection, CfiEntry)) -> (bool, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use profrec_format::{KernelSymbols, SymbolSlice, UnwindSlice};
+    use profrec_format::{KernelSymbols, SymbolSlice};
 
     fn module(id: ModuleId, path: &str, build_id: &[u8]) -> Record {
         Record::Module(Module { id, kind: ModuleKind::File, path: path.into(), build_id: build_id.into() })
@@ -225,6 +303,31 @@ mod tests {
         let layout = Layout { module: 1, build_id: b"id".to_vec(), ..Layout::default() };
         let (evidence, _) = gather(vec![module(1, "/a", b""), Record::Layout(layout)]);
         assert_eq!(evidence.modules[0].module.build_id, b"id");
+    }
+
+    /// The same evidence in each of many segments is kept once, also before all has been read; evidence without end is cut.
+    #[test]
+    fn evidence_is_bounded() {
+        let image = |module| Record::Image(profrec_format::Image { module, bytes: vec![0; 15 << 20] });
+        let mut gathering = Gathering::default();
+        for _ in 0..100 {
+            gathering.take(image(1));
+        }
+        assert!(gathering.size <= 2 * (MODULE + (15 << 20)) + SLACK && !gathering.is_cut);
+        (2..).take(80).for_each(|module| gathering.take(image(module)));
+        let (evidence, _) = gathering.finish();
+        assert!(evidence.is_cut);
+        assert!(evidence.modules.iter().map(ModuleEvidence::size).sum::<usize>() <= ROOM);
+    }
+
+    /// Entries of call frame information that no compiler makes are not kept: each would be read for each address.
+    #[test]
+    fn huge_entries_are_left_out() {
+        let huge = CfiEntry { bytes: vec![0; 1 << 20], ..entry(8) };
+        let slice =
+            UnwindSlice { cies: vec![huge.clone(), entry(1)], fdes: vec![huge, entry(2)], ..UnwindSlice::default() };
+        let (evidence, _) = gather(vec![Record::UnwindSlice(slice)]);
+        assert_eq!((evidence.modules[0].cies.len(), evidence.modules[0].fdes.len()), (1, 1));
     }
 
     /// Symbols of user modules and of the kernel are sorted and without duplicates.

@@ -26,6 +26,7 @@ pub mod modules;
 pub mod pipeline;
 pub mod profile;
 pub mod replay;
+pub mod sections;
 pub mod stacks;
 pub mod symbols;
 pub mod unwind;

@@ -126,7 +126,7 @@ mod tests {
             load(0x8000, 0x90_0000, 0x4000, true),
         ];
         let layout = Some(Layout { loads, ..Layout::default() });
-        Evidence { modules: vec![ModuleEvidence { layout, ..ModuleEvidence::default() }], kernel: Vec::new() }
+        Evidence { modules: vec![ModuleEvidence { layout, ..ModuleEvidence::default() }], ..Evidence::default() }
     }
 
     /// Each of two executable loads has its own distance between offset and address.
@@ -151,7 +151,7 @@ mod tests {
     /// Without program headers the offset itself is the address, also in a module that is not known.
     #[test]
     fn without_layout_the_offset_is_the_address() {
-        let evidence = Evidence { modules: vec![ModuleEvidence::default()], kernel: Vec::new() };
+        let evidence = Evidence { modules: vec![ModuleEvidence::default()], ..Evidence::default() };
         let modules = Modules::new(&evidence, &NoLocalBinaries);
         assert_eq!(modules.address(0, 0x77), 0x77);
         assert_eq!(modules.address(5, 0x77), 0x77);

@@ -13,6 +13,7 @@ use crate::collect::collect;
 use crate::diff::Diff;
 use crate::evidence::Evidence;
 use crate::facts::Facts;
+use crate::ledger::grouped;
 use crate::local_files::{LocalFiles, MappedFile};
 use crate::profile::Profile;
 use crate::symbols::Names;
@@ -56,6 +57,15 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
     facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));
+    if collected.uncounted > 0 {
+        let samples = grouped(collected.uncounted);
+        facts.damage.push(format!(
+            "too large to be shown at once: {samples} samples of further stacks are left out; --time, --pid or --comm choose a part"
+        ));
+    }
+    if evidence.is_cut {
+        facts.damage.push("larger than it can be: of its unwind information and names, only 1 GiB is used".to_owned());
+    }
     Ok(Profile::build(facts, &evidence, &collected.stacks, &names))
 }
 
@@ -103,6 +113,7 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
         return print(&views::json::view(profile, view.limit.unwrap_or(0))?);
     }
     if view.folded {
+        views::folded::require_room(profile)?;
         print(&views::folded::view(profile))?;
         eprint!("{ledger}");
         return Ok(());
@@ -131,6 +142,7 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
         return print(&views::json::diff(&diff, view.limit.unwrap_or(0))?);
     }
     if view.folded {
+        views::folded::require_room(before).and(views::folded::require_room(after))?;
         print(&views::diff::folded(before, after))?;
         eprint!("{ledger}");
         return Ok(());

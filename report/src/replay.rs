@@ -3,6 +3,7 @@
 //! Segments stand alone, so each is replayed by itself.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use profrec_format::{Error, Process as Definition, Record, Sample, Segment, UserState};
 use rustc_hash::FxHashMap;
@@ -28,6 +29,12 @@ pub struct Instant<'a> {
 /// time: a sample can be late by as many places as there are CPUs. Twice as many as Linux supports
 /// on common machines.
 const WINDOW: usize = 512;
+/// Words of stacks in the window: 128 MiB. Where stacks are so deep, a late sample may miss its place.
+const WINDOW_WORDS: usize = 8 << 20;
+/// Mappings of all processes together: 256 MiB. What is mapped beyond is outside every module.
+const MAPPINGS: usize = 8 << 20;
+/// Mappings of one process: the kernel allows 65,530, executable or not, unless it is told otherwise.
+const MAPPINGS_OF_PROCESS: usize = 1 << 18;
 
 /// The name of a thread that nobody named.
 const UNNAMED: &str = "[unknown]";
@@ -42,17 +49,22 @@ pub fn replay(
     mut visit: impl FnMut(&Sample, Instant<'_>),
 ) -> Result<(), Error> {
     let mut world = World::new(numbers, segment.records()?);
+    world.allowance = segment.allowance();
     let mut samples = segment.samples();
     let mut window = VecDeque::with_capacity(WINDOW + 1);
+    let mut words = 0;
     let outcome = loop {
         match samples.next() {
-            Ok(Some(sample)) => put_in_order(&mut window, sample),
+            Ok(Some(sample)) => {
+                words += words_of(sample);
+                put_in_order(&mut window, sample);
+            }
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }
-        if window.len() > WINDOW
-            && let Some(first) = window.pop_front()
-        {
+        while window.len() > WINDOW || words > WINDOW_WORDS {
+            let Some(first) = window.pop_front() else { break };
+            words -= words_of(&first);
             world.show(&first, &mut visit);
         }
     };
@@ -66,6 +78,13 @@ fn put_in_order(window: &mut VecDeque<Sample>, sample: &Sample) {
     window.insert(place, sample.clone());
 }
 
+fn words_of(sample: &Sample) -> usize {
+    match &sample.user {
+        UserState::Stack(stack) => stack.words.len(),
+        UserState::Chain(_) | UserState::None => 0,
+    }
+}
+
 /// The processes of a segment at one instant, and what has yet to happen.
 struct World<'a> {
     numbers: &'a ModuleNumbers,
@@ -74,11 +93,16 @@ struct World<'a> {
     processes: FxHashMap<u32, Process>,
     comms: FxHashMap<u32, String>,
     nothing: AddressSpace,
+    /// Mappings of all processes; those that several share count once.
+    mappings: usize,
+    /// How many mappings may yet be moved or copied.
+    allowance: u64,
 }
 
 #[derive(Clone, Default)]
 struct Process {
-    space: AddressSpace,
+    /// Shared with the process that it was forked from, until either changes.
+    space: Arc<AddressSpace>,
     kernel_thread: bool,
     /// It has a new program, which has not been seen running.
     is_new: bool,
@@ -93,7 +117,7 @@ impl<'a> World<'a> {
         future.sort_by_key(|(time, _)| *time);
         future.reverse();
         let (processes, comms, nothing) = Default::default();
-        Self { numbers, future, processes, comms, nothing }
+        Self { numbers, future, processes, comms, nothing, mappings: 0, allowance: u64::MAX }
     }
 
     fn show(&mut self, sample: &Sample, visit: &mut impl FnMut(&Sample, Instant<'_>)) {
@@ -118,11 +142,34 @@ impl<'a> World<'a> {
     fn define(&mut self, definition: Definition) {
         let Definition { pid, comm, kernel_thread, .. } = definition;
         if self.processes.get(&pid).is_none_or(|process| process.has_ended) {
-            self.processes.insert(pid, Process { kernel_thread, ..Process::default() });
+            self.put(pid, Process { kernel_thread, ..Process::default() });
             self.comms.insert(pid, comm);
         } else if !comm.is_empty() {
             self.comms.entry(pid).or_insert(comm);
         }
+    }
+
+    /// Puts a process in the place of another that had its number.
+    fn put(&mut self, pid: u32, process: Process) {
+        let before = self.processes.insert(pid, process);
+        if let Some(space) = before.and_then(|before| Arc::into_inner(before.space)) {
+            self.mappings -= space.mappings().len();
+        }
+    }
+
+    /// Adds a mapping, unless there are more than there can be.
+    fn map(&mut self, pid: u32, range: MappedRange) {
+        let space = &mut self.processes.entry(pid).or_default().space;
+        let count = space.mappings().len();
+        let copied = if Arc::strong_count(space) > 1 { count } else { 0 };
+        let cost = (copied + space.moved_by(range) + 1) as u64;
+        if count >= MAPPINGS_OF_PROCESS || self.mappings + copied >= MAPPINGS || cost > self.allowance {
+            return;
+        }
+        self.allowance -= cost;
+        let space = Arc::make_mut(space);
+        space.insert(range);
+        self.mappings = self.mappings + copied + space.mappings().len() - count;
     }
 
     fn apply(&mut self, record: Record) {
@@ -134,20 +181,20 @@ impl<'a> World<'a> {
             Record::Fork(fork) => {
                 if fork.pid != fork.parent {
                     let copy = self.processes.get(&fork.parent).cloned().unwrap_or_default();
-                    self.processes.insert(fork.pid, copy);
+                    self.put(fork.pid, copy);
                 }
                 if let Some(comm) = self.comms.get(&fork.parent_tid).cloned() {
                     self.comms.insert(fork.tid, comm);
                 }
             }
             Record::Exec(exec) => {
-                self.processes.insert(exec.pid, Process { is_new: true, ..Process::default() });
+                self.put(exec.pid, Process { is_new: true, ..Process::default() });
                 self.comms.insert(exec.pid, exec.comm);
             }
             Record::Mapping(mapping) => {
                 let Some(&module) = self.numbers.get(&mapping.module) else { return };
                 let range = MappedRange { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
-                self.processes.entry(mapping.pid).or_default().space.insert(range);
+                self.map(mapping.pid, range);
             }
             Record::Exit(exit) if exit.pid == exit.tid => {
                 // Its samples may still come; so it stays until its number is used again.

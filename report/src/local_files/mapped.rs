@@ -1,13 +1,15 @@
 //! One local ELF file, mapped read-only, and what it offers. Only regular files are opened: a path
 //! in a recording is a hint from another machine and may name a FIFO or a device here.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use object::{Object, ObjectSection};
 use profrec_format::ElfHeaders;
+use rustix::fs::OFlags;
 
 /// A file that was opened and mapped.
 #[derive(Debug)]
@@ -36,9 +38,7 @@ pub struct Contents {
 impl MappedFile {
     /// Opens and maps a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        require_regular(&fs::metadata(path)?)?;
-        let file = File::open(path)?;
-        require_regular(&file.metadata()?)?;
+        let file = open_regular(path)?;
         // SAFETY: the map is private and read-only. Should another process change the file
         // meanwhile, parsers of these bytes see other bytes: they check every bound and trust
         // nothing. Should it shrink the file, the kernel ends this program with SIGBUS.
@@ -58,13 +58,20 @@ impl MappedFile {
 
     /// Looks at the file's headers; the error says why it is no ELF file.
     pub fn contents(&self) -> Result<Contents, object::read::Error> {
-        let file = object::File::parse(self.bytes())?;
+        Contents::of(self.bytes())
+    }
+}
+
+impl Contents {
+    /// Looks at the headers of an ELF file.
+    pub fn of(bytes: &[u8]) -> Result<Self, object::read::Error> {
+        let file = object::File::parse(bytes)?;
         let build_id = file.build_id()?.filter(|build_id| !build_id.is_empty());
         let full = |name: &str| file.section_by_name(name).is_some_and(|section| section.file_range().is_some());
         let debug_link = file.gnu_debuglink()?.map(|(name, checksum)| (name.to_vec(), checksum));
-        Ok(Contents {
+        Ok(Self {
             has_build_id: build_id.is_some(),
-            identity: build_id.map_or_else(|| fingerprint(self.bytes()), <[u8]>::to_vec),
+            identity: build_id.map_or_else(|| fingerprint(bytes), <[u8]>::to_vec),
             code: full(".eh_frame") || full(".text"),
             symbols: full(".symtab"),
             debug_info: full(".debug_info") || full(".zdebug_info"),
@@ -96,15 +103,31 @@ const FILE_HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
 const SECTION_HEADER: usize = 64;
 
+/// Opens a regular file. What is at the path is looked at before, since opening a device can do something, and after,
+/// since another may have taken its place: a FIFO must not let us wait for somebody to write into it.
+fn open_regular(path: &Path) -> io::Result<File> {
+    require_regular(&fs::metadata(path)?)?;
+    let file = OpenOptions::new().read(true).custom_flags(WITHOUT_WAITING).open(path)?;
+    require_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Neither wait for a writer nor get a terminal.
+const WITHOUT_WAITING: i32 = (OFlags::NONBLOCK.bits() | OFlags::NOCTTY.bits()) as i32;
+
 /// Refuses what is no regular file or empty (which cannot be mapped).
 fn require_regular(metadata: &fs::Metadata) -> io::Result<()> {
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        return Err(refused("not a regular file"));
     }
     if metadata.len() == 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty file"));
+        return Err(refused("an empty file"));
     }
     Ok(())
+}
+
+fn refused(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 #[cfg(test)]
@@ -124,6 +147,17 @@ mod tests {
     fn refuses_what_is_no_regular_file() {
         assert_eq!(MappedFile::open(Path::new("/dev/zero")).unwrap_err().to_string(), "not a regular file");
         assert_eq!(MappedFile::open(Path::new("/")).unwrap_err().to_string(), "not a regular file");
+    }
+
+    /// Neither a FIFO nor a link that leads to itself makes anybody wait.
+    #[test]
+    fn refuses_traps() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, link) = (folder.path().join("fifo"), folder.path().join("link"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        assert_eq!(MappedFile::open(&fifo).unwrap_err().to_string(), "not a regular file");
+        assert!(MappedFile::open(&link).unwrap_err().to_string().contains("symbolic links"));
     }
 
     /// A text file is opened but is no ELF file.

@@ -230,10 +230,22 @@ fn find_module(module: &ModuleEvidence, folders: &[Folder]) -> ModuleFiles {
     files
 }
 
-/// The path as the recorded machine had it, if it can be one of this machine.
+/// Where files are not what they seem: to read one can do something.
+const KERNELS_OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Larger than any binary with its debug info.
+const MAX_SIZE: u64 = 64 << 30;
+
+/// The path as the recorded machine had it, if it can be one of this machine. It is not more than a hint, and may be
+/// chosen to lead us to a file of the kernel, or to one without end.
 fn recorded_path(path: &str) -> Option<&Path> {
     let path = Path::new(path.strip_suffix(DELETED).unwrap_or(path));
-    path.is_absolute().then_some(path)
+    let is_kernels_own = |path: &Path| KERNELS_OWN.iter().any(|folder| path.starts_with(folder));
+    let is_harmless = || {
+        // What is not there, or not for us to see, is told by whoever tries to open it.
+        let Ok(real) = path.canonicalize() else { return true };
+        !is_kernels_own(&real) && real.metadata().is_ok_and(|metadata| metadata.len() < MAX_SIZE)
+    };
+    (path.is_absolute() && !is_kernels_own(path) && is_harmless()).then_some(path)
 }
 
 /// The path beside `binary` that `.gnu_debuglink` means; a name with a folder in it is refused.
@@ -297,6 +309,22 @@ mod tests {
         let evidence = Evidence { modules: vec![module(Path::new("/bin/sh"), vec![])], ..Evidence::default() };
         let found = LocalFiles::find(&evidence, &[]);
         assert!(found.module(0).unwrap().attempts().is_empty());
+    }
+
+    /// A path that leads to the kernel's files, or to a file without end, is not followed, whatever it looks like.
+    #[test]
+    fn does_not_follow_every_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        std::os::unix::fs::symlink("/sys/kernel", at("kernel")).unwrap();
+        std::fs::File::create(at("huge")).unwrap().set_len(MAX_SIZE).unwrap();
+        std::fs::write(at("small"), "x").unwrap();
+        let refused =
+            ["/proc/self/mem", "/dev/../dev/zero", "/usr/../sys/kernel/notes", "etc/passwd", "../../etc/shadow"];
+        for path in refused.map(str::to_owned).into_iter().chain([at("kernel/notes"), at("huge")]) {
+            assert_eq!(recorded_path(&path), None, "{path}");
+        }
+        assert!(recorded_path(&at("small")).is_some());
     }
 
     /// A debug link that names a folder could lead anywhere: it is refused.

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use addr2line::Context;
 use addr2line::gimli::{self, DwarfSections, EndianSlice, RunTimeEndian};
-use object::{Object, ObjectSection};
+use object::Object;
+
+use crate::sections;
 
 /// What DWARF says about one frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub fn frames_at(file: &object::File<'_>, addresses: &[u64]) -> Result<Vec<Vec<D
 /// A section's bytes, decompressed; nothing when the file has no such section or it is damaged.
 fn section_data<'a>(file: &object::File<'a>, name: &str) -> Result<Cow<'a, [u8]>, gimli::Error> {
     let Some(section) = file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
-    section.uncompressed_data().map_err(|_| gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)))
+    sections::bytes(&section).ok_or(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)))
 }
 
 fn frames<R: gimli::Reader>(context: &Context<R>, address: u64) -> Result<Vec<DwarfFrame>, gimli::Error> {

@@ -277,6 +277,7 @@ mod tests {
                 name: "do_work".into(),
                 module: "ext4".into(),
             }],
+            ..Evidence::default()
         }
     }
 

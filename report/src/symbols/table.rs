@@ -7,8 +7,12 @@ use lzma_rust2::XzReader;
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
 use profrec_format::Symbol;
 
-/// Largest `.gnu_debugdata` after decompression: more is not a symbol table.
-const MAX_MINI_DEBUG_INFO: u64 = 512 << 20;
+/// Largest `.gnu_debugdata` after decompression: more is not a symbol table, and neither is what grows to more than so
+/// many times its length (symbol tables grow to about ten times).
+const MAX_MINI_DEBUG_INFO: u64 = 128 << 20;
+const MAX_GROWTH: u64 = 100;
+/// KiB of memory for decompressing; xz at its best level needs 65 MiB.
+const DECOMPRESSOR_MEMORY: u32 = 100 << 10;
 /// How far back a symbol is looked for that encloses others.
 const MAX_NESTING: usize = 16;
 
@@ -157,8 +161,10 @@ pub fn mini_debug_info(file: &object::File<'_>) -> Option<Vec<u8>> {
 /// The ELF image in the bytes of such a section.
 pub fn decompress(section: &[u8]) -> Option<Vec<u8>> {
     let mut image = Vec::new();
-    XzReader::new(section, true).take(MAX_MINI_DEBUG_INFO).read_to_end(&mut image).ok()?;
-    Some(image)
+    let limit = MAX_MINI_DEBUG_INFO.min(MAX_GROWTH * section.len() as u64);
+    let reader = XzReader::new_mem_limit(section, true, DECOMPRESSOR_MEMORY);
+    reader.take(limit + 1).read_to_end(&mut image).ok()?;
+    (image.len() as u64 <= limit).then_some(image)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use profrec_format::CfiSection;
 
 use super::cfi::{CfiContext, CfiReader, FdeIndex};
 use super::row::Row;
+use crate::sections;
 
 /// The sections of an ELF file that hold call frame information. A BOLT-optimised binary has two:
 /// the new one covers both the new text and the old.
@@ -45,7 +46,7 @@ impl<'a> BinaryCfi<'a> {
             .iter()
             .filter_map(|&(name, form)| {
                 let section = file.section_by_name(name)?;
-                Some(Section { form, address: section.address(), bytes: section.uncompressed_data().ok()? })
+                Some(Section { form, address: section.address(), bytes: sections::bytes(&section)? })
             })
             .collect();
         let indices = sections.iter().map(|_| OnceLock::new()).collect();

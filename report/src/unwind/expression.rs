@@ -6,9 +6,9 @@ use super::arch::FrameRegisters;
 use super::cfi::ENCODING;
 use super::memory::{Memory, Word};
 
-/// Operations that one expression may take: a loop in it must end. The longest in use (glibc's
-/// signal frames) take three.
-const MAX_OPERATIONS: u32 = 1_000;
+/// Operations that one expression may take: a loop in it must end, and a stack has many frames. The longest in use
+/// (the linkers' for PLT entries) take eight.
+const MAX_OPERATIONS: u32 = 64;
 
 /// Why an expression has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ impl Program {
 
     /// Walks a stack of this program: the frames' module addresses, which of them were guessed, and the verdict.
     pub(super) fn walk(self, stack: &UserStack) -> (Vec<u64>, Vec<bool>, Verdict) {
-        let evidence = Evidence { modules: vec![self.module], kernel: Vec::new() };
+        let evidence = Evidence { modules: vec![self.module], ..Evidence::default() };
         let modules = Modules::new(&evidence, &NoLocalBinaries);
         let mut space = AddressSpace::default();
         space.insert(MappedRange { start: BASE, end: BASE + 0x8000, offset: 0, module: 0 });

@@ -78,6 +78,7 @@ fn points(delta: f64) -> String {
 /// The second profile's flame graph, coloured by the change of each frame's share: red grew, blue
 /// shrank. Both recordings are scaled to one million, so that length and rate do not count.
 pub fn flame_graph(before: &Profile, after: &Profile) -> io::Result<Vec<u8>> {
+    folded::require_room(before).and(folded::require_room(after))?;
     let scaled = |(stack, (old, new)): (String, (u64, u64))| {
         format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
     };

@@ -18,6 +18,7 @@ const MIN_SHARE: f64 = 0.05;
 
 /// The flame graph of a profile.
 pub fn view(profile: &Profile) -> io::Result<Vec<u8>> {
+    folded::require_room(profile)?;
     let stacks = folded::stacks(profile, Marks::KernelAndInlined);
     let lines: Vec<String> = stacks.iter().map(|(stack, samples)| format!("{stack} {samples}")).collect();
     let mut palette = palette(profile, &stacks);

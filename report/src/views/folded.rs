@@ -4,9 +4,26 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io;
 
 use crate::escape;
 use crate::profile::{PathCount, PathFrame, Profile};
+
+/// Bytes of the text of all stacks.
+const MAX_TEXT: usize = 2 << 30;
+
+/// Refuses a profile whose stacks would be gigabytes of text.
+pub fn require_room(profile: &Profile) -> io::Result<()> {
+    let length = |count: &PathCount| {
+        let names = profile.paths[count.path].iter().map(|frame| &profile.functions[frame.function as usize].name);
+        names.fold(count.comm.len(), |sum, name| sum + name.len() + 5)
+    };
+    if profile.counts.iter().map(length).fold(0, usize::saturating_add) <= MAX_TEXT {
+        return Ok(());
+    }
+    let why = "the stacks would be more than 2 GiB of text: choose fewer samples with --time, --pid or --comm";
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
+}
 
 /// How frames are marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,8 @@ use crate::symbols::FunctionId;
 
 /// Indentation grows no further than this many levels of branches.
 const MAX_INDENTATION: usize = 60;
+/// A tree of more branches is not drawn: it would take gigabytes.
+const MAX_NODES: usize = 1 << 24;
 
 /// A function under one caller.
 struct Node {
@@ -43,6 +45,9 @@ pub fn view(profile: &Profile, min_percent: f64, width: Width) -> String {
     let mut tree = Tree::default();
     for count in &profile.counts {
         tree.add(profile, count);
+        if tree.nodes.len() > MAX_NODES {
+            return "more than 16,777,216 branches: choose fewer samples with --time, --pid or --comm\n".to_owned();
+        }
     }
     tree.sort(profile);
     let mut drawing = Drawing { profile, tree: &tree, min_percent, width, cut: 0, text: String::new() };
@@ -77,12 +82,26 @@ impl Tree {
 
     /// Puts the heaviest branches first, equal ones by name.
     fn sort(&mut self, profile: &Profile) {
-        let keys: Vec<(Reverse<u64>, String)> =
-            self.nodes.iter().map(|node| (Reverse(node.total), label(profile, &node.label))).collect();
-        let by_key = |a: &usize, b: &usize| keys[*a].cmp(&keys[*b]);
-        self.roots.sort_by(by_key);
-        self.nodes.iter_mut().for_each(|node| node.children.sort_by(by_key));
+        let Self { nodes, roots, .. } = self;
+        roots.sort_by(|a, b| key(profile, &nodes[*a]).cmp(&key(profile, &nodes[*b])));
+        for place in 0..nodes.len() {
+            let mut children = std::mem::take(&mut nodes[place].children);
+            children.sort_by(|a, b| key(profile, &nodes[*a]).cmp(&key(profile, &nodes[*b])));
+            nodes[place].children = children;
+        }
     }
+}
+
+/// The order of branches: by weight, then by name, the kernel's after others of the same name.
+fn key<'a>(profile: &'a Profile, node: &'a Node) -> (Reverse<u64>, &'a str, bool) {
+    let (name, kernel) = match &node.label {
+        Label::Comm(comm) => (comm.as_str(), false),
+        Label::Function(function) => {
+            let function = &profile.functions[*function as usize];
+            (&*function.name, function.kernel)
+        }
+    };
+    (Reverse(node.total), name, kernel)
 }
 
 fn label(profile: &Profile, label: &Label) -> String {

@@ -1,0 +1,206 @@
+//! Recordings that were made to exhaust or to deceive the report: it stays within its memory and its time, and what it shows
+//! is either right or says that something is missing.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use profrec_format::raw::{RawFrame, RawRecording};
+use profrec_format::{
+    CfiEntry, CfiSection, Fork, Header, Mapping, MiniDebugInfo, Module, Process, Record, Recording, Sample, StackRange,
+    StackWord, Thread, Totals, UnwindSlice, UserStack, UserState, Writer,
+};
+use profrec_report::collect::collect;
+use profrec_report::evidence::Evidence;
+use profrec_report::facts::Facts;
+use profrec_report::filter::SampleFilter;
+use profrec_report::local_files::LocalFiles;
+use profrec_report::profile::Profile;
+use profrec_report::symbols::Names;
+use profrec_report::views::{self, Width};
+
+/// Bytes of address space for the report in these tests, and seconds of CPU time (in a debug build, on a slow machine).
+const MEMORY: u64 = 6 << 30;
+const SECONDS: u64 = 120;
+
+/// Runs the report on a recording with limits, on one thread: the limit of memory is for each.
+fn report(file: &[u8], args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile.prof");
+    std::fs::write(&path, file).unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--as={MEMORY}")).arg(format!("--cpu={SECONDS}"));
+    command.arg(env!("CARGO_BIN_EXE_profrec-report")).arg(&path).args(args).env("RAYON_NUM_THREADS", "1");
+    let output = command.output().unwrap();
+    assert!(output.status.code().is_some(), "{}: {:?}", output.status, String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn writer() -> Writer<Vec<u8>> {
+    Writer::create(Vec::new(), &Header { period: 1_000_000, ..Header::default() }).unwrap()
+}
+
+fn deep_stack(words: u64) -> UserStack {
+    let range = StackRange { start: 0x10_0000, end: 0x10_0000 + words * 8 };
+    let words = (0..words).map(|slot| StackWord { address: range.start + slot * 8, value: 0x40_0000 + slot % 512 });
+    UserStack {
+        ip: 0x40_0000,
+        sp: range.start,
+        top: range.end,
+        ranges: vec![range],
+        words: words.collect(),
+        ..UserStack::default()
+    }
+}
+
+/// Thousands of frames that are 32 MiB each once they are decompressed: they are read one at a time, and not all.
+#[test]
+fn a_bomb_of_frames() {
+    let raw = RawRecording::take_apart(&writer().finish(&Totals::default()).unwrap()).unwrap();
+    let content = vec![0xff; 32 << 20];
+    let frame = |segment: u32| RawFrame {
+        kind: 1,
+        flags: 1,
+        segment,
+        items: 1,
+        content: content.clone(),
+        ..RawFrame::default()
+    };
+    let one = RawRecording { frames: vec![frame(1)], ..raw.clone() }.put_together().unwrap();
+    let mut file = raw.head.clone();
+    for _ in 0..2_000 {
+        file.extend_from_slice(&one[raw.head.len()..]);
+    }
+    let output = report(&file, &["--no-local-files"]);
+    assert!(text(&output).contains("note: the recording is"), "{}", text(&output));
+}
+
+/// A stack of a quarter of a million words that is repeated costs a few bytes each time: what is beyond the worth of the file
+/// is left out, and said.
+#[test]
+fn a_stack_that_is_copied_for_ever() {
+    let mut writer = writer();
+    let sample = Sample { pid: 1, tid: 1, user: UserState::Stack(deep_stack(200_000)), ..Sample::default() };
+    for time in 0..1_500 {
+        writer.sample(&Sample { time, ..sample.clone() }).unwrap();
+    }
+    let output = report(&writer.finish(&Totals::default()).unwrap(), &["--no-local-files"]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// A process with many mappings that forks for ever: its children share what they do not change.
+#[test]
+fn forks_of_a_large_process() {
+    let mut writer = writer();
+    writer.record(&Record::Process(Process { pid: 1, comm: "a".into(), ..Process::default() })).unwrap();
+    writer.record(&Record::Module(Module { id: 1, path: "/x".into(), ..Module::default() })).unwrap();
+    // Downwards: each is put before all others.
+    for number in (0..60_000).rev() {
+        let start = 0x1000 * (2 * number + 1);
+        let mapping = Mapping { pid: 1, start, end: start + 0x1000, module: 1, ..Mapping::default() };
+        writer.record(&Record::Mapping(mapping)).unwrap();
+    }
+    for pid in 2..20_000 {
+        writer.record(&Record::Fork(Fork { time: 1, pid, tid: pid, parent: 1, parent_tid: 1 })).unwrap();
+        let mapping = Mapping { time: 2, pid, start: 1 << 40, end: 2 << 40, module: 1, ..Mapping::default() };
+        writer.record(&Record::Mapping(mapping)).unwrap();
+    }
+    writer
+        .sample(&Sample {
+            time: 3,
+            pid: 19_999,
+            tid: 19_999,
+            user: UserState::Chain(vec![0x1500]),
+            ..Sample::default()
+        })
+        .unwrap();
+    let output = report(&writer.finish(&Totals::default()).unwrap(), &["--no-local-files", "--folded"]);
+    assert!(text(&output).contains("x+0x"), "{}", text(&output));
+}
+
+/// A large CIE that many FDEs refer to, a symbol table that grows without end, and names that a terminal obeys.
+#[test]
+fn evidence_that_is_too_much() {
+    let mut writer = writer();
+    let comm = "\x1b[2J<script>&\u{202e}".to_owned();
+    writer.record(&Record::Process(Process { pid: 1, comm: comm.clone(), ..Process::default() })).unwrap();
+    writer.record(&Record::Thread(Thread { pid: 1, tid: 1, comm, ..Thread::default() })).unwrap();
+    let path = "../../etc/\x1b]0;shadow".into();
+    writer.record(&Record::Module(Module { id: 1, path, build_id: vec![1; 20], ..Module::default() })).unwrap();
+    writer
+        .record(&Record::Mapping(Mapping { pid: 1, start: 0, end: 1 << 40, module: 1, ..Mapping::default() }))
+        .unwrap();
+    let entry = |address, bytes| CfiEntry { address, cie: 1, bytes };
+    let slice = UnwindSlice {
+        module: 1,
+        section: CfiSection::EhFrame,
+        cies: vec![entry(1, vec![b'R'; 8 << 20])],
+        fdes: (2..100_000).map(|address| entry(address, vec![0; 12])).collect(),
+    };
+    writer.record(&Record::UnwindSlice(slice)).unwrap();
+    // head -c 64M /dev/zero | xz -9
+    let bytes = include_bytes!("bomb.xz").to_vec();
+    writer.record(&Record::MiniDebugInfo(MiniDebugInfo { module: 1, bytes })).unwrap();
+    writer
+        .sample(&Sample { time: 3, pid: 1, tid: 1, user: UserState::Stack(deep_stack(10)), ..Sample::default() })
+        .unwrap();
+    let file = writer.finish(&Totals::default()).unwrap();
+    for view in [&["--limit=0"][..], &["--tree"], &["--info"], &["--json"], &["--folded"], &["--flamegraph=-"]] {
+        let shown = text(&report(&file, view));
+        assert!(!shown.contains(['\x1b', '\u{202e}']), "{view:?}: {shown}");
+        assert!(view[0] != "--flamegraph=-" || !shown.contains("<script>&"), "{shown}");
+    }
+}
+
+/// The whole report in this process: the samples that are shown, and the ledger.
+fn shown(file: &[u8]) -> Option<(u64, Profile)> {
+    let recording = Recording::open(file).ok()?;
+    let (evidence, numbers) = Evidence::gather(&recording);
+    let files = LocalFiles::default();
+    let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
+    let mut facts = Facts::gather(&recording);
+    facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));
+    let profile = Profile::build(facts, &evidence, &collected.stacks, &names);
+    Some((profile.samples, profile))
+}
+
+fn require_honesty(file: &[u8], whole: (u64, &str), what: &str) {
+    let Some((samples, profile)) = shown(file) else { return };
+    let same = (samples, &*views::folded::view(&profile)) == whole;
+    assert!(same || !profile.ledger.notes.is_empty(), "{what}: {samples} samples, and no word of what is missing");
+    views::info::view(&profile);
+    views::tree::view(&profile, 0.0, Width::Unlimited);
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/recordings").join(name)).unwrap()
+}
+
+/// A real recording, cut anywhere: the totals are those of the whole, or the ledger tells that there is damage.
+#[test]
+fn every_cut_is_told() {
+    let file = fixture("no_cfi.prof");
+    let (samples, profile) = shown(&file).unwrap();
+    let folded = views::folded::view(&profile);
+    for length in 0..file.len() {
+        require_honesty(&file[..length], (samples, &folded), &format!("cut at {length}"));
+    }
+}
+
+/// The same with any byte changed.
+#[test]
+fn every_flip_is_told() {
+    let file = fixture("no_cfi.prof");
+    let (samples, profile) = shown(&file).unwrap();
+    let folded = views::folded::view(&profile);
+    for at in 0..file.len() {
+        let mut flipped = file.clone();
+        flipped[at] ^= 1 << (at % 8);
+        require_honesty(&flipped, (samples, &folded), &format!("flip at {at}"));
+    }
+}
