@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench lint static fixtures clean
+.PHONY: help setup demo test fuzz bench lint static fixtures clean
 
 # rustup puts cargo here; root's own PATH through sudo often lacks it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -51,6 +51,10 @@ test: setup ## run all tests; those that record need root, and say so elsewhere
 	@if [ -s $(TARGET)/tmp/skipped ]; then \
 	    echo "skipped: $$(wc -l < $(TARGET)/tmp/skipped) tests, see the lines that start with \"skipped:\" above" >&2; \
 	fi
+
+fuzz: setup ## run each fuzz target for a minute (FUZZ="reader report" for some, SECONDS_EACH=1200 for longer)
+	@.ci/setup fuzz
+	@fuzz/run $(FUZZ)
 
 bench: ## measure profrec and perf side by side: a table and bench.json (BENCH="--quick" for a first look)
 	@.ci/setup bench

@@ -1,0 +1,67 @@
+//! What the fuzz targets share: reading a recording, and the report's whole way from bytes to pictures.
+
+pub mod mutate;
+
+use profrec_format::{Error, Recording, Sample};
+use profrec_report::collect::collect;
+use profrec_report::diff::Diff;
+use profrec_report::evidence::Evidence;
+use profrec_report::facts::Facts;
+use profrec_report::filter::SampleFilter;
+use profrec_report::local_files::LocalFiles;
+use profrec_report::profile::Profile;
+use profrec_report::symbols::Names;
+use profrec_report::views::{self, Width};
+
+/// Every record and every sample of a recording, as far as it can be read.
+pub fn read(recording: &Recording<'_>, mut visit: impl FnMut(&Sample)) -> Result<(), Error> {
+    for segment in recording.segments() {
+        segment.records()?;
+        let mut samples = segment.samples();
+        while let Some(sample) = samples.next()? {
+            visit(sample);
+        }
+    }
+    Ok(())
+}
+
+/// The report without local files; `None` when the bytes are no recording.
+pub fn profile(file: &[u8]) -> Option<Profile> {
+    let recording = Recording::open(file).ok()?;
+    let (evidence, numbers) = Evidence::gather(&recording);
+    let files = LocalFiles::default();
+    let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
+    Some(Profile::build(Facts::gather(&recording), &evidence, &collected.stacks, &names))
+}
+
+/// Draws every view. What comes out is for terminals and browsers: nothing in it may be more than text.
+pub fn show(profile: &Profile) {
+    for text in [
+        views::top::view(profile, 0, Width::Unlimited),
+        views::top::view(profile, 3, Width::Columns(80)),
+        views::tree::view(profile, 0.0, Width::Unlimited),
+        views::info::view(profile),
+        views::diff::view(&Diff::compare(profile, &Profile::default()), 0, Width::Unlimited),
+        views::folded::view(profile),
+        profile.ledger.text(),
+    ] {
+        require_harmless(&text);
+    }
+    if let Ok(json) = views::json::view(profile, 0) {
+        require_harmless(&json);
+    }
+    if let Ok(svg) = views::flamegraph::view(profile) {
+        require_harmless(&String::from_utf8_lossy(&svg));
+    }
+}
+
+/// No character that a terminal obeys but the line feed, and none that turns or hides text.
+fn require_harmless(text: &str) {
+    let hostile = |character: &char| {
+        (character.is_control() && !matches!(character, '\n' | '\t'))
+            || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let found = text.chars().find(hostile);
+    assert_eq!(found, None, "a hostile character got through");
+}

@@ -1,0 +1,31 @@
+//! Arbitrary columns in a valid frame of samples: the decoder gives samples or says what is wrong.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use profrec_format::raw::{RawFrame, RawRecording};
+use profrec_format::{Header, Recording, Totals, Writer};
+
+fuzz_target!(|frames: (u8, &[u8])| {
+    let (items, columns) = frames;
+    let Ok(empty) = Writer::create(Vec::new(), &Header::default()).and_then(|writer| writer.finish(&Totals::default()))
+    else {
+        return;
+    };
+    let Some(mut raw) = RawRecording::take_apart(&empty) else { return };
+    // Two frames of one segment: what the first defines, the second refers to.
+    let (first, second) = columns.split_at(columns.len() / 2);
+    let frame = |flags, content: &[u8]| RawFrame {
+        kind: 2,
+        flags,
+        items: u32::from(items),
+        content: content.to_vec(),
+        ..RawFrame::default()
+    };
+    raw.frames = match items % 2 {
+        0 => vec![frame(1, columns)],
+        _ => vec![frame(1, first), frame(0, second)],
+    };
+    let Ok(file) = raw.put_together() else { return };
+    let Ok(recording) = Recording::open(&file) else { return };
+    let _damaged = profrec_fuzz::read(&recording, |_| {});
+});

@@ -1,0 +1,14 @@
+//! The report as a whole, on recordings whose frames were changed and whose checksums fit.
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+
+fuzz_target!(|file: &[u8]| {
+    if let Some(profile) = profrec_fuzz::profile(file) {
+        profrec_fuzz::show(&profile);
+    }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    profrec_fuzz::mutate::recording(data, size, max_size, seed)
+});
