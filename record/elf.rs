@@ -10,6 +10,8 @@ use profrec_format::ElfHeaders;
 
 /// Headers and notes beyond this are not ones that a linker makes.
 const MAX_HEADERS: usize = 1 << 20;
+/// A section's name is no longer; it would be there once for each section that claims it.
+const MAX_NAME: usize = 256;
 const MAX_NOTES: u64 = 64 << 10;
 
 /// A program header that matters.
@@ -115,7 +117,7 @@ impl<'a> Elf<'a> {
     pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
         let mut loads = self.segments.iter().filter(|segment| segment.kind == LOAD);
         let load = loads.find(|load| load.address <= address && address - load.address < load.file_size)?;
-        Some(load.offset + (address - load.address))
+        load.offset.checked_add(address - load.address)
     }
 
     /// The module's own address of a file offset, preferably of its code.
@@ -169,9 +171,10 @@ fn find_build_id(mut notes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The string that starts at `at` and ends with a zero byte.
+/// The name that starts at `at` and ends with a zero byte.
 pub(crate) fn text_at(bytes: &[u8], at: usize) -> String {
     let rest = bytes.get(at..).unwrap_or_default();
+    let rest = &rest[..rest.len().min(MAX_NAME)];
     let length = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
     String::from_utf8_lossy(&rest[..length]).into_owned()
 }
@@ -224,6 +227,57 @@ mod tests {
         assert_eq!(elf.offset_of(code.address + 5), Some(code.offset + 5));
         assert_eq!(elf.address_of(code.offset + 5), Some(code.address + 5));
         assert!(elf.sections().unwrap().iter().any(|(name, _)| name == ".eh_frame"));
+    }
+
+    /// Thousands of sections that share one endless name take little memory, and no offset overflows.
+    #[test]
+    fn numbers_that_lie_cost_little() {
+        const SECTIONS: usize = 10_000;
+        let mut bytes = vec![b'n'; 64 + 56 + 64 * SECTIONS + 100_000];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(32, &64_u64.to_le_bytes());
+        put(40, &120_u64.to_le_bytes());
+        put(54, &[56, 0, 1, 0, 64, 0]);
+        put(60, &(SECTIONS as u16).to_le_bytes());
+        put(62, &[0, 0]);
+        put(64, &[LOAD, 0].map(u32::to_le_bytes).concat());
+        put(72, &[u64::MAX - 5, 0x1000, 0, 0x1000].map(u64::to_le_bytes).concat());
+        for section in 0..SECTIONS {
+            put(120 + 64 * section, &[0_u64, 0, 0, 0].map(u64::to_le_bytes).concat());
+        }
+        put(120 + 24, &(120 + 64 * SECTIONS as u64).to_le_bytes());
+        put(120 + 32, &100_000_u64.to_le_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &bytes).unwrap();
+        let elf = Elf::open(&file).unwrap();
+        let sections = elf.sections().unwrap();
+        assert_eq!(sections.len(), SECTIONS);
+        assert!(sections.iter().all(|(name, _)| name.len() == MAX_NAME));
+        assert_eq!((elf.offset_of(0x1005), elf.offset_of(0x1006)), (Some(u64::MAX), None));
+    }
+
+    /// Any headers behind the magic give segments, sections and a build-id, or an error.
+    #[test]
+    fn any_headers_are_read() {
+        let byte = proptest::prop_oneof![0_u8..4, proptest::arbitrary::any::<u8>()];
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let read = |mut bytes: Vec<u8>| {
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            bytes[54..56].copy_from_slice(&[56, 0]);
+            bytes[58..60].copy_from_slice(&[64, 0]);
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            let Ok(elf) = Elf::open(&file) else { return Ok(()) };
+            elf.build_id();
+            let _unreadable = (elf.sections().is_ok(), elf.fingerprint().is_ok());
+            for number in [0, 1, 1 << 40, u64::MAX] {
+                elf.offset_of(number);
+                elf.address_of(number);
+            }
+            Ok(())
+        };
+        runner.run(&proptest::collection::vec(byte, 64..400), read).unwrap();
     }
 
     /// A build-id is found behind other notes; a note that claims more than there is ends the search.

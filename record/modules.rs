@@ -1,7 +1,7 @@
 //! What can be mapped executable: gives every file one number for the whole recording, and opens it
 //! while the process that maps it is still there.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
@@ -124,10 +124,14 @@ fn open_mapped(place: Place<'_>) -> io::Result<File> {
         .or_else(|_| open_regular(path))
 }
 
+/// Opens a regular file. It is looked at first, because opening a device can do something, and again, because something else may
+/// have taken its place: that must not make us wait for a writer, nor give us a terminal.
 fn open_regular(path: &str) -> io::Result<File> {
-    // Opening a pipe that took the file's place must not wait for a writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    let require = |metadata: Metadata| if metadata.is_file() { Ok(()) } else { Err(io::ErrorKind::InvalidInput) };
+    require(fs::metadata(path)?)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    require(file.metadata()?)?;
+    Ok(file)
 }
 
 fn has_inode(file: &File, inode: u64) -> bool {

@@ -1,10 +1,11 @@
 //! Reads what `/proc` says about a process that was there before the recording, or that the
 //! process events did not tell of.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
 
 use anyhow::{Context, Result, bail};
+use rustc_hash::FxHashSet;
 
 /// An executable mapping as a line of `/proc/PID/maps` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +20,31 @@ pub(crate) struct MapsLine {
     pub(crate) path: String,
 }
 
+/// Bytes of executable mappings that are read of one process: ten times what the kernel's usual limit of mappings gives. A
+/// process can make long paths and many mappings.
+const MAX_LINES: usize = 64 << 20;
+/// A line is a path (4,096 bytes, of which `\n` takes four) and some numbers.
+const MAX_LINE: u64 = 20 << 10;
+
 /// The executable mappings of a process, in the order of their addresses.
 pub(crate) fn executable_mappings(pid: u32) -> io::Result<Vec<MapsLine>> {
-    let bytes = fs::read(format!("/proc/{pid}/maps"))?;
-    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse_executable).collect())
+    executable_lines(BufReader::with_capacity(64 << 10, File::open(format!("/proc/{pid}/maps"))?), MAX_LINES)
+}
+
+fn executable_lines(mut maps: impl BufRead, mut room: usize) -> io::Result<Vec<MapsLine>> {
+    let mut mappings = Vec::new();
+    let mut line = Vec::new();
+    while (&mut maps).take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+        if let Some(mapping) = parse_executable(String::from_utf8_lossy(&line).trim_end_matches('\n')) {
+            room = match room.checked_sub(line.len()) {
+                Some(room) => room,
+                None => break,
+            };
+            mappings.push(mapping);
+        }
+        line.clear();
+    }
+    Ok(mappings)
 }
 
 /// A line such as `55d0c8a5e000-55d0c8b6a000 r-xp 0002c000 fe:00 1573 /usr/bin/bash`; `None` when
@@ -84,12 +106,13 @@ pub(crate) fn parent_and_kind(pid: u32) -> Option<(u32, bool)> {
 /// The ids of the child processes of a process and of theirs, without itself.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
+    let mut seen = FxHashSet::default();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
         for thread in threads(parent).unwrap_or_default() {
             let children = fs::read_to_string(format!("/proc/{parent}/task/{thread}/children")).unwrap_or_default();
             let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
-            for child in children.filter(|child| !found.contains(child)).collect::<Vec<u32>>() {
+            for child in children.filter(|child| seen.insert(*child)).collect::<Vec<u32>>() {
                 found.push(child);
                 parents.push(child);
             }
@@ -119,6 +142,20 @@ mod tests {
         assert_eq!(parse_executable("7f00-7f01 rwxp 00000000 00:00 0 ").unwrap().path, "");
         assert_eq!(parse_executable("7f00-7f01 rw-p 00000000 00:00 0 "), None);
         assert_eq!(parse_executable(""), None);
+    }
+
+    /// Any lines, cut anywhere, are read up to the room that there is, and never more.
+    #[test]
+    fn lines_are_read_up_to_a_limit() {
+        let line = b"1000-2000 r-xp 0 0:0 1 /x\n";
+        let two = [&line[..], b"\xff\xfe no mapping\n", b"3000-4000 rw-p 0 0:0 1 /y\n", line].concat();
+        let count = |bytes: &[u8], room| executable_lines(bytes, room).unwrap().len();
+        assert_eq!([count(&two, 1000), count(&two, line.len()), count(&two, 0)], [2, 1, 0]);
+        let endless = [b"1000-2000 r-xp 0 0:0 1 /", &[b'x'; 1 << 20][..]].concat();
+        assert_eq!(executable_lines(&endless[..], 1 << 30).unwrap()[0].path.len(), MAX_LINE as usize - 23);
+        for length in 0..two.len() {
+            count(&two[..length], 1000);
+        }
     }
 
     /// This very process has a name, a parent, threads and executable memory.

@@ -10,6 +10,8 @@ use crate::pages::PagedFile;
 /// Symbols beyond this are left out: the index then takes 48 MiB.
 const MAX_SYMBOLS: u64 = 2_000_000;
 const MAX_NAME: usize = 4096;
+/// Sections in memory that are asked where a symbol without a size ends; linkers make dozens.
+const MAX_SECTIONS: usize = 256;
 /// Compressed; the largest of Fedora's are below 2 MiB.
 const MAX_MINI_DEBUG_INFO: u64 = 8 << 20;
 
@@ -42,8 +44,11 @@ impl SymbolIndex {
         let mut rows = Vec::new();
         // A table that ends early still names what it names.
         let _incomplete = read_rows(table, names, file, &mut rows);
+        // Section headers that are not in memory have the address 0.
+        let in_memory = sections.iter().map(|(_, section)| *section).filter(|section| section.address != 0);
+        let in_memory: Vec<Section> = in_memory.take(MAX_SECTIONS).collect();
         for row in rows.iter_mut().filter(|row| row.size == 0) {
-            row.size = rest_of_section(row.address, &sections);
+            row.size = rest_of_section(row.address, &in_memory);
         }
         rows.sort_by_key(|row| (row.address, row.size, row.name));
         Self { rows }
@@ -76,11 +81,9 @@ pub(crate) fn mini_debug_info(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option
 }
 
 /// What lies behind an address in its section: `_init` has no size, and behind its section comes the PLT.
-fn rest_of_section(address: u64, sections: &[(String, Section)]) -> u64 {
+fn rest_of_section(address: u64, sections: &[Section]) -> u64 {
     let rest = |section: &Section| section.size.checked_sub(address.checked_sub(section.address)?);
-    // Section headers that are not in memory have the address 0.
-    let in_memory = sections.iter().map(|(_, section)| section).filter(|section| section.address != 0);
-    in_memory.filter_map(rest).filter(|rest| *rest > 0).min().unwrap_or_default()
+    sections.iter().filter_map(rest).filter(|rest| *rest > 0).min().unwrap_or_default()
 }
 
 fn read_rows(table: &Section, names: &Section, file: &mut PagedFile<'_>, rows: &mut Vec<Row>) -> io::Result<()> {

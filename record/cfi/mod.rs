@@ -23,8 +23,10 @@ use encoding::{address_encoding, covered};
 
 /// An entry longer than this is not one that a compiler makes.
 const MAX_ENTRY: u32 = 64 << 10;
-/// An index of a section without a table ends here: together 8 MiB.
+/// An index of a section without a table ends after so many entries: together 8 MiB.
 const MAX_INDEX: usize = 500_000;
+/// An FDE's head holds the addresses that it covers within so many bytes.
+const FDE_HEAD: u32 = 24;
 
 /// The FDE that covers an address, and its CIE.
 #[derive(Clone, Debug)]
@@ -82,13 +84,15 @@ impl Cfi {
         let table = Table::open(elf, file).ok().flatten();
         // A stripped file may have no section headers; then the table is all there is.
         let sections = elf.sections().unwrap_or_default();
-        let plain = sections.into_iter().filter_map(|(name, section)| {
-            let kind = match name.as_str() {
-                ".eh_frame" if table.is_none() => CfiSection::EhFrame,
-                ".bolt.org.eh_frame" => CfiSection::EhFrame,
-                ".debug_frame" => CfiSection::DebugFrame,
-                _ => return None,
-            };
+        let wanted = [
+            (".eh_frame", CfiSection::EhFrame, table.is_none()),
+            (".bolt.org.eh_frame", CfiSection::EhFrame, true),
+            (".debug_frame", CfiSection::DebugFrame, true),
+        ];
+        let wanted = wanted.into_iter().filter(|(.., wanted)| *wanted);
+        // One of each name: a file could have thousands, and each would have an index.
+        let plain = wanted.filter_map(|(wanted, kind, _)| {
+            let (_, section) = sections.iter().find(|(name, _)| name == wanted)?;
             let place = Place { section: kind, offset: section.offset, size: section.size, address: section.address };
             section.has_plain_bytes().then_some(Plain { place, index: None })
         });
@@ -144,7 +148,7 @@ impl Table {
         };
         // The entry's place alone: with its address known, nothing else of the section matters.
         let place = Place { section: CfiSection::EhFrame, offset, size: u64::from(MAX_ENTRY), address: fde };
-        let found = place.read_fde(0, &mut FxHashMap::default(), file)?;
+        let found = place.read_fde(0, file)?;
         Ok(found.filter(|found| found.start <= address && address < found.end))
     }
 
@@ -165,7 +169,8 @@ impl Plain {
         if address - row.start >= u64::from(row.length) {
             return Ok(None);
         }
-        place.read_fde(u64::from(row.fde), &mut FxHashMap::default(), file)
+        let found = place.read_fde(u64::from(row.fde), file)?;
+        Ok(found.filter(|found| found.start <= address && address < found.end))
     }
 }
 
@@ -179,23 +184,56 @@ struct Entry {
 }
 
 impl Place {
-    /// All FDEs of the section, sorted by address.
+    /// All FDEs of the section, sorted by address. Of each entry only what is needed is read, and each CIE once.
     fn index(&self, file: &mut PagedFile<'_>) -> Vec<IndexRow> {
         let mut rows = Vec::new();
         let mut encodings = FxHashMap::default();
         let mut at = 0;
-        while at + 4 <= self.size && rows.len() < MAX_INDEX {
+        for _ in 0..MAX_INDEX {
             let Ok(Some(entry)) = self.read_head(at as i64, file) else {
                 break;
             };
-            if let Ok(Some(found)) = self.read_fde(at, &mut encodings, file) {
-                let length = u32::try_from(found.end - found.start).unwrap_or(u32::MAX);
-                rows.push(IndexRow { start: found.start, length, fde: at as u32 });
+            if at + u64::from(entry.length) > self.size.min(u64::from(u32::MAX)) {
+                break;
+            }
+            if let Ok(Some((start, end))) = self.read_covered(at as i64, &entry, &mut encodings, file) {
+                let length = u32::try_from(end - start).unwrap_or(u32::MAX);
+                rows.push(IndexRow { start, length, fde: at as u32 });
             }
             at += u64::from(entry.length);
         }
         rows.sort_by_key(|row| row.start);
         rows
+    }
+
+    /// The addresses that the entry at `at` covers; `None` for a CIE, or for something unknown. `encodings` remembers
+    /// how the CIEs seen say that addresses are written.
+    fn read_covered(
+        &self,
+        at: i64,
+        entry: &Entry,
+        encodings: &mut FxHashMap<i64, Option<u8>>,
+        file: &mut PagedFile<'_>,
+    ) -> io::Result<Option<(u64, u64)>> {
+        let Some(cie_at) = entry.cie else {
+            return Ok(None);
+        };
+        let encoding = match encodings.get(&cie_at) {
+            Some(encoding) => *encoding,
+            None => {
+                let encoding = self.read_cie(cie_at, file)?.and_then(|cie| address_encoding(&cie));
+                *encodings.entry(cie_at).or_insert(encoding)
+            }
+        };
+        let head = self.read_bytes(at, entry.length.min(FDE_HEAD), file)?;
+        Ok(encoding.and_then(|encoding| covered(&head, encoding, self.entry_address(at))))
+    }
+
+    fn read_cie(&self, at: i64, file: &mut PagedFile<'_>) -> io::Result<Option<Vec<u8>>> {
+        let Some(Entry { length, cie: None }) = self.read_head(at, file)? else {
+            return Ok(None);
+        };
+        self.read_bytes(at, length, file).map(Some)
     }
 
     /// The head of the entry at `at`; `None` for the end of the section, and for the 64-bit form,
@@ -221,27 +259,16 @@ impl Place {
         Ok(bytes)
     }
 
-    /// The FDE at `at` with its CIE; `None` when there is a CIE, or something unknown. `encodings`
-    /// remembers how the CIEs seen say that addresses are written.
-    fn read_fde(
-        &self,
-        at: u64,
-        encodings: &mut FxHashMap<i64, u8>,
-        file: &mut PagedFile<'_>,
-    ) -> io::Result<Option<Found>> {
+    /// The FDE at `at` with its CIE; `None` when there is a CIE, or something unknown.
+    fn read_fde(&self, at: u64, file: &mut PagedFile<'_>) -> io::Result<Option<Found>> {
         let Some(Entry { length, cie: Some(cie_at) }) = self.read_head(at as i64, file)? else {
             return Ok(None);
         };
-        let Some(Entry { length: cie_length, cie: None }) = self.read_head(cie_at, file)? else {
+        let Some(cie_bytes) = self.read_cie(cie_at, file)? else {
             return Ok(None);
         };
-        let cie_bytes = self.read_bytes(cie_at, cie_length, file)?;
-        let encoding = match encodings.get(&cie_at) {
-            Some(encoding) => *encoding,
-            None => match address_encoding(&cie_bytes) {
-                Some(encoding) => *encodings.entry(cie_at).or_insert(encoding),
-                None => return Ok(None),
-            },
+        let Some(encoding) = address_encoding(&cie_bytes) else {
+            return Ok(None);
         };
         let bytes = self.read_bytes(at as i64, length, file)?;
         let Some((start, end)) = covered(&bytes, encoding, self.entry_address(at as i64)) else {
@@ -273,6 +300,37 @@ mod tests {
 
     use super::*;
     use crate::pages::Pages;
+
+    /// Any bytes in place of the sections give CFI or none: entries that overlap, refer to each other, or never end.
+    #[test]
+    fn any_sections_are_gone_through() {
+        let property = |(bytes, form, address): (Vec<u8>, bool, u64)| {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            let mut pages = Pages::default();
+            let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
+            let section = if form { CfiSection::EhFrame } else { CfiSection::DebugFrame };
+            let place = Place { section, offset: 0, size: u64::MAX, address };
+            let rows = place.index(&mut paged);
+            assert!(rows.len() <= bytes.len() / 8);
+            let mut plain = Plain { place, index: Some(rows) };
+            for address in [0, address, address.wrapping_add(8), u64::MAX] {
+                if let Some(found) = plain.find(address, &mut paged).unwrap_or_default() {
+                    assert!(found.start <= address && address < found.end);
+                }
+            }
+        };
+        let byte = proptest::prop_oneof![0_u8..24, proptest::arbitrary::any::<u8>()];
+        let bytes = proptest::collection::vec(byte, 0..200);
+        let strategy = (bytes, proptest::arbitrary::any::<bool>(), proptest::arbitrary::any::<u64>());
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        runner
+            .run(&strategy, |input| {
+                property(input);
+                Ok(())
+            })
+            .unwrap();
+    }
 
     /// In this test's own executable, the table and a walk through the whole section give the same
     /// answer for the functions of the section.
