@@ -22,6 +22,8 @@ pub struct Collected {
     pub unreadable: Vec<Error>,
     /// Samples that were not counted: there are more distinct stacks than can be kept.
     pub uncounted: u64,
+    /// Samples that were not counted: their call frame information is more than their segment's allowance.
+    pub not_walked: u64,
 }
 
 /// Segments for each thread that are worked on before what came of them is put together.
@@ -48,6 +50,7 @@ pub fn collect(
             counter.absorb(&part.stacks);
             whole.filtered_out += part.filtered_out;
             whole.uncounted += part.uncounted;
+            whole.not_walked += part.not_walked;
             whole.unreadable.extend(part.unreadable);
         }
     }
@@ -74,6 +77,10 @@ impl Plan<'_> {
         let outcome = replay(segment, self.numbers, |sample, instant| {
             if !self.filter.lets_through(sample, instant.comm, self.start) {
                 collected.filtered_out += 1;
+                return;
+            }
+            if unwinder.work() > segment.allowance() {
+                collected.not_walked += 1;
                 return;
             }
             frames.clear();

@@ -1,6 +1,6 @@
 //! Counting: every location, stack and thread name is kept once, and equal stacks are added up.
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Verdict};
 use crate::unwind::WalkedFrame;
@@ -10,13 +10,13 @@ pub struct StackCounter {
     /// How many more frames, or what takes as much memory, may be kept.
     room: usize,
     uncounted: u64,
-    location_ids: FxHashMap<Location, LocationId>,
+    location_ids: HashMap<Location, LocationId>,
     locations: Vec<Location>,
     /// For each verdict, the stacks that have it.
-    stack_ids: [FxHashMap<Box<[Frame]>, StackId>; VERDICTS],
+    stack_ids: [HashMap<Box<[Frame]>, StackId>; VERDICTS],
     stacks: u32,
-    comm_ids: FxHashMap<String, u32>,
-    counts: FxHashMap<Counted, u64>,
+    comm_ids: HashMap<String, u32>,
+    counts: HashMap<Counted, u64>,
     frames: Vec<Frame>,
 }
 
@@ -66,12 +66,12 @@ impl StackCounter {
         Self {
             room,
             uncounted: 0,
-            location_ids: FxHashMap::default(),
+            location_ids: HashMap::default(),
             locations: Vec::new(),
             stack_ids: Default::default(),
             stacks: 0,
-            comm_ids: FxHashMap::default(),
-            counts: FxHashMap::default(),
+            comm_ids: HashMap::default(),
+            counts: HashMap::default(),
             frames: Vec::new(),
         }
     }
@@ -242,6 +242,24 @@ mod tests {
             backward.absorb(&part.finish());
         }
         assert_eq!(format!("{:?}", forward.finish()), format!("{:?}", backward.finish()));
+    }
+
+    /// Addresses that were chosen to meet in one bucket of a hash table (here: one that multiplies by a known number, as
+    /// compilers' tables do) do not make counting quadratic: that would take minutes.
+    #[test]
+    fn chosen_addresses_do_not_meet() {
+        const MULTIPLIER: u64 = 0xf135_7aea_2e62_a9c5;
+        let inverse =
+            (0..6).fold(1u64, |inverse, _| inverse.wrapping_mul(2u64.wrapping_sub(MULTIPLIER.wrapping_mul(inverse))));
+        assert_eq!(MULTIPLIER.wrapping_mul(inverse), 1);
+        let start = std::time::Instant::now();
+        let mut counter = StackCounter::default();
+        for number in 0..400_000u64 {
+            let address = number.wrapping_mul(inverse).wrapping_sub(MULTIPLIER);
+            counter.count(thread(1), &[frame(address)], Verdict::Complete, 1);
+        }
+        assert_eq!(counter.finish().locations.len(), 400_000);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 
     /// Distinct stacks without end are not kept; what was not counted is known.

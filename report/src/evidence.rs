@@ -1,10 +1,10 @@
 //! What a recording itself knows about modules and the kernel, gathered over all its segments.
 
+use foldhash::HashMap;
 use profrec_format::{
     CfiEntry, CfiSection, KernelSymbol, Layout, LoadSegment, Module, ModuleId, ModuleKind, Record, Recording, Symbol,
     UnwindSlice,
 };
-use rustc_hash::FxHashMap;
 
 /// Everything that the recording says about modules and the kernel. `modules` is indexed by
 /// [`ModuleIndex`], which numbers distinct modules, whatever their numbers in the file.
@@ -33,7 +33,7 @@ const MAX_FDE: usize = 65 << 10;
 pub type ModuleIndex = u32;
 
 /// The modules' numbers in the file, and their places in [`Evidence::modules`].
-pub type ModuleNumbers = FxHashMap<ModuleId, ModuleIndex>;
+pub type ModuleNumbers = HashMap<ModuleId, ModuleIndex>;
 
 /// What the recording knows about one module.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Evidence {
 #[derive(Default)]
 struct Gathering {
     modules: Vec<ModuleEvidence>,
-    places: FxHashMap<ModuleId, usize>,
+    places: HashMap<ModuleId, usize>,
     kernel: Vec<KernelSymbol>,
     /// Bytes that all of it takes.
     size: usize,
@@ -146,7 +146,7 @@ impl Gathering {
     fn finish(mut self) -> (Evidence, ModuleNumbers) {
         let mut evidence = Evidence { is_cut: self.is_cut, ..Evidence::default() };
         let mut indices = Vec::with_capacity(self.modules.len());
-        let mut same: FxHashMap<(ModuleKind, String, Vec<u8>), ModuleIndex> = FxHashMap::default();
+        let mut same: HashMap<(ModuleKind, String, Vec<u8>), ModuleIndex> = HashMap::default();
         for mut module in self.modules {
             module.adopt_build_id();
             let next = evidence.modules.len() as ModuleIndex;

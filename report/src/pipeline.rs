@@ -57,6 +57,10 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
     facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));
+    if collected.not_walked > 0 {
+        let samples = grouped(collected.not_walked);
+        facts.damage.push(format!("larger than it can be: {samples} samples have unwind information without end"));
+    }
     if collected.uncounted > 0 {
         let samples = grouped(collected.uncounted);
         facts.damage.push(format!(
@@ -69,6 +73,9 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     Ok(Profile::build(facts, &evidence, &collected.stacks, &names))
 }
 
+/// What a recording starts with.
+const MAGIC: &[u8] = b"profrec\0";
+
 /// A recording's bytes.
 enum RecordingFile {
     /// Of a regular file.
@@ -79,16 +86,23 @@ enum RecordingFile {
 
 impl RecordingFile {
     fn open(path: &Path) -> io::Result<Self> {
-        let mut bytes = Vec::new();
         if path == Path::new("-") {
-            io::stdin().lock().read_to_end(&mut bytes)?;
-            return Ok(Self::Read(bytes));
+            return Self::read(io::stdin().lock());
         }
         let metadata = fs::metadata(path)?;
         if metadata.is_file() && metadata.len() > 0 {
             return Ok(Self::Mapped(MappedFile::open(path)?));
         }
-        fs::File::open(path)?.read_to_end(&mut bytes)?;
+        Self::read(fs::File::open(path)?)
+    }
+
+    /// Reads all there is, unless its first bytes already say that it is no recording: it may have no end.
+    fn read(mut from: impl Read) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
+        if bytes == MAGIC {
+            from.read_to_end(&mut bytes)?;
+        }
         Ok(Self::Read(bytes))
     }
 

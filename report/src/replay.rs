@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use profrec_format::{Error, Process as Definition, Record, Sample, Segment, UserState};
-use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpace, MappedRange};
 use crate::evidence::ModuleNumbers;
@@ -90,8 +90,8 @@ struct World<'a> {
     numbers: &'a ModuleNumbers,
     /// Latest first.
     future: Vec<(u64, Record)>,
-    processes: FxHashMap<u32, Process>,
-    comms: FxHashMap<u32, String>,
+    processes: HashMap<u32, Process>,
+    comms: HashMap<u32, String>,
     nothing: AddressSpace,
     /// Mappings of all processes; those that several share count once.
     mappings: usize,

@@ -23,14 +23,25 @@ use profrec_report::views::{self, Width};
 const MEMORY: u64 = 6 << 30;
 const SECONDS: u64 = 120;
 
+/// What has no end is not read to its end to see that it is no recording.
+#[test]
+fn a_file_without_end() {
+    let output = report_at(Path::new("/dev/zero"), &[]);
+    assert!(!output.status.success() && text(&output).contains("not a profrec recording"), "{}", text(&output));
+}
+
 /// Runs the report on a recording with limits, on one thread: the limit of memory is for each.
 fn report(file: &[u8], args: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.prof");
     std::fs::write(&path, file).unwrap();
+    report_at(&path, args)
+}
+
+fn report_at(path: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("prlimit");
     command.arg(format!("--as={MEMORY}")).arg(format!("--cpu={SECONDS}"));
-    command.arg(env!("CARGO_BIN_EXE_profrec-report")).arg(&path).args(args).env("RAYON_NUM_THREADS", "1");
+    command.arg(env!("CARGO_BIN_EXE_profrec-report")).arg(path).args(args).env("RAYON_NUM_THREADS", "1");
     let output = command.output().unwrap();
     assert!(output.status.code().is_some(), "{}: {:?}", output.status, String::from_utf8_lossy(&output.stderr));
     output

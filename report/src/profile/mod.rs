@@ -7,7 +7,7 @@ mod processes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use crate::evidence::Evidence;
 use crate::facts::Facts;
@@ -145,7 +145,7 @@ fn path(stack: &crate::stacks::Stack, names: &Names) -> Vec<PathFrame> {
 }
 
 fn functions(evidence: &Evidence, names: &Names) -> Vec<Function> {
-    let mut homes: FxHashMap<&Home, Arc<str>> = FxHashMap::default();
+    let mut homes: HashMap<&Home, Arc<str>> = HashMap::default();
     let functions = names.functions.iter().map(|function| Function {
         name: function.name.clone(),
         module: homes.entry(&function.home).or_insert_with(|| home_name(&function.home, evidence).into()).clone(),

@@ -1,10 +1,10 @@
 //! Where functions begin, from call frame information. It is there even in stripped code: so all
 //! locations of one nameless function become one line, not hundreds.
 
+use foldhash::HashMap;
 use gimli::{BaseAddresses, CieOrFde, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice, LittleEndian, UnwindSection};
 use object::{Object, ObjectSection};
 use profrec_format::{CfiEntry, CfiSection};
-use rustc_hash::FxHashMap;
 
 use crate::evidence::ModuleEvidence;
 
@@ -44,7 +44,7 @@ impl Extents {
 
 /// The extents of the embedded FDEs; one that cannot be read is left out.
 fn embedded(evidence: &ModuleEvidence) -> Vec<(u64, u64)> {
-    let cies: FxHashMap<u64, &CfiEntry> = evidence
+    let cies: HashMap<u64, &CfiEntry> = evidence
         .cies
         .iter()
         .filter(|(form, _)| *form == CfiSection::EhFrame)

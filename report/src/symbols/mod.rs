@@ -11,8 +11,8 @@ pub mod table;
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::local_files::{LocalFiles, ModuleFiles};
@@ -130,7 +130,7 @@ pub struct Names {
     pub unnamed: Vec<Option<Reason>>,
     /// For each module of the evidence that has locations, where its names come from.
     pub modules: Vec<Option<ModuleSymbols>>,
-    known: FxHashMap<Function, FunctionId>,
+    known: HashMap<Function, FunctionId>,
 }
 
 impl Names {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use profrec_format::{ModuleKind, Symbol};
-use rustc_hash::FxHashMap;
 
 use super::Reason;
 use super::demangle::demangle;
@@ -182,8 +182,8 @@ fn merge(dwarf: &[DwarfFrame], table: &SymbolTable<'_>, address: u64, cache: &mu
 /// Readable names and files, each made once: a profile asks for the same few over and over.
 #[derive(Default)]
 struct NameCache {
-    names: FxHashMap<String, Arc<str>>,
-    files: FxHashMap<String, Arc<str>>,
+    names: HashMap<String, Arc<str>>,
+    files: HashMap<String, Arc<str>>,
 }
 
 impl NameCache {

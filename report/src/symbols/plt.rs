@@ -1,9 +1,9 @@
 //! Names for the stubs through which a module calls others (`.plt`): no symbol table lists them.
 //! Each stub jumps through a slot of the GOT, and the relocation of that slot names the function.
 
+use foldhash::HashMap;
 use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget};
 use profrec_format::Symbol;
-use rustc_hash::FxHashMap;
 
 /// The sections of stubs, and the size of a stub in each.
 const SECTIONS: [(&str, usize); 3] = [(".plt", 16), (".plt.sec", 16), (".plt.got", 8)];
@@ -35,9 +35,9 @@ pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
 }
 
 /// The slots of the GOT that are filled with the addresses of functions elsewhere, and their names.
-fn slots<'a>(file: &object::File<'a>) -> FxHashMap<u64, &'a str> {
+fn slots<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
     let (Some(relocations), Some(symbols)) = (file.dynamic_relocations(), file.dynamic_symbol_table()) else {
-        return FxHashMap::default();
+        return HashMap::default();
     };
     let slots = relocations.filter_map(|(slot, relocation)| match relocation.target() {
         // A slot whose symbol has no readable name is left nameless, as it would be without this.

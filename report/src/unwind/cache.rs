@@ -1,7 +1,7 @@
 //! Rows by address: reading call frame information takes a microsecond, and the same few thousand
 //! addresses come again in every sample.
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use super::cfi::CfiContext;
 use super::row::Row;
@@ -12,13 +12,35 @@ use crate::modules::Modules;
 #[derive(Default)]
 pub struct RowCache {
     context: CfiContext,
-    rows: FxHashMap<(ModuleIndex, u64), Option<Row>>,
+    rows: HashMap<(ModuleIndex, u64), Known>,
+    /// What following rows with expressions has cost.
+    work: u64,
 }
+
+/// What is known of an address: its row, if it has one, and what it costs to follow it.
+struct Known {
+    row: Option<Row>,
+    cost: u64,
+}
+
+/// What an expression may cost: as many operations as one may have.
+const EXPRESSION: u64 = 64;
 
 impl RowCache {
     /// The row for an address of a module; `None` when no call frame information covers it.
     pub fn row(&mut self, modules: &Modules<'_>, module: ModuleIndex, address: u64) -> Option<&Row> {
-        let Self { context, rows } = self;
-        rows.entry((module, address)).or_insert_with(|| modules.row(module, address, context)).as_ref()
+        let Self { context, rows, work } = self;
+        let known = rows.entry((module, address)).or_insert_with(|| {
+            let row = modules.row(module, address, context);
+            let cost = row.as_ref().map_or(0, |row| EXPRESSION * row.expressions() as u64);
+            Known { row, cost }
+        });
+        *work += known.cost;
+        known.row.as_ref()
+    }
+
+    /// What reading rows and following them has cost so far, in bytes of entries and operations of expressions.
+    pub fn work(&self) -> u64 {
+        self.context.work + self.work
     }
 }

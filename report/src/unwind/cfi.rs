@@ -20,6 +20,8 @@ type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 #[derive(Default)]
 pub struct CfiContext {
     rows: UnwindContext<usize>,
+    /// Bytes of entries that were gone through.
+    pub(super) work: u64,
 }
 
 /// The code that one FDE covers.
@@ -144,6 +146,7 @@ fn row_at<'a, S: UnwindSection<Bytes<'a>>>(
     if !fde.contains(address) {
         return None;
     }
+    context.work += (fde.entry_len() + fde.cie().entry_len()) as u64;
     // Instructions that cannot be understood are as good as none: the walk says "no CFI" there.
     let row = fde.unwind_info_for_address(section, bases, &mut context.rows, address).ok()?;
     row_of(section, &fde, row)

@@ -87,6 +87,11 @@ impl<'a> Unwinder<'a> {
         Self { modules, machine: Machine::of(arch), rows: RowCache::default() }
     }
 
+    /// What call frame information has cost so far: bytes of it, and operations of its expressions.
+    pub fn work(&self) -> u64 {
+        self.rows.work()
+    }
+
     /// Walks a captured stack and appends its frames, innermost first.
     ///
     /// Each caller's return address is a captured word of its own, which bounds the walk: one that

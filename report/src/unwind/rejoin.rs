@@ -14,8 +14,8 @@
 //! only frames on which all believable chains agree are taken. So a frame may be missing at
 //! the seam, but none is invented. The verdict stays that the stack is truncated.
 
+use foldhash::HashMap;
 use profrec_format::{StackWord, UserStack};
-use rustc_hash::FxHashMap;
 
 use super::arch::FrameRegisters;
 use super::memory::Memory;
@@ -32,7 +32,7 @@ const STEPS_PER_WORD: usize = 4;
 #[derive(Default)]
 struct Chain {
     frames: Vec<WalkedFrame>,
-    places: FxHashMap<u64, usize>,
+    places: HashMap<u64, usize>,
 }
 
 impl Unwinder<'_> {

@@ -13,6 +13,15 @@ pub struct Row {
     pub signal_frame: bool,
 }
 
+impl Row {
+    /// How many DWARF expressions it takes to follow it.
+    pub fn expressions(&self) -> usize {
+        let rules = self.registers.iter().map(|(_, rule)| rule).chain([&self.return_address]);
+        let is_expression = |rule: &&Rule| matches!(rule, Rule::SavedAt(_) | Rule::Expression(_));
+        rules.filter(is_expression).count() + usize::from(matches!(self.cfa, CfaRule::Expression(_)))
+    }
+}
+
 /// Where the canonical frame address is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CfaRule {

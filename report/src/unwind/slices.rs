@@ -13,8 +13,8 @@
 
 use std::sync::OnceLock;
 
+use foldhash::HashMap;
 use profrec_format::{CfiEntry, CfiSection};
-use rustc_hash::FxHashMap;
 
 use super::cfi::{CfiContext, CfiReader, FdeIndex, FdeRange};
 use super::row::Row;
@@ -28,7 +28,7 @@ pub struct SliceCfi<'a> {
 
 /// What is found out on first use.
 struct Content<'a> {
-    cies: FxHashMap<(CfiSection, u64), &'a CfiEntry>,
+    cies: HashMap<(CfiSection, u64), &'a CfiEntry>,
     /// The place of a range is the FDE's number in the evidence.
     index: FdeIndex,
 }

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::fmt::Write;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use super::{Width, table};
 use crate::escape;
@@ -37,7 +37,7 @@ enum Label {
 struct Tree {
     nodes: Vec<Node>,
     roots: Vec<usize>,
-    known: FxHashMap<(Option<usize>, Label), usize>,
+    known: HashMap<(Option<usize>, Label), usize>,
 }
 
 /// The tree without branches below `min_percent` of the samples.
