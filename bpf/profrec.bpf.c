@@ -25,43 +25,39 @@ enum call_graph {
 const volatile __u32 call_graph = CALL_GRAPH_STACK;
 const volatile __u32 whole_stack = 524288; /* stacks up to this depth are copied whole */
 const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper one; a multiple of PAGE */
-const volatile __u32 most_stack = 524288; /* the larger of whole_stack and twice stack_cap */
+const volatile __u32 most_payload = 1 << 20; /* bytes of stack in the payload at most, headers of chunks included */
 const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
 const volatile bool only_targets = false; /* ticks are CPU-wide: keep those of `targets` */
 
-#define PAGE 4096
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
-/* What one call to the kernel copies. */
-#define PIECE 65536
-#define MAX_PIECES ((2 << 20) / PIECE + 1)
-/* A main thread's stack is no longer than this; RLIMIT_STACK is rarely above 8 MB. */
-#define MAX_MAIN_STACK (128ULL << 20)
-/* Other threads' stacks are mapped with a size chosen by the program. */
-#define MAX_THREAD_STACK (64ULL << 20)
 #define REGISTERS 17
 
 /*
  * What is sent for a tick; record/event.rs reads it. The payload holds one after the other: the
- * inner stack slice, the outer stack slice, the kernel chain, the user chain.
+ * inner stack slice, the outer stack slice, chunks of the stack (see stack.h), the kernel chain, the user chain.
  */
 struct tick {
 	__u64 time;
 	__u64 registers[REGISTERS]; /* by DWARF number, 16 is the instruction pointer; all 0 without user side */
 	__u64 top;		    /* one past the stack's highest address, 0 when unknown */
 	__u64 inner_start;	    /* address of the first byte of the slice at the stack pointer */
-	__u64 outer_start;	    /* address of the first byte of the slice at the stack's top */
+	__u64 outer_start;	    /* address of the first byte of the slice at the top of the thread's first stack */
 	__u32 pid;
 	__u32 tid;
 	__u32 cpu;
 	__u32 inner_bytes;
 	__u32 outer_bytes;
+	__u32 inner_chunks; /* captured above the inner slice; of these those are in the payload that changed */
+	__u32 outer_chunks; /* captured below the top, when there is a gap between */
+	__u32 chunk_bytes;
 	__u32 kernel_bytes;
 	__u32 user_bytes;
 	__u32 switched; /* the slices are of two stacks */
+	__u32 unused;
 };
 
-_Static_assert(sizeof(struct tick) == 21 * 8 + 8 * 4, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 21 * 8 + 12 * 4, "record/event.rs reads this layout");
 
 /* What became of a tick, and what was remarkable about those that were sent. record/sampler.rs
  * knows the order. */
@@ -91,11 +87,14 @@ struct {
 } outcomes SEC(".maps");
 
 /* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
- * and the value size: struct tick, most_stack, one piece (the verifier does not see that the last piece
- * ends where the stack does), two chains. */
+ * and the value size: the fields in front, most_payload, 64 KiB (the verifier does not see that what is copied last
+ * ends where the payload does), two chains. */
 struct scratch {
+	__u64 salt; /* of the hashes of the thread's chunks */
+	__u32 slot; /* of the thread's first chunk in `remembered` */
+	__u32 unused;
 	struct tick tick;
-	__u8 payload[524288 + PIECE + 2 * CHAIN_BYTES];
+	__u8 payload[1 << 20];
 };
 
 struct {
@@ -138,126 +137,7 @@ static __always_inline struct scratch *scratch_of_cpu(void)
 	return bpf_map_lookup_elem(&scratch, &cpu);
 }
 
-/*
- * Copies at most a piece of user memory to payload[at..]; what cannot be read becomes zeros. This and
- * the next two are global functions, which the verifier checks once and apart: inlined into each
- * other's loops they pass its limit of a million instructions.
- */
-__noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
-{
-	struct scratch *own = scratch_of_cpu();
-
-	if (!own || at > most_stack || bytes > PIECE)
-		return -1;
-	return bpf_probe_read_user(own->payload + at, bytes, (void *)address);
-}
-
-/* Copies a piece page by page. */
-__noinline int copy_pages(__u64 at, __u64 address, __u64 bytes)
-{
-	__u64 done = 0;
-
-	for (int page = 0; page < PIECE / PAGE + 1; page++) {
-		__u64 chunk = PAGE - ((address + done) & (PAGE - 1));
-
-		if (done >= bytes)
-			break;
-		if (chunk > bytes - done)
-			chunk = bytes - done;
-		if (copy_at_once(at + done, address + done, chunk) != 0)
-			count(NOTE_UNREADABLE_PAGES);
-		done += chunk;
-	}
-	return 0;
-}
-
-/*
- * Copies a slice of the stack. Below the top of a stack there can be pages that were never touched,
- * when a frame is larger than a page: they become zeros.
- */
-__noinline int copy_stack(__u64 at, __u64 address, __u64 bytes)
-{
-	__u64 done = 0;
-
-	for (int piece = 0; piece < MAX_PIECES; piece++) {
-		__u64 chunk = PIECE;
-
-		if (done >= bytes)
-			break;
-		if (chunk > bytes - done)
-			chunk = bytes - done;
-		if (copy_at_once(at + done, address + done, chunk) != 0)
-			copy_pages(at + done, address + done, chunk);
-		done += chunk;
-	}
-	return 0;
-}
-
-/* One past the highest address of the stack that a thread started on, 0 when unknown. The main
- * thread's arguments and environment lie above `start_stack` and are never copied. A thread library
- * puts the thread control block, which the fs register points to, at the top of a thread's stack. */
-static __always_inline __u64 thread_stack_top(struct task_struct *task)
-{
-	return task->pid == task->tgid ? task->mm->start_stack : task->thread.fsbase & ~7ULL;
-}
-
-/* One past the end of the alternate signal stack, when `sp` is on it, else 0. */
-static __always_inline __u64 signal_stack_top(struct task_struct *task, __u64 sp)
-{
-	__u64 start = task->sas_ss_sp;
-	__u64 size = task->sas_ss_size;
-
-	return size && sp - start < size ? (start + size) & ~7ULL : 0;
-}
-
-/* Copies the outermost part of a stack behind the inner slice: up to `top`, at most `length` bytes. */
-static __always_inline void capture_outer(struct tick *tick, __u64 top, __u64 length)
-{
-	const __u64 cap = stack_cap;
-	__u64 outer = length < cap ? length : cap;
-
-	tick->outer_start = top - outer;
-	tick->outer_bytes = outer;
-	copy_stack(tick->inner_bytes, top - outer, outer);
-}
-
-/*
- * Copies the live part of the user stack. A thread that is on another stack than the one it started
- * on (a signal handler's, a coroutine's, a segment of a growing stack) comes back to that one: its
- * outermost part is captured as well.
- */
-static __always_inline void capture_stack(struct tick *tick, struct task_struct *task)
-{
-	const __u64 cap = stack_cap;
-	__u64 start = tick->registers[7] & ~7ULL;
-	__u64 signal_top = signal_stack_top(task, start);
-	__u64 top = thread_stack_top(task);
-	__u64 most = task->pid == task->tgid ? MAX_MAIN_STACK : MAX_THREAD_STACK;
-	__u64 length = cap;
-
-	tick->inner_start = start;
-	tick->top = top;
-	tick->switched = signal_top || top < start || top - start >= most;
-	if (signal_top)
-		length = signal_top - start;
-	else if (!tick->switched)
-		length = top - start;
-	if (!tick->switched && length <= whole_stack) {
-		tick->inner_bytes = length;
-		copy_stack(0, start, length);
-		return;
-	}
-	tick->inner_bytes = length < cap ? length : cap;
-	copy_stack(0, start, tick->inner_bytes);
-	if (tick->switched && top > cap) {
-		count(NOTE_STACK_SWITCHED);
-		capture_outer(tick, top, cap);
-	} else if (length > cap) {
-		/* The unwinder gets there over a giant frame. */
-		count(NOTE_STACK_CUT);
-		capture_outer(tick, top, length - cap);
-	}
-}
+#include "stack.h"
 
 /* Keeps the user registers by their DWARF numbers. They come from the top of the thread's kernel
  * stack: the interrupted ones when user code was interrupted, else those of the system call. */
@@ -299,7 +179,7 @@ static __always_inline __u64 capture_chain(void *ctx, __u8 *payload, __u64 at, _
 	long bytes;
 
 	OPAQUE(at);
-	if (at > (__u64)most_stack + CHAIN_BYTES)
+	if (at > (__u64)most_payload + CHAIN_BYTES)
 		return 0;
 	bytes = bpf_get_stack(ctx, payload + at, CHAIN_BYTES, flags);
 	return bytes > 0 ? bytes : 0;
@@ -342,10 +222,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 		count(NOTE_NO_USER_SIDE);
 	} else {
 		capture_registers(tick, task);
-		if (call_graph == CALL_GRAPH_STACK) {
-			capture_stack(tick, task);
-			used = (__u64)tick->inner_bytes + tick->outer_bytes;
-		}
+		if (call_graph == CALL_GRAPH_STACK)
+			used = capture_stack(own, task);
 	}
 	if (in_kernel) {
 		bytes = capture_chain(ctx, own->payload, used, 0);
@@ -359,13 +237,15 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 
 	OPAQUE(used);
-	if (used > (__u64)most_stack + 2 * CHAIN_BYTES)
+	if (used > (__u64)most_payload + 2 * CHAIN_BYTES)
 		return 0; /* cannot be: the verifier wants to see it */
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0)
+	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0) {
 		count(OUTCOME_RING_FULL);
-	else
+		send_again(tick);
+	} else {
 		count(OUTCOME_SENT);
+	}
 	return 0;
 }
 

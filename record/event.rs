@@ -1,6 +1,8 @@
 //! One tick as the BPF program sends it. The layout is that of `struct tick` in
 //! bpf/profrec.bpf.c, followed by its payload; every length is checked against what arrived.
 
+use crate::chunks::CHUNK;
+
 /// Registers in a tick: 16 general ones by DWARF number, and the instruction pointer.
 pub(crate) const REGISTERS: usize = 17;
 /// The place of the instruction pointer in [`Tick::registers`].
@@ -19,10 +21,11 @@ pub(crate) struct Tick<'a> {
     pub(crate) registers: [u64; REGISTERS],
     /// One past the stack's highest address, 0 when unknown.
     pub(crate) top: u64,
-    /// The stack from the stack pointer on.
+    /// The stack from the stack pointer on, to where its chunks begin.
     pub(crate) inner: Slice<'a>,
-    /// The stack's outermost part, when it is longer than the inner slice.
+    /// The outermost part of the stack that the thread started on, when it is on another one.
     pub(crate) outer: Slice<'a>,
+    pub(crate) chunks: Chunks<'a>,
     /// The outer slice is of another stack: the one that the thread started on.
     pub(crate) switched: bool,
     /// 8 bytes an address, innermost first.
@@ -38,6 +41,45 @@ pub(crate) struct Slice<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+/// The captured chunks of a stack (see bpf/stack.h), numbered from its top.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Chunks<'a> {
+    /// How many there are above the inner slice.
+    inner: u32,
+    /// How many there are below the stack's top, when there is a gap between.
+    outer: u32,
+    /// Those that changed, by descending number: 8 bytes of number, then the chunk.
+    changed: &'a [u8],
+}
+
+impl<'a> Chunks<'a> {
+    #[cfg(test)]
+    pub(crate) fn new(inner: u32, outer: u32, changed: &'a [u8]) -> Self {
+        Self { inner, outer, changed }
+    }
+
+    /// Numbers of the chunks that were captured, with bytes where they changed, by ascending address. `length` is the distance from the
+    /// stack pointer to the top.
+    pub(crate) fn iter(&self, length: u64) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
+        let above = u32::try_from(length / CHUNK).unwrap_or(0);
+        let mut changed = self.changed;
+        (above.saturating_sub(self.inner)..above).rev().chain((0..self.outer).rev()).map(move |place| {
+            let bytes = take_chunk(&mut changed, place);
+            (place, bytes)
+        })
+    }
+}
+
+/// The next changed chunk, if it is the one at `place`.
+fn take_chunk<'a>(changed: &mut &'a [u8], place: u32) -> Option<&'a [u8]> {
+    let (number, rest) = changed.split_first_chunk::<8>()?;
+    let (chunk, rest) = rest.split_at_checked(CHUNK as usize)?;
+    (u64::from_le_bytes(*number) == u64::from(place)).then(|| {
+        *changed = rest;
+        chunk
+    })
+}
+
 impl<'a> Tick<'a> {
     /// Reads a tick; `None` when the bytes do not have its form.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -51,8 +93,9 @@ impl<'a> Tick<'a> {
         let inner_start = cursor.u64()?;
         let outer_start = cursor.u64()?;
         let [pid, tid, cpu] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
-        let [inner, outer, kernel, user, switched] =
-            [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let [inner, outer] = [cursor.u32()?, cursor.u32()?];
+        let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let [kernel, user, switched, _unused] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
         Some(Self {
             time,
             pid,
@@ -62,6 +105,7 @@ impl<'a> Tick<'a> {
             top,
             inner: Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
             outer: Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
+            chunks: Chunks { inner: inner_chunks, outer: outer_chunks, changed: cursor.take(changed as usize)? },
             switched: switched != 0,
             kernel_chain: cursor.take(kernel as usize)?,
             user_chain: cursor.take(user as usize)?,
@@ -104,12 +148,13 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
-    fn bytes(lengths: [u32; 4], payload: &[u8]) -> Vec<u8> {
+    /// The lengths are those of the inner slice, the outer slice, changed chunks, the kernel's and the user's chain.
+    fn bytes([inner, outer, chunks, kernel, user]: [u32; 5], payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for word in 1..=21_u64 {
             bytes.extend(word.to_le_bytes());
         }
-        for half in [100, 101, 3].into_iter().chain(lengths).chain([1]) {
+        for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0] {
             bytes.extend(u32::to_le_bytes(half));
         }
         bytes.extend(payload);
@@ -119,14 +164,17 @@ mod tests {
     /// Each field is found where the BPF program puts it, and the payload is cut by its lengths.
     #[test]
     fn fields_are_where_the_bpf_program_puts_them() {
-        let payload: Vec<u8> = (0..48).collect();
-        let bytes = bytes([16, 8, 8, 16], &payload);
+        let chunk = [&1_u64.to_le_bytes()[..], &[7; CHUNK as usize]].concat();
+        let payload: Vec<u8> = (0..24).chain(chunk).chain(24..48).collect();
+        let bytes = bytes([16, 8, 8 + CHUNK as u32, 8, 16], &payload);
         let tick = Tick::parse(&bytes).unwrap();
         assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, 19));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
-        assert_eq!(tick.kernel_chain, &payload[24..32]);
+        let chunks: Vec<_> = tick.chunks.iter(3 * CHUNK).collect();
+        assert_eq!(chunks, [(2, None), (1, Some(&[7; CHUNK as usize][..])), (0, None)]);
+        assert_eq!(tick.kernel_chain, (24..32).collect::<Vec<u8>>());
         assert_eq!(words(tick.user_chain).len(), 2);
         assert!(tick.switched);
     }
@@ -134,7 +182,7 @@ mod tests {
     /// Bytes that are shorter than their lengths say are refused, wherever they end.
     #[test]
     fn short_bytes_are_refused() {
-        let bytes = bytes([16, 8, 8, 16], &[0; 48]);
+        let bytes = bytes([16, 8, 0, 8, 16], &[0; 48]);
         for length in 0..bytes.len() {
             assert!(Tick::parse(&bytes[..length]).is_none(), "{length} bytes");
         }

@@ -8,6 +8,7 @@
 
 use profrec_format::{StackRange, StackWord, UserStack};
 
+use crate::chunks::{CHUNK, Chunks};
 use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick};
 use crate::scan::{BLOCK, Block, inside_any};
 
@@ -78,6 +79,15 @@ struct Pointers<'a> {
 }
 
 impl Pointers<'_> {
+    /// Whether the word at `address` is kept. A pointer into its own stack counts only when it points above itself, as saved
+    /// frame pointers and stack pointers do: so what is kept of a chunk does not depend on the stack pointer.
+    fn holds_at(&mut self, address: u64, value: u64) -> bool {
+        if contains(self.stack, value) {
+            return value > address;
+        }
+        self.holds(value)
+    }
+
     fn holds(&mut self, value: u64) -> bool {
         if contains(self.stack, value) || contains(self.recent, value) || contains(self.first_stack, value) {
             return true;
@@ -92,8 +102,9 @@ impl Pointers<'_> {
     }
 }
 
-/// Fills `into` with what is kept of a tick's registers and stack; its memory is used again.
-pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserStack) {
+/// Fills `into` with what is kept of a tick's registers and stack; its memory is used again. `sent` has the chunks of the
+/// stack that the tick does not bring, and keeps those that it does.
+pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut Chunks, into: &mut UserStack) {
     into.ip = tick.registers[INSTRUCTION_POINTER];
     into.sp = tick.registers[STACK_POINTER];
     into.top = tick.top;
@@ -122,9 +133,23 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, into: &mut UserS
     let mut interesting = [StackRange::default(); MAX_CLUSTERS + 2];
     let ranges = code.clusters.iter().copied().chain([stack, first_stack].into_iter().filter(|range| !is_empty(range)));
     let count = interesting.iter_mut().zip(ranges).map(|(place, range)| *place = range).count();
+    let interesting = &interesting[..count];
     for slice in [low, high] {
-        keep_words(slice, &mut pointers, &interesting[..count], &mut into.words);
-        add_range(slice, &mut into.ranges);
+        keep_words(slice, &mut pointers, interesting, &mut into.words);
+        add_range(slice.start, end(slice), &mut into.ranges);
+    }
+    for (place, changed) in tick.chunks.iter(tick.top.saturating_sub(tick.inner.start)) {
+        let start = tick.top.wrapping_sub((u64::from(place) + 1) * CHUNK);
+        if let Some(bytes) = changed {
+            let before = into.words.len();
+            keep_words(&Slice { start, bytes }, &mut pointers, interesting, &mut into.words);
+            sent.put(tick.tid, place, &into.words[before..]);
+        } else if let Some(words) = sent.get(tick.tid, place) {
+            into.words.extend_from_slice(words);
+        } else {
+            continue;
+        }
+        add_range(start, start.wrapping_add(CHUNK), &mut into.ranges);
     }
 }
 
@@ -139,23 +164,23 @@ fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[Sta
             let at = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
             let value = u64::from_le_bytes(block[at]);
-            if pointers.holds(value) {
-                words.push(StackWord { address: address.wrapping_add(8 * at as u64), value });
+            let address = address.wrapping_add(8 * at as u64);
+            if pointers.holds_at(address, value) {
+                words.push(StackWord { address, value });
             }
         }
         address = address.wrapping_add(8 * BLOCK as u64);
     }
 }
 
-/// Adds what a slice captured; a slice that starts where the one before ends continues it.
-fn add_range(slice: &Slice<'_>, ranges: &mut Vec<StackRange>) {
-    let end = end(slice);
-    if end <= slice.start {
+/// Adds what was captured; what starts where the range before ends continues it.
+fn add_range(start: u64, end: u64, ranges: &mut Vec<StackRange>) {
+    if end <= start {
         return;
     }
     match ranges.last_mut() {
-        Some(last) if last.end == slice.start => last.end = end,
-        _ => ranges.push(StackRange { start: slice.start, end }),
+        Some(last) if last.end == start => last.end = end,
+        _ => ranges.push(StackRange { start, end }),
     }
 }
 
@@ -166,7 +191,7 @@ fn end(slice: &Slice<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::REGISTERS;
+    use crate::event::{self, REGISTERS};
 
     fn code() -> CodeRanges {
         CodeRanges::new([(0x1000, 0x2000), (0x2000, 0x3000), (0x9000, 0xa000)].into_iter())
@@ -188,10 +213,18 @@ mod tests {
             top: 0x7800,
             inner: Slice { start: 0x7000, bytes: inner },
             outer: Slice { start: 0x7800 - outer.len() as u64, bytes: outer },
+            chunks: Default::default(),
             switched: false,
             kernel_chain: &[],
             user_chain: &[],
         }
+    }
+
+    /// What is kept of a tick's words, and all of it.
+    fn filtered(tick: &Tick<'_>) -> (Vec<(u64, u64)>, UserStack) {
+        let mut stack = UserStack::default();
+        keep_pointers(tick, &code(), &mut Chunks::default(), &mut stack);
+        (stack.words.iter().map(|word| (word.address, word.value)).collect(), stack)
     }
 
     fn bytes(words: &[u64]) -> Vec<u8> {
@@ -202,24 +235,29 @@ mod tests {
     #[test]
     fn only_pointers_survive() {
         let inner = bytes(&[0x2fff, 0x3000, 0x5345_4352_4554, 0x77ff, 0x7800, 0x6fff, 0x8fff, 0x9000, u64::MAX]);
-        let mut stack = UserStack::default();
-        keep_pointers(&tick(&inner, &[]), &code(), &mut stack);
-        let kept: Vec<_> = stack.words.iter().map(|word| (word.address, word.value)).collect();
-        assert_eq!(kept, [(0x7000, 0x2fff), (0x7018, 0x77ff), (0x7038, 0x9000)]);
+        let kept = filtered(&tick(&inner, &[]));
+        assert_eq!(kept.0, [(0x7000, 0x2fff), (0x7018, 0x77ff), (0x7038, 0x9000)]);
+        let stack = kept.1;
         let registers: Vec<_> = stack.registers.iter().collect();
         assert_eq!(registers, [(3, 0x9fff), (6, 0x7008)]);
         assert_eq!((stack.ip, stack.sp, stack.top), (0x1234, 0x7000, 0x7800));
     }
 
+    /// A pointer into the stack that points at itself or below is none of a saved register.
+    #[test]
+    fn pointers_down_the_stack_are_not_kept() {
+        let kept = filtered(&tick(&bytes(&[0x7000, 0x7010, 0x7008, 0x7010]), &[])).0;
+        assert_eq!(kept, [(0x7008, 0x7010)]);
+    }
+
     /// Two slices with a gap stay two ranges; two that touch become one.
     #[test]
     fn ranges_join_where_slices_touch() {
-        let mut stack = UserStack::default();
-        keep_pointers(&tick(&[0; 16], &[0; 16]), &code(), &mut stack);
+        let stack = filtered(&tick(&[0; 16], &[0; 16])).1;
         let gap = [StackRange { start: 0x7000, end: 0x7010 }, StackRange { start: 0x77f0, end: 0x7800 }];
         assert_eq!(stack.ranges, gap);
         assert!(stack.is_cut());
-        keep_pointers(&tick(&[0; 0x400], &[0; 0x400]), &code(), &mut stack);
+        let stack = filtered(&tick(&[0; 0x400], &[0; 0x400])).1;
         assert_eq!(stack.ranges, [StackRange { start: 0x7000, end: 0x7800 }]);
         assert!(!stack.is_cut());
     }
@@ -232,9 +270,7 @@ mod tests {
         let mut tick = tick(&inner, &outer);
         tick.switched = true;
         tick.outer.start = 0x6800;
-        let mut stack = UserStack::default();
-        keep_pointers(&tick, &code(), &mut stack);
-        let kept: Vec<_> = stack.words.iter().map(|word| (word.address, word.value)).collect();
+        let (kept, stack) = filtered(&tick);
         assert_eq!(kept, [(0x6808, 0x6808), (0x7000, 0x7008), (0x7008, 0x6808)]);
         assert_eq!(stack.ranges.len(), 2);
         assert!(stack.is_cut());
@@ -245,7 +281,36 @@ mod tests {
     fn no_code_is_no_trouble() {
         let inner = bytes(&[0, 0x1500, 0x7100]);
         let mut stack = UserStack::default();
-        keep_pointers(&tick(&inner, &[]), &CodeRanges::default(), &mut stack);
+        keep_pointers(&tick(&inner, &[]), &CodeRanges::default(), &mut Chunks::default(), &mut stack);
         assert_eq!(stack.words.len(), 1);
+    }
+
+    /// A stack of which only the changed chunks come is the stack that comes whole.
+    #[test]
+    fn unchanged_chunks_are_as_they_were_sent() {
+        const PLACES: u64 = 4;
+        let chunk = |value: u64| bytes(&[0, value]).into_iter().chain([0; CHUNK as usize - 16]).collect::<Vec<u8>>();
+        let numbered = |place: u64, value| [&place.to_le_bytes()[..], &chunk(value)].concat();
+        let top = 0x7010 + PLACES * CHUNK;
+        let at = |place: u64| top - (place + 1) * CHUNK + 8;
+        let mut sent = Chunks::default();
+        let mut stack = UserStack::default();
+        let mut look = |changed: &[u8], inner, outer| {
+            let mut tick = tick(&[0; 16], &[]);
+            (tick.top, tick.chunks) = (top, event::Chunks::new(inner, outer, changed));
+            keep_pointers(&tick, &code(), &mut sent, &mut stack);
+            let kept: Vec<_> = stack.words.iter().map(|word| (word.address, word.value)).collect();
+            (kept, stack.ranges.clone())
+        };
+        let whole = [StackRange { start: 0x7000, end: top }];
+        let all = [numbered(3, 0x1003), numbered(2, top - 8), numbered(1, 7), numbered(0, 0x1000)].concat();
+        let kept = [(at(3), 0x1003), (at(2), top - 8), (at(0), 0x1000)];
+        assert_eq!(look(&all, 4, 0), (kept.to_vec(), whole.to_vec()));
+        let kept = [(at(3), 0x1003), (at(2), 0x1222), (at(0), 0x1000)];
+        assert_eq!(look(&numbered(2, 0x1222), 4, 0), (kept.to_vec(), whole.to_vec()));
+        assert_eq!(look(&[], 4, 0), (kept.to_vec(), whole.to_vec()));
+        // Of a deeper stack, only its ends are captured.
+        let ends = [StackRange { start: 0x7000, end: at(3) - 8 + CHUNK }, StackRange { start: at(0) - 8, end: top }];
+        assert_eq!(look(&[], 1, 1), (vec![kept[0], kept[2]], ends.to_vec()));
     }
 }

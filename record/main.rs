@@ -12,6 +12,7 @@
 mod args;
 mod attach;
 mod cfi;
+mod chunks;
 mod command;
 mod elf;
 mod event;

@@ -12,6 +12,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput, libbpf_sys};
 
 use crate::args::CallGraph;
+use crate::chunks::CHUNK;
 use crate::perf_event::{self, Scope};
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
@@ -82,13 +83,13 @@ impl Sampler {
         };
         let cpus = libbpf_rs::num_possible_cpus()? as u32;
         let whole_stack = settings.whole_stack.min(SCRATCH_LIMIT / cpus).min(settings.ring_size / 4) & !(PAGE - 1);
-        let most_stack = whole_stack.max(2 * settings.stack_size);
-        (rodata.whole_stack, rodata.stack_cap, rodata.most_stack) = (whole_stack, settings.stack_size, most_stack);
+        let most_payload = most_payload(whole_stack.max(2 * settings.stack_size));
+        (rodata.whole_stack, rodata.stack_cap, rodata.most_payload) = (whole_stack, settings.stack_size, most_payload);
         rodata.wakeup_bytes = settings.ring_size / 4;
         rodata.only_targets = settings.only_targets;
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
-        open.maps.scratch.set_value_size(scratch_size(most_stack))?;
+        open.maps.scratch.set_value_size(scratch_size(most_payload))?;
         if !settings.only_targets {
             // All entries are allocated at once; none is needed.
             open.maps.targets.set_max_entries(1)?;
@@ -114,6 +115,15 @@ impl Sampler {
     pub(crate) fn remove_target(&self, pid: u32) {
         // Children that were followed in the kernel alone are not always there.
         let _absent = self.skeleton.maps.targets.delete(&pid.to_le_bytes());
+    }
+
+    /// Has all stacks of a process sent again, because other words are pointers now. `layout` is new with each change.
+    pub(crate) fn change_layout(&self, pid: u32, layout: u64) -> Result<()> {
+        /// LAYOUTS in bpf/stack.h.
+        const LAYOUTS: u32 = 4096;
+        let slot = pid % LAYOUTS;
+        let layouts = &self.skeleton.maps.layouts;
+        layouts.update(&slot.to_le_bytes(), &layout.to_le_bytes(), MapFlags::ANY).context("telling of new code")
     }
 
     /// Starts a clock. False when what it follows is gone: the thread ended, the CPU is offline.
@@ -197,12 +207,18 @@ impl Sampler {
     }
 }
 
-/// `struct scratch` in bpf/profrec.bpf.c for at most so many bytes of stack.
-fn scratch_size(most_stack: u32) -> u32 {
-    const TICK: u32 = 21 * 8 + 8 * 4;
+/// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.
+fn most_payload(stack: u32) -> u32 {
+    let chunk = CHUNK as u32;
+    chunk + stack.div_ceil(chunk) * (chunk + 8)
+}
+
+/// `struct scratch` in bpf/profrec.bpf.c for such a payload.
+fn scratch_size(most_payload: u32) -> u32 {
+    const FIRST_FIELDS: u32 = 16 + 21 * 8 + 12 * 4;
     const PIECE: u32 = 64 << 10;
     const CHAIN: u32 = 127 * 8;
-    TICK + most_stack + PIECE + 2 * CHAIN
+    FIRST_FIELDS + most_payload + PIECE + 2 * CHAIN
 }
 
 fn text(bytes: &[i8]) -> String {

@@ -75,6 +75,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) 
         stop.wait(ring.as_fd(), LOOK)?;
         stream.turn_segment(&mut sampler)?;
         drain(&mut ring, &mut stream)?;
+        stream.tell_layouts(&sampler)?;
         if flushed.elapsed() >= FLUSH {
             flushed = Instant::now();
             stream.flush(&mut sampler)?;
@@ -127,9 +128,11 @@ fn finish(
         bpf_time,
         bpf_runs,
     };
+    let unknown_chunks = stream.unknown_chunks();
     let bytes = stream.close(&totals)?;
     let command_status = stop.command_status()?;
-    Ok(Finished { totals, outcomes, bytes, lasted: Duration::from_nanos(end.saturating_sub(start)), command_status })
+    let lasted = Duration::from_nanos(end.saturating_sub(start));
+    Ok(Finished { totals, outcomes, unknown_chunks, bytes, lasted, command_status })
 }
 
 fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {

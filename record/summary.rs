@@ -12,6 +12,8 @@ use crate::sampler::Outcomes;
 pub(crate) struct Finished {
     pub(crate) totals: Totals,
     pub(crate) outcomes: Outcomes,
+    /// Unchanged pieces of stacks that were not known any more.
+    pub(crate) unknown_chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) lasted: Duration,
     pub(crate) command_status: Option<ExitStatus>,
@@ -45,6 +47,9 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
             "  {} stacks were deeper than --whole-stack: only both ends of --stack-size were kept",
             outcomes.stacks_cut
         ));
+    }
+    if finished.unknown_chunks > 0 {
+        lines.push(format!("  {} pieces of stacks are missing: their stacks are truncated", finished.unknown_chunks));
     }
     let mut cost = format!("  own CPU {:.0} ms", *recorder_cpu as f64 / 1e6);
     if *samples > 0 {
@@ -85,6 +90,7 @@ mod tests {
         Finished {
             totals: Totals { expected: 110, samples: 100, lost, recorder_cpu: 1_000_000, ..Totals::default() },
             outcomes: Outcomes::default(),
+            unknown_chunks: 0,
             bytes: 12_345,
             lasted: Duration::from_secs(2),
             command_status: None,

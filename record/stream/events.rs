@@ -47,8 +47,11 @@ impl<W: Write> Stream<W> {
                     return Ok(());
                 };
                 let mapped = Mapped { start, end, offset, module };
-                if process.map(mapped, time) && process.defined_in == self.segment {
-                    self.write_mapping(pid, mapped, time)?;
+                if process.map(mapped, time) {
+                    self.new_layouts.push(pid);
+                    if process.defined_in == self.segment {
+                        self.write_mapping(pid, mapped, time)?;
+                    }
                 }
             }
             What::Comm { pid, tid, comm, exec: true } => self.exec(pid, tid, comm, time)?,

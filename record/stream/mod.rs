@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use profrec_format::{Loss, LossCause, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
+use crate::chunks::Chunks;
 use crate::event::{self, INSTRUCTION_POINTER, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
@@ -58,6 +59,9 @@ pub(crate) struct Stream<W: Write> {
     segment: u64,
     segment_start: u64,
     code: SeenCode,
+    chunks: Chunks,
+    /// Processes with new code, of which the kernel does not know yet.
+    new_layouts: Vec<u32>,
     sample: Sample,
     losses: Losses,
     ended: Vec<u32>,
@@ -92,6 +96,8 @@ impl<W: Write> Stream<W> {
             segment: 1,
             segment_start: 0,
             code: SeenCode::default(),
+            chunks: Chunks::default(),
+            new_layouts: Vec::new(),
             sample: Sample::default(),
             losses: Losses::default(),
             ended: Vec::new(),
@@ -165,7 +171,7 @@ impl<W: Write> Stream<W> {
                 sample.user = UserState::Stack(UserStack::default());
             }
             if let (UserState::Stack(stack), Some(process)) = (&mut sample.user, self.processes.get_mut(tick.pid)) {
-                filter::keep_pointers(tick, process.code(), stack);
+                filter::keep_pointers(tick, process.code(), &mut self.chunks, stack);
             }
             return;
         }
@@ -180,6 +186,17 @@ impl<W: Write> Stream<W> {
     pub(crate) fn catch_up(&mut self, time: u64) -> Result<()> {
         self.look_at_side_band();
         self.apply_until(time)
+    }
+
+    /// Has the stacks of processes with new code sent again.
+    pub(crate) fn tell_layouts(&mut self, sampler: &Sampler) -> Result<()> {
+        self.new_layouts.dedup();
+        for pid in self.new_layouts.drain(..) {
+            if let Some(process) = self.processes.get(pid) {
+                sampler.change_layout(pid, process.layout_number())?;
+            }
+        }
+        Ok(())
     }
 
     fn is_defined(&self, pid: u32) -> bool {
@@ -251,6 +268,11 @@ impl<W: Write> Stream<W> {
             self.write(&record)?;
         }
         Ok(())
+    }
+
+    /// Unchanged pieces of stacks that were not known any more.
+    pub(crate) fn unknown_chunks(&self) -> u64 {
+        self.chunks.unknown()
     }
 
     /// What was lost so far.

@@ -145,6 +145,22 @@ fn deep_recursion() {
     assert!(facts.share("truncated") > 0.95, "{}", facts.at("/stacks"));
 }
 
+/// Of a stack that changed in all its depth, nothing is taken for what it was before.
+#[test]
+fn left_right() {
+    let _guard = needs_root!();
+    let recorded = live("left_right");
+    let folded = recorded.folded();
+    for side in ["left", "right"] {
+        let levels = vec![side; 400].join(";");
+        assert_share(&folded, &format!("left_right;...;main;descend;{levels};spin"), 0.35);
+    }
+    let has = |frames: &[String], name: &str| frames.iter().any(|frame| frame == name);
+    let mixed = folded.stacks().find(|frames| has(frames, "left") && has(frames, "right"));
+    assert!(mixed.is_none(), "{mixed:?}");
+    assert_complete(&recorded.facts());
+}
+
 /// A program without symbols has complete stacks, named by module and offset, and the reason is told.
 #[test]
 fn stripped() {

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause) */
+/*
+ * Captures the user stack of a tick.
+ *
+ * Outer frames rarely change from one tick to the next, and a deep stack is mostly outer frames. So the
+ * stack is cut into chunks, counted from its top, and of each chunk that was sent a hash is remembered: a chunk
+ * that still has it is not sent again. record/chunks.rs keeps what was sent and puts the stack together.
+ *
+ *     stack pointer                                              top
+ *      |  inner slice  | chunk n-1 |  ...  | chunk 1 | chunk 0 |
+ *
+ * A thread that is on another stack than the one it started on (a signal handler's, a coroutine's, a segment
+ * of a growing stack) comes back to that one: a slice of each is sent as it is, every time.
+ *
+ * Functions that are called in loops are global functions, which the verifier checks once and apart: inlined
+ * into each other's loops they pass its limit of a million instructions.
+ */
+#pragma once
+
+#define PAGE 4096
+/* What one call to the kernel copies of a slice. */
+#define PIECE 65536
+#define MAX_PIECES ((2 << 20) / PIECE + 1)
+/* A main thread's stack is no longer than this; RLIMIT_STACK is rarely above 8 MB. */
+#define MAX_MAIN_STACK (128ULL << 20)
+/* Other threads' stacks are mapped with a size chosen by the program. */
+#define MAX_THREAD_STACK (64ULL << 20)
+/* A chunk of the stack; record/chunks.rs knows it. */
+#define CHUNK 2048
+#define CHUNK_WORDS (CHUNK / sizeof(__u64))
+#define CHUNKS_AT_ONCE 32
+#define MAX_CHUNKS ((2 << 20) / CHUNK)
+/* Powers of two; the recorder knows them. */
+#define REMEMBERED 8192
+#define LAYOUTS 4096
+/* Odd, with ones and zeros well mixed: 2^64 divided by the golden ratio. */
+#define MIX 0x9e3779b97f4a7c15ULL
+
+/* A chunk as it is sent. */
+struct chunk {
+	__u64 place; /* counted from the stack's top */
+	__u64 words[CHUNK_WORDS];
+};
+
+/* Hashes of the chunks that were sent: a table without owners. Who is there and what the chunk was is in the hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, REMEMBERED);
+	__type(key, __u32);
+	__type(value, __u64);
+} remembered SEC(".maps");
+
+/* By process id: changed by the recorder when a process has new executable memory, which makes pointers of what
+ * were none: all chunks are sent again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LAYOUTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} layouts SEC(".maps");
+
+/* By thread id: how often a tick that had chunks was lost, after which all chunks are sent again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LAYOUTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} resends SEC(".maps");
+
+/* Copies at most a piece of user memory to payload[at..]; what cannot be read becomes zeros. */
+__noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
+{
+	struct scratch *own = scratch_of_cpu();
+
+	if (!own || at > most_payload || bytes > PIECE)
+		return -1;
+	return bpf_probe_read_user(own->payload + at, bytes, (void *)address);
+}
+
+/* Copies a piece page by page. */
+__noinline int copy_pages(__u64 at, __u64 address, __u64 bytes)
+{
+	__u64 done = 0;
+
+	for (int page = 0; page < PIECE / PAGE + 1; page++) {
+		__u64 part = PAGE - ((address + done) & (PAGE - 1));
+
+		if (done >= bytes)
+			break;
+		if (part > bytes - done)
+			part = bytes - done;
+		if (copy_at_once(at + done, address + done, part) != 0)
+			count(NOTE_UNREADABLE_PAGES);
+		done += part;
+	}
+	return 0;
+}
+
+/*
+ * Copies a slice of the stack. Below the top of a stack there can be pages that were never touched,
+ * when a frame is larger than a page: they become zeros.
+ */
+__noinline int copy_slice(__u64 at, __u64 address, __u64 bytes)
+{
+	__u64 done = 0;
+
+	for (int piece = 0; piece < MAX_PIECES; piece++) {
+		__u64 part = PIECE;
+
+		if (done >= bytes)
+			break;
+		if (part > bytes - done)
+			part = bytes - done;
+		if (copy_at_once(at + done, address + done, part) != 0)
+			copy_pages(at + done, address + done, part);
+		done += part;
+	}
+	return 0;
+}
+
+/* Four chains of multiplications, because each waits for its own last one. */
+static __always_inline __u64 hash_chunk(const struct chunk *chunk, __u64 salt)
+{
+	const __u64 mix = MIX;
+	__u64 a = salt, b = salt, c = salt, d = salt;
+
+	for (__u32 at = 0; at < CHUNK_WORDS; at += 16) {
+#pragma unroll
+		for (int word = 0; word < 16; word += 4) {
+			a = (a ^ chunk->words[at + word]) * mix;
+			b = (b ^ chunk->words[at + word + 1]) * mix;
+			c = (c ^ chunk->words[at + word + 2]) * mix;
+			d = (d ^ chunk->words[at + word + 3]) * mix;
+		}
+	}
+	return (((a * mix ^ b) * mix ^ c) * mix ^ d) * mix;
+}
+
+/*
+ * Captures a chunk of the stack at payload[at..], unless it is as it was when it was sent. Gives the end of the
+ * payload: what is not to be sent is overwritten by the next chunk, while it is in the cache.
+ */
+__noinline int capture_chunk(__u32 at, __u32 place)
+{
+	struct scratch *own = scratch_of_cpu();
+	struct chunk *chunk;
+	__u64 address, hash, *sent;
+	__u32 slot;
+
+	if (!own || at > most_payload)
+		return at;
+	chunk = (struct chunk *)(own->payload + at);
+	address = own->tick.top - (place + 1ULL) * CHUNK;
+	if (bpf_probe_read_user(chunk->words, CHUNK, (void *)address) != 0)
+		copy_pages(at + sizeof(chunk->place), address, CHUNK);
+	hash = hash_chunk(chunk, own->salt ^ address);
+	slot = (own->slot + place) & (REMEMBERED - 1);
+	sent = bpf_map_lookup_elem(&remembered, &slot);
+	if (!sent || *sent == hash)
+		return at;
+	*sent = hash;
+	chunk->place = place;
+	return at + sizeof(*chunk);
+}
+
+__noinline int capture_some_chunks(__u32 at, __u32 above, __u32 chunks)
+{
+	for (__u32 i = 1; i <= CHUNKS_AT_ONCE; i++) {
+		if (i > chunks)
+			break;
+		at = capture_chunk(at, above - i);
+	}
+	return at;
+}
+
+/* Captures so many chunks, by ascending address, the last one at place `above - chunks`; gives the end of the payload. */
+__noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks)
+{
+	for (__u32 i = 0; i < MAX_CHUNKS / CHUNKS_AT_ONCE; i++) {
+		if (!chunks)
+			break;
+		__u32 some = chunks < CHUNKS_AT_ONCE ? chunks : CHUNKS_AT_ONCE;
+
+		at = capture_some_chunks(at, above, some);
+		above -= some;
+		chunks -= some;
+	}
+	return at;
+}
+
+/* One past the highest address of the stack that a thread started on, 0 when unknown. The main
+ * thread's arguments and environment lie above `start_stack` and are never copied. A thread library
+ * puts the thread control block, which the fs register points to, at the top of a thread's stack. */
+static __always_inline __u64 thread_stack_top(struct task_struct *task)
+{
+	return (task->pid == task->tgid ? task->mm->start_stack : task->thread.fsbase) & ~7ULL;
+}
+
+/* One past the end of the alternate signal stack, when `sp` is on it, else 0. */
+static __always_inline __u64 signal_stack_top(struct task_struct *task, __u64 sp)
+{
+	__u64 start = task->sas_ss_sp;
+	__u64 size = task->sas_ss_size;
+
+	return size && sp - start < size ? (start + size) & ~7ULL : 0;
+}
+
+/* Captures the stack that a thread is on, up to `end` when that is known, and the outermost part of the stack that
+ * it started on. Gives the end of the payload. */
+static __always_inline __u32 capture_two_stacks(struct tick *tick, __u64 end)
+{
+	const __u64 cap = stack_cap;
+	__u64 length = end ? end - tick->inner_start : cap;
+
+	tick->switched = 1;
+	count(NOTE_STACK_SWITCHED);
+	tick->inner_bytes = length < cap ? length : cap;
+	copy_slice(0, tick->inner_start, tick->inner_bytes);
+	if (tick->top > cap) {
+		tick->outer_start = tick->top - cap;
+		tick->outer_bytes = cap;
+		copy_slice(tick->inner_bytes, tick->outer_start, cap);
+	}
+	return tick->inner_bytes + tick->outer_bytes;
+}
+
+static __always_inline void remember_for(struct scratch *own)
+{
+	__u32 process = own->tick.pid & (LAYOUTS - 1);
+	__u32 thread = own->tick.tid & (LAYOUTS - 1);
+	__u64 *layout = bpf_map_lookup_elem(&layouts, &process);
+	__u64 *resend = bpf_map_lookup_elem(&resends, &thread);
+
+	own->slot = own->tick.tid * (__u32)(MIX >> 32);
+	own->salt = (own->tick.tid * MIX ^ (layout ? *layout : 0)) * MIX ^ (resend ? *resend : 0) << 32;
+}
+
+/* Captures the live part of the user stack; gives the end of the payload. A stack that is too deep is captured at
+ * both ends: the unwinder gets from one to the other over a giant frame. */
+static __always_inline __u32 capture_stack(struct scratch *own, struct task_struct *task)
+{
+	struct tick *tick = &own->tick;
+	__u64 start = tick->registers[7] & ~7ULL;
+	__u64 signal_top = signal_stack_top(task, start);
+	__u64 most = task->pid == task->tgid ? MAX_MAIN_STACK : MAX_THREAD_STACK;
+	__u32 chunks, end, cap = stack_cap / CHUNK;
+	__u64 length;
+
+	tick->inner_start = start;
+	tick->top = thread_stack_top(task);
+	length = tick->top - start;
+	if (signal_top || tick->top < start || length >= most)
+		return capture_two_stacks(tick, signal_top);
+	remember_for(own);
+	chunks = length / CHUNK;
+	tick->inner_bytes = length % CHUNK;
+	copy_slice(0, start, tick->inner_bytes);
+	tick->inner_chunks = chunks;
+	if (length > whole_stack && chunks > 2 * cap) {
+		count(NOTE_STACK_CUT);
+		tick->inner_chunks = cap;
+		tick->outer_chunks = cap;
+	}
+	end = capture_chunks(tick->inner_bytes, chunks, tick->inner_chunks);
+	end = capture_chunks(end, tick->outer_chunks, tick->outer_chunks);
+	tick->chunk_bytes = end - tick->inner_bytes;
+	return end;
+}
+
+/* What a lost tick had sent was not received. */
+static __always_inline void send_again(const struct tick *tick)
+{
+	__u32 thread = tick->tid & (LAYOUTS - 1);
+	__u64 *resend = bpf_map_lookup_elem(&resends, &thread);
+
+	if (resend)
+		__sync_fetch_and_add(resend, 1);
+}
