@@ -54,7 +54,7 @@ struct tick {
 	__u32 kernel_bytes;
 	__u32 user_bytes;
 	__u32 switched; /* the slices are of two stacks */
-	__u32 unused;
+	__u32 frame_left_out; /* the gap between the chunks is a frame that the recorder has told of */
 };
 
 _Static_assert(sizeof(struct tick) == 21 * 8 + 12 * 4, "record/event.rs reads this layout");

@@ -67,6 +67,23 @@ struct {
 	__type(value, __u64);
 } resends SEC(".maps");
 
+/* By thread id: a frame of its stack that is larger than any copy, told by the recorder, which has its CFI. */
+#define LEFT_OUT 1024
+struct left_out {
+	__u64 tid;
+	__u64 slot; /* address of the word that returns into the frame's function */
+	__u64 code; /* where that function's code starts */
+	__u64 length;
+	__u64 outer_start; /* from here on the stack matters again */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LEFT_OUT);
+	__type(key, __u32);
+	__type(value, struct left_out);
+} left_out SEC(".maps");
+
 /* Copies at most a piece of user memory to payload[at..]; what cannot be read becomes zeros. */
 __noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
 {
@@ -235,6 +252,33 @@ static __always_inline void remember_for(struct scratch *own)
 	own->salt = (own->tick.tid * MIX ^ (layout ? *layout : 0)) * MIX ^ (resend ? *resend : 0) << 32;
 }
 
+/* Which chunk of a stack holds an address. */
+static __always_inline __u32 place_of(const struct tick *tick, __u64 address)
+{
+	return (tick->top - 1 - address) / CHUNK;
+}
+
+/* Narrows the two ends of a stack to what lies around a giant frame, when the thread still is in the frame's function: the
+ * word that returned there still does, from wherever in the function the call was. */
+static __always_inline void leave_out_frame(struct tick *tick, __u32 chunks)
+{
+	__u32 key = tick->tid & (LEFT_OUT - 1);
+	struct left_out *frame = bpf_map_lookup_elem(&left_out, &key);
+	__u64 word = 0;
+	__u32 inner, outer;
+
+	if (!frame || frame->tid != tick->tid || frame->slot < tick->inner_start || frame->slot >= tick->top)
+		return;
+	bpf_probe_read_user(&word, sizeof(word), (void *)frame->slot);
+	inner = chunks - place_of(tick, frame->slot);
+	outer = place_of(tick, frame->outer_start) + 1;
+	if (word - frame->code - 1 >= frame->length || inner > tick->inner_chunks || outer > tick->outer_chunks)
+		return;
+	tick->inner_chunks = inner;
+	tick->outer_chunks = outer;
+	tick->frame_left_out = 1;
+}
+
 /* Captures the live part of the user stack; gives the end of the payload. A stack that is too deep is captured at
  * both ends: the unwinder gets from one to the other over a giant frame. */
 static __always_inline __u32 capture_stack(struct scratch *own, struct task_struct *task)
@@ -260,6 +304,7 @@ static __always_inline __u32 capture_stack(struct scratch *own, struct task_stru
 		count(NOTE_STACK_CUT);
 		tick->inner_chunks = cap;
 		tick->outer_chunks = cap;
+		leave_out_frame(tick, chunks);
 	}
 	end = capture_chunks(tick->inner_bytes, chunks, tick->inner_chunks);
 	end = capture_chunks(end, tick->outer_chunks, tick->outer_chunks);

@@ -28,6 +28,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) chunks: Chunks<'a>,
     /// The outer slice is of another stack: the one that the thread started on.
     pub(crate) switched: bool,
+    /// The gap between inner and outer chunks is a giant frame that the recorder has told of.
+    pub(crate) frame_left_out: bool,
     /// 8 bytes an address, innermost first.
     pub(crate) kernel_chain: &'a [u8],
     /// 8 bytes an address, innermost first.
@@ -95,7 +97,7 @@ impl<'a> Tick<'a> {
         let [pid, tid, cpu] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [inner, outer] = [cursor.u32()?, cursor.u32()?];
         let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
-        let [kernel, user, switched, _unused] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let [kernel, user, switched, frame_left_out] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
         Some(Self {
             time,
             pid,
@@ -107,6 +109,7 @@ impl<'a> Tick<'a> {
             outer: Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
             chunks: Chunks { inner: inner_chunks, outer: outer_chunks, changed: cursor.take(changed as usize)? },
             switched: switched != 0,
+            frame_left_out: frame_left_out != 0,
             kernel_chain: cursor.take(kernel as usize)?,
             user_chain: cursor.take(user as usize)?,
         })

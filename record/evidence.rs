@@ -17,6 +17,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::args::Embed;
 use crate::cfi::{Cfi, Found};
 use crate::elf::{Elf, LOAD};
+use crate::giant_frames::{GIANT, GiantFunction};
 use crate::pages::{PagedFile, Pages};
 use crate::symbols::{SymbolIndex, mini_debug_info};
 
@@ -35,10 +36,18 @@ enum Request {
     NewSegment,
 }
 
+/// What came of a request.
+#[derive(Default)]
+struct Answer {
+    records: Vec<Record>,
+    giant_functions: Vec<GiantFunction>,
+}
+
 /// The session's side: asks, and collects the answers.
 pub(crate) struct Evidence {
     requests: SyncSender<Request>,
-    answers: Receiver<Vec<Record>>,
+    answers: Receiver<Answer>,
+    giant_functions: Vec<GiantFunction>,
     /// Requests that did not fit into the channel.
     waiting: std::collections::VecDeque<Request>,
     outstanding: usize,
@@ -61,7 +70,7 @@ impl Evidence {
                 }
             })
             .context("starting the thread that gathers unwind evidence")?;
-        Ok(Self { requests, answers, waiting: Default::default(), outstanding: 0 })
+        Ok(Self { requests, answers, giant_functions: Vec::new(), waiting: Default::default(), outstanding: 0 })
     }
 
     /// A module is defined in this segment.
@@ -105,11 +114,21 @@ impl Evidence {
     pub(crate) fn collect(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
-            self.outstanding -= 1;
-            records.extend(answer);
+            self.receive(answer, &mut records);
         }
         self.send_waiting();
         records
+    }
+
+    fn receive(&mut self, answer: Answer, records: &mut Vec<Record>) {
+        self.outstanding -= 1;
+        records.extend(answer.records);
+        self.giant_functions.extend(answer.giant_functions);
+    }
+
+    /// Functions with giant frames, of which nobody has been told.
+    pub(crate) fn giant_functions(&mut self) -> impl Iterator<Item = GiantFunction> {
+        self.giant_functions.drain(..)
     }
 
     /// Waits for all answers, at most until `deadline`.
@@ -121,8 +140,7 @@ impl Evidence {
                 break;
             }
             if let Ok(answer) = self.answers.recv_timeout(wait) {
-                self.outstanding -= 1;
-                records.extend(answer);
+                self.receive(answer, &mut records);
             }
             records.extend(self.collect());
         }
@@ -160,10 +178,11 @@ struct Source {
 }
 
 impl Gatherer {
-    fn answer(&mut self, request: Request) -> Vec<Record> {
+    fn answer(&mut self, request: Request) -> Answer {
+        let mut answer = Answer::default();
         match request {
-            Request::Module(id, file) => self.module(id, file),
-            Request::Code(offsets) => self.code(offsets),
+            Request::Module(id, file) => answer.records = self.module(id, file),
+            Request::Code(offsets) => self.code(offsets, &mut answer),
             Request::NewSegment => {
                 for source in self.modules.values_mut() {
                     source.covered.clear();
@@ -171,9 +190,9 @@ impl Gatherer {
                     source.named.clear();
                     source.mini_debug_info_given = false;
                 }
-                Vec::new()
             }
         }
+        answer
     }
 
     fn module(&mut self, id: ModuleId, file: Option<File>) -> Vec<Record> {
@@ -183,20 +202,18 @@ impl Gatherer {
         self.modules.get(&id).map(|source| Record::Layout(source.layout.clone())).into_iter().collect()
     }
 
-    fn code(&mut self, mut offsets: Vec<CodeOffset>) -> Vec<Record> {
+    fn code(&mut self, mut offsets: Vec<CodeOffset>, answer: &mut Answer) {
         if self.embed == Embed::None {
-            return Vec::new();
+            return;
         }
         offsets.sort_unstable();
-        let mut records = Vec::new();
         for group in offsets.chunk_by(|one, other| one.0 == other.0) {
             let Some((id, source)) = group.first().and_then(|(id, _)| Some((*id, self.modules.get_mut(id)?))) else {
                 continue;
             };
             let offsets = group.iter().map(|(_, offset)| *offset);
-            records.extend(source.gather(id, offsets, self.embed, &mut self.pages));
+            source.gather(id, offsets, self.embed, &mut self.pages, answer);
         }
-        records
     }
 }
 
@@ -233,13 +250,14 @@ impl Source {
         offsets: impl Iterator<Item = u64>,
         embed: Embed,
         pages: &mut Pages,
-    ) -> Vec<Record> {
+        answer: &mut Answer,
+    ) {
         let Self { file, cfi, symbols, covered, given, named, .. } = self;
         let Ok(elf) = Elf::open(file) else {
-            return Vec::new();
+            return;
         };
         let mut paged = PagedFile { pages, id, file };
-        let mut records = Vec::new();
+        let Answer { records, giant_functions } = answer;
         if embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
             let bytes = mini_debug_info(&elf, &mut paged);
             records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
@@ -258,6 +276,7 @@ impl Source {
                     && let Some(found) = cfi.find(address, &elf, &mut paged)
                 {
                     covered.insert(found.start, found.end);
+                    giant_functions.extend(giant_function(id, &found, &elf));
                     put(found, id, given, &mut slices);
                 }
                 if embed == Embed::Symbols {
@@ -272,8 +291,16 @@ impl Source {
             names.sort_by_key(|symbol| symbol.address);
             records.push(Record::SymbolSlice(SymbolSlice { module: id, symbols: names }));
         }
-        records
     }
+}
+
+fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<GiantFunction> {
+    let (size, largest) = (*found.frame_size.start(), *found.frame_size.end());
+    if size < GIANT {
+        return None;
+    }
+    let (offset, length) = (elf.offset_of(found.start)?, found.end - found.start);
+    Some(GiantFunction { module, offset, length, size, pushed: largest - size })
 }
 
 fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {

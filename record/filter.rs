@@ -215,6 +215,7 @@ mod tests {
             outer: Slice { start: 0x7800 - outer.len() as u64, bytes: outer },
             chunks: Default::default(),
             switched: false,
+            frame_left_out: false,
             kernel_chain: &[],
             user_chain: &[],
         }

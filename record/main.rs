@@ -18,6 +18,7 @@ mod elf;
 mod event;
 mod evidence;
 mod filter;
+mod giant_frames;
 mod kernel_symbols;
 mod losses;
 mod modules;

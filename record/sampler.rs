@@ -13,6 +13,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput, libbpf_sys};
 
 use crate::args::CallGraph;
 use crate::chunks::CHUNK;
+use crate::giant_frames::LeftOut;
 use crate::perf_event::{self, Scope};
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
@@ -124,6 +125,17 @@ impl Sampler {
         let slot = pid % LAYOUTS;
         let layouts = &self.skeleton.maps.layouts;
         layouts.update(&slot.to_le_bytes(), &layout.to_le_bytes(), MapFlags::ANY).context("telling of new code")
+    }
+
+    /// Has a thread's giant frame not copied, as long as it is there.
+    pub(crate) fn leave_out(&self, tid: u32, frame: LeftOut) -> Result<()> {
+        /// LEFT_OUT in bpf/stack.h.
+        const SLOTS: u32 = 1024;
+        // struct left_out there.
+        let fields = [u64::from(tid), frame.slot, frame.code, frame.length, frame.outer_start];
+        let bytes: Vec<u8> = fields.into_iter().flat_map(u64::to_le_bytes).collect();
+        let frames = &self.skeleton.maps.left_out;
+        frames.update(&(tid % SLOTS).to_le_bytes(), &bytes, MapFlags::ANY).context("telling of a giant frame")
     }
 
     /// Starts a clock. False when what it follows is gone: the thread ended, the CPU is offline.

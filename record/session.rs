@@ -75,7 +75,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) 
         stop.wait(ring.as_fd(), LOOK)?;
         stream.turn_segment(&mut sampler)?;
         drain(&mut ring, &mut stream)?;
-        stream.tell_layouts(&sampler)?;
+        stream.instruct(&sampler)?;
         if flushed.elapsed() >= FLUSH {
             flushed = Instant::now();
             stream.flush(&mut sampler)?;

@@ -52,7 +52,7 @@ pub(super) fn covered(fde: &[u8], encoding: u8, fde_address: u64) -> Option<(u64
 }
 
 /// Bytes of an address in an encoding with a fixed size.
-fn encoded_size(encoding: u8) -> Option<usize> {
+pub(super) fn encoded_size(encoding: u8) -> Option<usize> {
     match encoding & 0x07 {
         0x00 | 0x04 => Some(8),
         0x02 => Some(2),
@@ -61,15 +61,16 @@ fn encoded_size(encoding: u8) -> Option<usize> {
     }
 }
 
-struct Bytes<'a>(&'a [u8]);
+/// Bytes of an entry that are not read yet.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    fn skip(&mut self, count: usize) -> Option<()> {
+    pub(super) fn skip(&mut self, count: usize) -> Option<()> {
         self.0 = self.0.get(count..)?;
         Some(())
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         let byte = *self.0.first()?;
         self.skip(1)?;
         Some(byte)
@@ -82,10 +83,17 @@ impl<'a> Bytes<'a> {
         Some(text)
     }
 
-    /// Skips a LEB128 number.
-    fn leb128(&mut self) -> Option<()> {
-        while self.u8()? & 0x80 != 0 {}
-        Some(())
+    /// A LEB128 number without sign; what does not fit into 64 bits is left out.
+    pub(super) fn leb128(&mut self) -> Option<u64> {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let byte = self.u8()?;
+            number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
     }
 
     fn number(&self, size: usize, signed: bool) -> Option<u64> {

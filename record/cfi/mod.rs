@@ -11,8 +11,10 @@
 //! linked without a table) are gone through once, when the table did not have the answer.
 
 mod encoding;
+mod frame_size;
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use profrec_format::{CfiEntry, CfiSection};
 use rustc_hash::FxHashMap;
@@ -20,6 +22,7 @@ use rustc_hash::FxHashMap;
 use crate::elf::{EH_FRAME_HEADER, Elf};
 use crate::pages::PagedFile;
 use encoding::{address_encoding, covered};
+use frame_size::frame_size;
 
 /// An entry longer than this is not one that a compiler makes.
 const MAX_ENTRY: u32 = 64 << 10;
@@ -37,6 +40,8 @@ pub(crate) struct Found {
     /// The addresses that it covers.
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Bytes of the function's frame in its middle, without and with arguments that are pushed; zeros when unknown.
+    pub(crate) frame_size: RangeInclusive<u64>,
 }
 
 /// Where the call frame information of one module is.
@@ -274,10 +279,11 @@ impl Place {
         let Some((start, end)) = covered(&bytes, encoding, self.entry_address(at as i64)) else {
             return Ok(None);
         };
+        let frame_size = frame_size(&bytes, &cie_bytes, encoding);
         let (fde_name, cie_name) = (self.entry_name(at as i64), self.entry_name(cie_at));
         let cie = CfiEntry { address: cie_name, cie: cie_name, bytes: cie_bytes };
         let fde = CfiEntry { address: fde_name, cie: cie_name, bytes };
-        Ok(Some(Found { section: self.section, fde, cie, start, end }))
+        Ok(Some(Found { section: self.section, fde, cie, start, end, frame_size }))
     }
 
     fn entry_address(&self, at: i64) -> u64 {

@@ -18,6 +18,7 @@ use crate::chunks::Chunks;
 use crate::event::{self, INSTRUCTION_POINTER, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
+use crate::giant_frames::{GiantFrames, LeftOut};
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
 use crate::modules::{Modules, Place};
@@ -60,8 +61,11 @@ pub(crate) struct Stream<W: Write> {
     segment_start: u64,
     code: SeenCode,
     chunks: Chunks,
+    giant_frames: GiantFrames,
     /// Processes with new code, of which the kernel does not know yet.
     new_layouts: Vec<u32>,
+    /// Threads with giant frames, of which the kernel does not know yet.
+    new_giants: Vec<(u32, LeftOut)>,
     sample: Sample,
     losses: Losses,
     ended: Vec<u32>,
@@ -97,7 +101,9 @@ impl<W: Write> Stream<W> {
             segment_start: 0,
             code: SeenCode::default(),
             chunks: Chunks::default(),
+            giant_frames: GiantFrames::default(),
             new_layouts: Vec::new(),
+            new_giants: Vec::new(),
             sample: Sample::default(),
             losses: Losses::default(),
             ended: Vec::new(),
@@ -172,6 +178,9 @@ impl<W: Write> Stream<W> {
             }
             if let (UserState::Stack(stack), Some(process)) = (&mut sample.user, self.processes.get_mut(tick.pid)) {
                 filter::keep_pointers(tick, process.code(), &mut self.chunks, stack);
+                if !tick.frame_left_out && !tick.switched {
+                    self.new_giants.extend(self.giant_frames.find(process, stack).map(|frame| (tick.tid, frame)));
+                }
             }
             return;
         }
@@ -188,8 +197,12 @@ impl<W: Write> Stream<W> {
         self.apply_until(time)
     }
 
-    /// Has the stacks of processes with new code sent again.
-    pub(crate) fn tell_layouts(&mut self, sampler: &Sampler) -> Result<()> {
+    /// Tells the kernel what the ticks so far have taught: whose stacks are to be sent again because there is new code, and
+    /// what need not be copied.
+    pub(crate) fn instruct(&mut self, sampler: &Sampler) -> Result<()> {
+        for (tid, frame) in self.new_giants.drain(..) {
+            sampler.leave_out(tid, frame)?;
+        }
         self.new_layouts.dedup();
         for pid in self.new_layouts.drain(..) {
             if let Some(process) = self.processes.get(pid) {
@@ -239,6 +252,7 @@ impl<W: Write> Stream<W> {
         for record in self.evidence.collect() {
             self.write(&record)?;
         }
+        self.evidence.giant_functions().for_each(|function| self.giant_frames.learn(function));
         Ok(())
     }
 

@@ -1,0 +1,96 @@
+//! How large a function's frame becomes, as its FDE tells (DWARF 5, section 6.4.2).
+
+use std::ops::RangeInclusive;
+
+use super::encoding::{Bytes, encoded_size};
+
+/// The largest distance of the CFA from its register that an FDE states by number, and the smallest one that is less
+/// than a page below, in bytes. Zeros when there is none; what follows an instruction that is not known is not seen.
+pub(super) fn frame_size(fde: &[u8], cie: &[u8], encoding: u8) -> RangeInclusive<u64> {
+    const PAGE: u64 = 4096;
+    let mut sizes = Vec::new();
+    if let Some(mut instructions) = instructions(fde, cie, encoding) {
+        while next(&mut instructions, &mut sizes).is_some() {}
+    }
+    let largest = sizes.iter().copied().max().unwrap_or(0);
+    let smallest = sizes.into_iter().filter(|size| largest - size < PAGE).min();
+    smallest.unwrap_or(0)..=largest
+}
+
+/// What stands behind the addresses, and behind data for exceptions where there is any.
+fn instructions<'a>(fde: &'a [u8], cie: &[u8], encoding: u8) -> Option<Bytes<'a>> {
+    const CIE_AUGMENTATION: usize = 9;
+    let mut bytes = Bytes(fde.get(8 + 2 * encoded_size(encoding)?..)?);
+    if cie.get(CIE_AUGMENTATION) == Some(&b'z') {
+        let length = bytes.leb128()?;
+        bytes.skip(usize::try_from(length).ok()?)?;
+    }
+    Some(bytes)
+}
+
+fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>) -> Option<()> {
+    const DEF_CFA: u8 = 0x0c;
+    const DEF_CFA_OFFSET: u8 = 0x0e;
+    let code = bytes.u8()?;
+    match code {
+        // advance_loc, restore; nop, remember_state, restore_state
+        0x40..0x80 | 0xc0.. | 0x00 | 0x0a | 0x0b => {}
+        // offset; restore_extended, undefined, same_value, def_cfa_register, GNU_args_size
+        0x80..0xc0 | 0x06..=0x08 | 0x0d | 0x2e => _ = bytes.leb128()?,
+        // advance_loc1, 2, 4
+        0x02 => bytes.skip(1)?,
+        0x03 => bytes.skip(2)?,
+        0x04 => bytes.skip(4)?,
+        // offset_extended, register
+        0x05 | 0x09 => _ = (bytes.leb128()?, bytes.leb128()?),
+        DEF_CFA => {
+            bytes.leb128()?;
+            sizes.push(bytes.leb128()?);
+        }
+        DEF_CFA_OFFSET => sizes.push(bytes.leb128()?),
+        // def_cfa_expression
+        0x0f => {
+            let length = bytes.leb128()?;
+            bytes.skip(usize::try_from(length).ok()?)?;
+        }
+        // expression, val_expression
+        0x10 | 0x16 => {
+            bytes.leb128()?;
+            let length = bytes.leb128()?;
+            bytes.skip(usize::try_from(length).ok()?)?;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CIE: [u8; 17] = [16, 0, 0, 0, 0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b];
+    const ENCODING: u8 = 0x1b;
+
+    fn fde(instructions: &[u8]) -> Vec<u8> {
+        [&[0; 16], &[0][..], instructions].concat()
+    }
+
+    /// The frame of librustc_driver's largest function, its pushes before, six arguments that are pushed, and its end.
+    #[test]
+    fn the_largest_offsets_are_found() {
+        let pushes = [0x41, 0x0e, 16, 0x86, 2, 0x42, 0x0e, 24, 0x8f, 3];
+        let body = [0x02, 200, 0x0e, 0xb0, 0xfb, 0x20, 0x0a, 0x41, 0x0e, 0xe0, 0xfb, 0x20];
+        let end = [0x03, 1, 2, 0x0e, 8, 0x0b, 0, 0];
+        assert_eq!(frame_size(&fde(&[&pushes[..], &body, &end].concat()), &CIE, ENCODING), 540_080..=540_128);
+    }
+
+    /// An FDE that ends anywhere, or holds what is not known, gives what was found before.
+    #[test]
+    fn short_and_strange_entries_are_harmless() {
+        let whole = fde(&[0x0e, 16, 0x0f, 2, 0x77, 8, 0x10, 6, 1, 0, 0x0c, 7, 32, 0x3f, 0x0e, 64]);
+        assert_eq!(frame_size(&whole, &CIE, ENCODING), 16..=32);
+        for length in 0..whole.len() {
+            assert!(*frame_size(&whole[..length], &CIE, ENCODING).end() <= 32);
+        }
+    }
+}
