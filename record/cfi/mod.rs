@@ -7,8 +7,9 @@
 //!  .eh_frame:   │ CIE │ FDE │ FDE │ CIE │ FDE │ …      read only where it is needed
 //! ```
 //!
-//! Sections without such a table (`.debug_frame`, what BOLT set aside in `.bolt.org.eh_frame`, a file
-//! linked without a table) are gone through once, when the table did not have the answer.
+//! Sections without such a table (`.debug_frame`, a file linked without a table) are gone through once, when the table did
+//! not have the answer. What BOLT set aside in `.bolt.org.eh_frame` is in its new table too: of 2,008 addresses of a rustc
+//! recording that the table did not have, none was there, and going through its 106,887 entries cost 40 ms.
 
 mod encoding;
 mod frame_size;
@@ -91,7 +92,7 @@ impl Cfi {
         let sections = elf.sections().unwrap_or_default();
         let wanted = [
             (".eh_frame", CfiSection::EhFrame, table.is_none()),
-            (".bolt.org.eh_frame", CfiSection::EhFrame, true),
+            (".bolt.org.eh_frame", CfiSection::EhFrame, table.is_none()),
             (".debug_frame", CfiSection::DebugFrame, true),
         ];
         let wanted = wanted.into_iter().filter(|(.., wanted)| *wanted);
