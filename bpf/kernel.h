@@ -51,7 +51,6 @@ struct mm_struct {
 
 struct task_struct {
 	unsigned int flags;
-	int pid;
 	int tgid;
 	struct mm_struct *mm;
 	unsigned long sas_ss_sp;

@@ -146,8 +146,7 @@ static __always_inline void capture_registers(struct tick *tick, struct task_str
 	struct pt_regs copy = {};
 	const struct pt_regs *regs = &copy;
 
-	/* One read, not one a register: for each load through the pointer itself the verifier of 6.18
-	 * searches all of the kernel's types by name, which was a quarter of the recorder's start. */
+	/* One read, not one a register: each load through the pointer itself makes the recorder's start slower. */
 	bpf_probe_read_kernel(&copy, sizeof(copy), (void *)bpf_task_pt_regs(task));
 	tick->registers[0] = regs->ax;
 	tick->registers[1] = regs->dx;
@@ -191,7 +190,9 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	__u64 ids = bpf_get_current_pid_tgid();
 	bool in_kernel = (ctx->regs[CONTEXT_CS] & 3) == 0;
 	struct task_struct *task;
+	struct mm_struct *mm;
 	struct tick *tick;
+	__u64 start_stack = 0;
 	__u64 used = 0, bytes, flags;
 	struct scratch *own;
 
@@ -216,14 +217,18 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	tick->cpu = bpf_get_smp_processor_id();
 
 	task = bpf_get_current_task_btf();
+	/* Once and no more: of each load through such a pointer the verifier of 6.18 searches all of the kernel's types by name. */
+	mm = task->mm;
+	if (mm)
+		start_stack = mm->start_stack;
 	/* A kernel thread, a process that has given up its memory to end, or one in the middle of an exec:
 	 * its registers still are those of the program before, in an address space that is new. */
-	if ((task->flags & TASK_IS_KERNEL_THREAD) || !task->mm || !task->mm->start_stack) {
+	if ((task->flags & TASK_IS_KERNEL_THREAD) || !start_stack) {
 		count(NOTE_NO_USER_SIDE);
 	} else {
 		capture_registers(tick, task);
 		if (call_graph == CALL_GRAPH_STACK)
-			used = capture_stack(own, task);
+			used = capture_stack(own, task, start_stack);
 	}
 	if (in_kernel) {
 		bytes = capture_chain(ctx, own->payload, used, 0);

@@ -205,14 +205,6 @@ __noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks)
 	return at;
 }
 
-/* One past the highest address of the stack that a thread started on, 0 when unknown. The main
- * thread's arguments and environment lie above `start_stack` and are never copied. A thread library
- * puts the thread control block, which the fs register points to, at the top of a thread's stack. */
-static __always_inline __u64 thread_stack_top(struct task_struct *task)
-{
-	return (task->pid == task->tgid ? task->mm->start_stack : task->thread.fsbase) & ~7ULL;
-}
-
 /* One past the end of the alternate signal stack, when `sp` is on it, else 0. */
 static __always_inline __u64 signal_stack_top(struct task_struct *task, __u64 sp)
 {
@@ -279,19 +271,22 @@ static __always_inline void leave_out_frame(struct tick *tick, __u32 chunks)
 	tick->frame_left_out = 1;
 }
 
-/* Captures the live part of the user stack; gives the end of the payload. A stack that is too deep is captured at
- * both ends: the unwinder gets from one to the other over a giant frame. */
-static __always_inline __u32 capture_stack(struct scratch *own, struct task_struct *task)
+/* Captures the live part of the user stack; gives the end of the payload. `start_stack` is the top of the main
+ * thread's. A stack that is too deep is captured at both ends: the unwinder gets from one to the other over a giant frame. */
+static __always_inline __u32 capture_stack(struct scratch *own, struct task_struct *task, __u64 start_stack)
 {
 	struct tick *tick = &own->tick;
 	__u64 start = tick->registers[7] & ~7ULL;
 	__u64 signal_top = signal_stack_top(task, start);
-	__u64 most = task->pid == task->tgid ? MAX_MAIN_STACK : MAX_THREAD_STACK;
+	bool main_thread = tick->pid == tick->tid;
+	__u64 most = main_thread ? MAX_MAIN_STACK : MAX_THREAD_STACK;
 	__u32 chunks, end, cap = stack_cap / CHUNK;
 	__u64 length;
 
 	tick->inner_start = start;
-	tick->top = thread_stack_top(task);
+	/* The main thread's arguments and environment lie above `start_stack` and are never copied. A thread library puts
+	 * the thread control block, which the fs register points to, at the top of a thread's stack. */
+	tick->top = (main_thread ? start_stack : task->thread.fsbase) & ~7ULL;
 	length = tick->top - start;
 	if (signal_top || tick->top < start || length >= most)
 		return capture_two_stacks(tick, signal_top);
