@@ -17,6 +17,7 @@ mod dependencies;
 mod elsewhere;
 mod endings;
 mod golden;
+mod losses;
 mod refusals;
 mod targets;
 mod truth;
