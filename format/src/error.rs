@@ -6,7 +6,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// The output refused bytes.
-    #[error("cannot write the recording: {0}")]
+    #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The file does not start as a recording does.
     #[error("not a profrec recording: it should start with the 8 bytes \"profrec\\0\"")]

@@ -16,15 +16,17 @@ pub enum LossCause {
     Malformed,
     /// Process events: the kernel's own ring of process events was full.
     ProcessEvents,
+    /// Samples: the output refused them.
+    NotWritten,
     /// A cause that this version does not know: samples if its number is even, other things if it is odd.
     Other(u32),
 }
 
-numbered!(LossCause { 0 RingFull, 1 Malformed, 2 ProcessEvents });
+numbered!(LossCause { 0 RingFull, 1 Malformed, 2 ProcessEvents, 3 NotWritten });
 
 impl LossCause {
     /// Every known cause, in a fixed order.
-    pub const ALL: [Self; 3] = [Self::RingFull, Self::Malformed, Self::ProcessEvents];
+    pub const ALL: [Self; 4] = [Self::RingFull, Self::Malformed, Self::ProcessEvents, Self::NotWritten];
 
     /// A stable name, used in JSON and on the terminal.
     pub fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl LossCause {
             Self::RingFull => "ring_full",
             Self::Malformed => "malformed",
             Self::ProcessEvents => "process_events",
+            Self::NotWritten => "not_written",
             Self::Other(number) if number % 2 == 0 => "other_samples",
             Self::Other(_) => "other_events",
         }
@@ -40,7 +43,7 @@ impl LossCause {
     /// Whether what was lost are samples: these are part of `expected = written + lost`.
     pub fn is_samples(self) -> bool {
         match self {
-            Self::RingFull | Self::Malformed => true,
+            Self::RingFull | Self::Malformed | Self::NotWritten => true,
             Self::ProcessEvents => false,
             Self::Other(number) => number % 2 == 0,
         }

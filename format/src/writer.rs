@@ -1,12 +1,12 @@
 //! Writing a recording: records and samples are buffered, and leave as frames.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::Error;
-use crate::frame::{FrameHeader, FrameKind, HEADER_LENGTH, SEGMENT_START, encode_header};
+use crate::frame::{FrameHeader, FrameKind, SEGMENT_START, encode_header};
 use crate::header::{Header, Totals};
 use crate::index::{self, SegmentSummary};
 use crate::metadata;
@@ -25,6 +25,10 @@ const SEGMENT_TIME: u64 = 60_000_000_000;
 const COMPRESSION_LEVEL: i32 = 3;
 
 /// Writes a recording. What is buffered is lost when it is dropped: call [`Writer::finish`].
+///
+/// The header, and then each frame, reach the output by one call of `write_all`: an output that takes all of it or nothing
+/// never has a torn frame. When a call has failed, no record and no sample is written any more, for those that follow need those
+/// that are missing; [`Writer::finish`] then closes the recording without what waits.
 pub struct Writer<W: Write> {
     out: W,
     bytes_written: u64,
@@ -32,6 +36,8 @@ pub struct Writer<W: Write> {
     sequence: u32,
     segments: Vec<SegmentSummary>,
     segment_open: bool,
+    /// The output has refused a frame.
+    refused: bool,
     /// Bytes of the segment's samples before compression.
     samples_length: u64,
     records: RecordBuffer,
@@ -43,6 +49,7 @@ pub struct Writer<W: Write> {
     alone: Compressor<'static>,
     raw: Vec<u8>,
     compressed: Vec<u8>,
+    frame: Vec<u8>,
 }
 
 /// Records that wait to be written.
@@ -72,6 +79,7 @@ impl<W: Write> Writer<W> {
             sequence: 0,
             segments: Vec::new(),
             segment_open: false,
+            refused: false,
             samples_length: 0,
             records: RecordBuffer::default(),
             samples: SampleEncoder::default(),
@@ -80,6 +88,7 @@ impl<W: Write> Writer<W> {
             alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
             compressed: Vec::new(),
+            frame: Vec::new(),
         })
     }
 
@@ -113,7 +122,7 @@ impl<W: Write> Writer<W> {
     pub fn flush(&mut self) -> Result<(), Error> {
         self.write_records()?;
         self.write_samples()?;
-        Ok(self.out.flush()?)
+        Ok(self.out.flush().inspect_err(|_| self.refused = true)?)
     }
 
     /// Whether it is time for a new segment.
@@ -146,9 +155,21 @@ impl<W: Write> Writer<W> {
         self.samples_written
     }
 
+    /// Samples that have left for the output: those of [`Writer::samples_written`] that do not wait.
+    pub fn samples_in_output(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.samples).sum()
+    }
+
+    /// The time of the latest sample that has left for the output; 0 without any.
+    pub fn last_time_in_output(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.last_time).max().unwrap_or_default()
+    }
+
     /// Closes the recording with its index, totals and footer, and gives the output back.
     pub fn finish(mut self, totals: &Totals) -> Result<W, Error> {
-        self.flush()?;
+        if !self.refused {
+            self.flush()?;
+        }
         let index_offset = self.bytes_written;
         self.raw.clear();
         index::encode(&mut self.raw, &self.segments)?;
@@ -202,42 +223,49 @@ impl<W: Write> Writer<W> {
         self.write_frame(kind, items, times)
     }
 
-    fn write_frame(&mut self, kind: FrameKind, items: u32, (first_time, last_time): (u64, u64)) -> Result<(), Error> {
-        let mut flags = 0;
-        if matches!(kind, FrameKind::Records | FrameKind::Samples) && !self.segment_open {
-            flags = SEGMENT_START;
-            self.segment_open = true;
-            self.segments.push(SegmentSummary {
-                offset: self.bytes_written,
-                first_time: u64::MAX,
-                ..SegmentSummary::default()
-            });
+    fn write_frame(&mut self, kind: FrameKind, items: u32, times: (u64, u64)) -> Result<(), Error> {
+        let of_segment = matches!(kind, FrameKind::Records | FrameKind::Samples);
+        if self.refused && of_segment {
+            return Err(io::Error::other("an earlier part of it could not be written").into());
         }
+        let starts_segment = of_segment && !self.segment_open;
         let header = FrameHeader {
             kind,
-            flags,
-            segment: self.segments.len() as u32,
+            flags: if starts_segment { SEGMENT_START } else { 0 },
+            segment: self.segments.len() as u32 + u32::from(starts_segment),
             sequence: self.sequence,
             raw_length: self.raw.len() as u32,
             items,
-            first_time,
-            last_time,
+            first_time: times.0,
+            last_time: times.1,
         };
-        self.out.write_all(&encode_header(&header, &self.compressed))?;
-        self.out.write_all(&self.compressed)?;
+        self.frame.clear();
+        self.frame.extend_from_slice(&encode_header(&header, &self.compressed));
+        self.frame.extend_from_slice(&self.compressed);
+        self.out.write_all(&self.frame).inspect_err(|_| self.refused = true)?;
+        if starts_segment {
+            self.segment_open = true;
+            let (offset, first_time) = (self.bytes_written, u64::MAX);
+            self.segments.push(SegmentSummary { offset, first_time, ..SegmentSummary::default() });
+        }
         self.sequence += 1;
-        let bytes = (HEADER_LENGTH + self.compressed.len()) as u64;
-        self.bytes_written += bytes;
-        if let (FrameKind::Records | FrameKind::Samples, Some(segment)) = (kind, self.segments.last_mut()) {
-            segment.bytes += bytes;
-            if kind == FrameKind::Samples {
-                segment.first_time = segment.first_time.min(first_time);
-                segment.last_time = segment.last_time.max(last_time);
-                segment.samples += u64::from(items);
-                segment.add_pids(&mut self.pids);
-            }
+        self.bytes_written += self.frame.len() as u64;
+        if of_segment {
+            self.count(&header);
         }
         Ok(())
+    }
+
+    /// Adds a frame that was written to what the index will say of its segment.
+    fn count(&mut self, frame: &FrameHeader) {
+        let Some(segment) = self.segments.last_mut() else { return };
+        segment.bytes += self.frame.len() as u64;
+        if frame.kind == FrameKind::Samples {
+            segment.first_time = segment.first_time.min(frame.first_time);
+            segment.last_time = segment.last_time.max(frame.last_time);
+            segment.samples += u64::from(frame.items);
+            segment.add_pids(&mut self.pids);
+        }
     }
 }
 

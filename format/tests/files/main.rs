@@ -4,3 +4,4 @@
 mod evolution;
 mod frames;
 mod parts;
+mod refused;
