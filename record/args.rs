@@ -74,13 +74,17 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration, help_heading = "Rate")]
     pub(crate) duration: Option<Duration>,
 
-    /// The file to write; - is the standard output
+    /// The file to write; - is the standard output (a command's own output then goes to the standard error)
     #[arg(short, long, value_name = "FILE", default_value = "profrec.prof", help_heading = "Output")]
     pub(crate) output: PathBuf,
 
     /// Replace the file if it exists
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
+
+    /// Have the disk confirm each second what was written, so that a power cut costs no more than a kill
+    #[arg(long, help_heading = "Output")]
+    pub(crate) sync: bool,
 
     /// No progress, no summary
     #[arg(short, long, help_heading = "Output")]

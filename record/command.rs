@@ -12,7 +12,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
@@ -43,12 +43,16 @@ impl std::fmt::Display for NotStarted {
 
 impl std::error::Error for NotStarted {}
 
-/// Forks a child that waits to become `words`.
-pub(crate) fn hold(words: &[OsString]) -> Result<Held> {
+/// Forks a child that waits to become `words`. Where the recording has the standard output to itself, what the
+/// command prints goes to the standard error.
+pub(crate) fn hold(words: &[OsString], output_is_taken: bool) -> Result<Held> {
     let (program, arguments) = words.split_first().ok_or_else(|| anyhow!("the command is empty"))?;
     let (mut gate, child_gate) = UnixStream::pair().context("making the gate that holds the command")?;
     let mut command = Command::new(program);
     command.args(arguments);
+    if output_is_taken {
+        command.stdout(io::stderr().as_fd().try_clone_to_owned().context("giving the command an output")?);
+    }
     let ours = gate.as_raw_fd();
     let wait = move || {
         // SAFETY: this is the child's copy of the recorder's end, which nothing in the child uses; it
@@ -105,7 +109,7 @@ mod tests {
 
     fn run(words: &[&str]) -> Result<u8> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        let held = hold(&words)?;
+        let held = hold(&words, false)?;
         assert!(held.pid > 0);
         Ok(shell_status(held.release()?.wait()?))
     }

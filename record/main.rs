@@ -29,6 +29,7 @@ mod perf_event;
 mod proc_maps;
 mod processes;
 mod progress;
+mod refusal;
 mod ring;
 mod sampler;
 mod scan;
@@ -50,6 +51,7 @@ use clap::Parser;
 
 use crate::args::{Cli, Command, RecordArgs};
 use crate::command::NotStarted;
+use crate::output::Output;
 use crate::target::Target;
 
 fn main() -> ExitCode {
@@ -61,19 +63,29 @@ fn main() -> ExitCode {
         Command::Other(words) => Err(subcommand::become_program(&words)),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("profrec: {error:#}");
+        progress::put(&format!("profrec: {error:#}\n"));
         failure(&error)
     })
 }
 
 fn record(args: &RecordArgs) -> Result<ExitCode> {
     let target = Target::from_args(args)?;
-    let output = output::open(&args.output, args.force)?;
-    let finished = session::record(args, target, output).inspect_err(|_| output::discard_if_empty(&args.output))?;
-    if !args.quiet {
-        eprintln!("{}", summary::text(&finished, &args.output));
+    let output = Output::open(&args.output, args.force, args.sync)?;
+    let recorded = session::record(args, target, output).inspect_err(|_| output::discard_if_empty(&args.output));
+    let (finished, mut stop) = recorded?;
+    let refused = finished.refusal.as_ref().map(|error| refusal::text(error, &finished, &args.output));
+    if let Some(refused) = &refused {
+        output::discard_if_empty(&args.output);
+        progress::put(&format!("profrec: {refused}\n"));
+    } else if !args.quiet {
+        progress::put(&format!("{}\n", summary::text(&finished, &args.output)));
     }
-    Ok(finished.command_status.map_or(ExitCode::SUCCESS, |status| command::shell_status(status).into()))
+    // A command goes on when its recording could not.
+    let status = stop.command_status()?;
+    if refused.is_some() {
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(status.map_or(ExitCode::SUCCESS, |status| command::shell_status(status).into()))
 }
 
 /// A command that does not run has the status that shells give; everything else is 1.

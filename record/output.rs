@@ -1,22 +1,88 @@
 //! Where the recording goes: a new file that only its owner can read, or the standard output.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use profrec_format::Recording;
+use profrec_format::{Error, Recording};
 
-/// Opens the output; `-` is the standard output.
-pub(crate) fn open(path: &Path, force: bool) -> Result<Box<dyn Write>> {
-    if path == Path::new("-") {
-        if io::stdout().is_terminal() {
-            bail!("a recording is not text: redirect the standard output, or give a file with -o");
+/// Where a recording goes. It takes a frame as a whole or not at all, as long as what was taken can be cut off again:
+/// behind a torn frame nothing is written.
+pub(crate) struct Output {
+    file: File,
+    /// A file of the recorder's own. What is given as the standard output is never cut and never sought in.
+    own: bool,
+    /// Bytes of the frames that it has taken.
+    length: u64,
+    /// It ends inside a frame.
+    torn: bool,
+    /// The disk is asked at each flush.
+    sync: bool,
+}
+
+impl Output {
+    /// Opens the output; `-` is the standard output.
+    pub(crate) fn open(path: &Path, force: bool, sync: bool) -> Result<Self> {
+        let is_stdout = path == Path::new("-");
+        let file = if is_stdout { standard_output()? } else { create(path, force)? };
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let sync = sync && is_file;
+        if sync && !is_stdout {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.with_context(|| format!("syncing {}, where the recording will be", folder.display()))?;
         }
-        return Ok(Box::new(io::stdout()));
+        Ok(Self { file, own: is_file && !is_stdout, length: 0, torn: false, sync })
     }
-    Ok(Box::new(create(path, force)?))
+
+    /// Cuts off what was taken of a frame that failed.
+    fn cut_back(&mut self) -> io::Result<()> {
+        if !self.own {
+            return Err(io::ErrorKind::NotSeekable.into());
+        }
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length)).map(drop)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.torn {
+            return Err(io::Error::other("it ends inside a frame"));
+        }
+        let result = self.file.write_all(bytes);
+        match &result {
+            Ok(()) => self.length += bytes.len() as u64,
+            Err(_) => self.torn = self.cut_back().is_err(),
+        }
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.sync { self.file.sync_data() } else { Ok(()) }
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The standard output without a buffer of its own.
+fn standard_output() -> Result<File> {
+    let output = io::stdout();
+    if output.is_terminal() {
+        bail!("a recording is not text: redirect the standard output, or give a file with -o");
+    }
+    Ok(output.as_fd().try_clone_to_owned().context("using the standard output")?.into())
 }
 
 fn create(path: &Path, force: bool) -> Result<File> {
@@ -47,11 +113,16 @@ fn create(path: &Path, force: bool) -> Result<File> {
 /// would otherwise need --force.
 pub(crate) fn discard_if_empty(path: &Path) {
     const MOST: u64 = 64 << 10;
-    let is_small = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() < MOST);
+    let is_small = path != Path::new("-")
+        && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() < MOST);
     let Some(bytes) = is_small.then(|| std::fs::read(path).ok()).flatten() else {
         return;
     };
-    if Recording::open(&bytes).map_or(bytes.is_empty(), |recording| recording.segments().is_empty()) {
+    let is_empty = match Recording::open(&bytes) {
+        Ok(recording) => recording.segments().is_empty(),
+        Err(error) => bytes.is_empty() || matches!(error, Error::HeaderTruncated { .. }),
+    };
+    if is_empty {
         // The error that led here is told; that an empty file stays is no other one.
         let _remains = std::fs::remove_file(path);
     }
@@ -69,11 +140,11 @@ mod tests {
         let path = folder.path().join("a.prof");
         std::fs::write(&path, "precious").unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-        assert!(open(&path, false).err().unwrap().to_string().contains("--force"));
+        assert!(Output::open(&path, false, false).err().unwrap().to_string().contains("--force"));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
-        open(&path, true).unwrap();
+        Output::open(&path, true, true).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(open(&folder.path().join("no/a.prof"), false).is_err());
+        assert!(Output::open(&folder.path().join("no/a.prof"), false, false).is_err());
     }
 
     /// What failed before its first frame goes; what is no recording, or holds something, stays.
@@ -88,7 +159,9 @@ mod tests {
         let full = writer.finish(&profrec_format::Totals::default()).unwrap();
         let empty = profrec_format::Writer::create(Vec::new(), &header).unwrap();
         let empty = empty.finish(&profrec_format::Totals::default()).unwrap();
-        for (bytes, stays) in [(&b""[..], false), (b"precious", true), (&full, true), (&empty, false)] {
+        for (bytes, stays) in
+            [(&b""[..], false), (b"precious", true), (&full, true), (&empty, false), (&empty[..20], false)]
+        {
             std::fs::write(&path, bytes).unwrap();
             discard_if_empty(&path);
             assert_eq!(path.exists(), stays);

@@ -42,8 +42,8 @@ impl Progress {
     }
 }
 
-/// A terminal that went away is no reason to stop recording.
-fn put(text: &str) {
+/// Writes to the standard error. That it went away, or that its disk is full, is no reason to stop recording.
+pub(crate) fn put(text: &str) {
     let mut terminal = io::stderr().lock();
     let _gone = terminal.write_all(text.as_bytes()).and_then(|()| terminal.flush());
 }

@@ -1,6 +1,5 @@
 //! A recording from its first tick to its last: attach, loop, finish.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,10 @@ use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason, Tot
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
 use crate::evidence::Evidence;
+use crate::output::Output;
 use crate::own_cost::own_cpu_time;
 use crate::progress::Progress;
+use crate::ring::BpfRing;
 use crate::sampler::{Sampler, Settings};
 use crate::side_band::SideBand;
 use crate::stop::Stop;
@@ -27,9 +28,9 @@ const FLUSH: Duration = Duration::from_millis(600);
 /// How long the end of a recording may wait for unwind evidence.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Records `target` into `output` until something ends it.
-pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) -> Result<Finished> {
-    let mut stop = Stop::new()?;
+/// Records `target` into `output` until something ends it. Also tells what ends it, for it may be waited for.
+pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Result<(Finished, Stop)> {
+    let mut stop = Stop::new(output.as_fd().try_clone_to_owned().context("watching the output")?)?;
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
     let settings = Settings {
         call_graph: args.call_graph,
@@ -46,8 +47,8 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) 
     let cpus = attach::online_cpus()?;
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
-    let (start, started) = (header.start_monotonic, Instant::now());
-    let writer = Writer::create(output, &header).context("writing the recording's header")?;
+    let start = header.start_monotonic;
+    let writer = Writer::create(output, &header).with_context(|| format!("writing {}", args.output.display()))?;
     let evidence = Evidence::start(args.embed)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
@@ -70,29 +71,41 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Box<dyn Write>) 
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);
-    let mut flushed = Instant::now();
-    let reason = loop {
+    let ended = watch(&mut stop, &mut ring, &mut stream, &mut sampler, &progress);
+    sampler.stop();
+    progress.clear();
+    let ended = ended.and_then(|reason| complete(&mut ring, &mut stream, &mut sampler).map(|()| reason));
+    Ok((finish(stream, &sampler, ended, start)?, stop))
+}
+
+/// Writes what comes until something ends the recording, and says what.
+fn watch(
+    stop: &mut Stop,
+    ring: &mut BpfRing,
+    stream: &mut Stream<Output>,
+    sampler: &mut Sampler,
+    progress: &Progress,
+) -> Result<StopReason> {
+    let started = Instant::now();
+    let mut flushed = started;
+    loop {
         stop.wait(ring.as_fd(), LOOK)?;
-        stream.turn_segment(&mut sampler)?;
-        drain(&mut ring, &mut stream)?;
-        stream.instruct(&sampler)?;
+        stream.turn_segment(sampler)?;
+        drain(ring, stream)?;
+        stream.instruct(sampler)?;
         if flushed.elapsed() >= FLUSH {
             flushed = Instant::now();
-            stream.flush(&mut sampler)?;
-            progress.show(&stream, started.elapsed());
+            stream.flush(sampler)?;
+            progress.show(stream, started.elapsed());
         }
         if let Some(reason) = stop.reason() {
-            break reason;
+            return Ok(reason);
         }
-    };
-    sampler.stop();
-    drain(&mut ring, &mut stream)?;
-    progress.clear();
-    finish(stream, sampler, (reason, start), stop)
+    }
 }
 
 /// Uses all ticks that are in the ring.
-fn drain(ring: &mut crate::ring::BpfRing, stream: &mut Stream<Box<dyn Write>>) -> Result<()> {
+fn drain(ring: &mut BpfRing, stream: &mut Stream<Output>) -> Result<()> {
     // Ticks that come later than this look are later than this time.
     let looked = now().saturating_sub(5_000_000);
     let mut result = Ok(());
@@ -105,34 +118,44 @@ fn drain(ring: &mut crate::ring::BpfRing, stream: &mut Stream<Box<dyn Write>>) -
     stream.catch_up(looked)
 }
 
-fn finish(
-    mut stream: Stream<Box<dyn Write>>,
-    mut sampler: Sampler,
-    (stop_reason, start): (StopReason, u64),
-    mut stop: Stop,
-) -> Result<Finished> {
-    let end = now();
-    stream.catch_up(end)?;
-    stream.flush(&mut sampler)?;
+/// Writes what has waited, when no more ticks come.
+fn complete(ring: &mut BpfRing, stream: &mut Stream<Output>, sampler: &mut Sampler) -> Result<()> {
+    drain(ring, stream)?;
+    stream.catch_up(now())?;
+    stream.flush(sampler)?;
     stream.complete_evidence(Instant::now() + EVIDENCE_PATIENCE)?;
-    stream.flush(&mut sampler)?;
+    stream.flush(sampler)
+}
+
+/// Closes the recording, also when the output has refused a part of it.
+fn finish(mut stream: Stream<Output>, sampler: &Sampler, ended: Result<StopReason>, start: u64) -> Result<Finished> {
     let outcomes = sampler.outcomes()?;
     let (bpf_time, bpf_runs) = sampler.run_time()?;
+    let (stop, refusal) = match ended {
+        Ok(reason) => (reason, None),
+        Err(error) if matches!(error.downcast_ref(), Some(profrec_format::Error::Io(_))) => {
+            stream.lose_what_waits(&outcomes);
+            (StopReason::WriteFailed, Some(error))
+        }
+        Err(error) => return Err(error),
+    };
     let totals = Totals {
-        end_monotonic: end,
-        stop: stop_reason,
+        end_monotonic: now(),
+        stop,
         expected: outcomes.sent + outcomes.ring_full,
-        samples: stream.writer().samples_written(),
+        samples: stream.writer().samples_in_output(),
         lost: stream.losses().by_cause(),
         recorder_cpu: own_cpu_time().as_nanos() as u64,
         bpf_time,
         bpf_runs,
     };
     let unknown_chunks = stream.unknown_chunks();
-    let bytes = stream.close(&totals)?;
-    let command_status = stop.command_status()?;
+    let (bytes, last) = (stream.writer().bytes_written(), stream.writer().last_time_in_output());
+    let end = if refusal.is_some() { last } else { totals.end_monotonic };
+    let closed = stream.close(&totals);
     let lasted = Duration::from_nanos(end.saturating_sub(start));
-    Ok(Finished { totals, outcomes, unknown_chunks, bytes, lasted, command_status })
+    let (closed, refusal) = (closed.is_ok(), refusal.or(closed.err()));
+    Ok(Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal })
 }
 
 fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use profrec_format::StopReason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 /// Everything that ends a recording.
 pub(crate) struct Stop {
@@ -19,16 +19,20 @@ pub(crate) struct Stop {
     /// The recorded processes that have not ended; `None` when their end does not matter.
     running: Option<Vec<OwnedFd>>,
     child: Option<Child>,
+    /// Where the recording goes, to notice that its reader has gone even when there is nothing to write.
+    output: OwnedFd,
 }
 
 impl Stop {
     /// Catches the signals from here on.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(output: OwnedFd) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
         }
-        Ok(Self { interrupted, deadline: None, running: None, child: None })
+        // A file that may not grow is an error of the write then, instead of a sudden end.
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching signals")?;
+        Ok(Self { interrupted, deadline: None, running: None, child: None, output })
     }
 
     /// The recording ends after this time, from now on.
@@ -74,10 +78,11 @@ impl Stop {
         None
     }
 
-    /// Waits until `ring` wants to be read, something ends, or the time is over.
+    /// Waits until `ring` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
     pub(crate) fn wait(&mut self, ring: BorrowedFd<'_>, at_most: Duration) -> Result<()> {
         let left = self.deadline.map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
-        let mut polled = vec![PollFd::from_borrowed_fd(ring, PollFlags::IN)];
+        let output = PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::empty());
+        let mut polled = vec![PollFd::from_borrowed_fd(ring, PollFlags::IN), output];
         let running = self.running.as_deref().unwrap_or_default();
         polled.extend(running.iter().map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)));
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
@@ -85,7 +90,10 @@ impl Stop {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("waiting for samples"),
         }
-        let mut ended = polled[1..].iter().map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        if polled[1].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            return Err(profrec_format::Error::Io(rustix::io::Errno::PIPE.into()).into());
+        }
+        let mut ended = polled[2..].iter().map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
         drop(polled);
         if let Some(running) = &mut self.running {
             running.retain(|_| !ended.next().unwrap_or(false));

@@ -1,9 +1,9 @@
 //! The last words of a recording: how much there is, what is missing, and what to do with it.
 
 use std::path::Path;
-use std::process::ExitStatus;
 use std::time::Duration;
 
+use anyhow::Error;
 use profrec_format::Totals;
 
 use crate::sampler::Outcomes;
@@ -16,7 +16,10 @@ pub(crate) struct Finished {
     pub(crate) unknown_chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) lasted: Duration,
-    pub(crate) command_status: Option<ExitStatus>,
+    /// Whether its end could be written.
+    pub(crate) closed: bool,
+    /// Why the output took no more.
+    pub(crate) refusal: Option<Error>,
 }
 
 /// The summary as it is printed.
@@ -93,7 +96,8 @@ mod tests {
             unknown_chunks: 0,
             bytes: 12_345,
             lasted: Duration::from_secs(2),
-            command_status: None,
+            closed: true,
+            refusal: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is recorded: some processes, a command, or the whole machine.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::args::RecordArgs;
@@ -23,7 +25,7 @@ impl Target {
             return Ok(Self::Machine);
         }
         if !args.command.is_empty() {
-            return Ok(Self::Command(command::hold(&args.command)?));
+            return Ok(Self::Command(command::hold(&args.command, args.output == Path::new("-"))?));
         }
         let mut pids = args.pids.clone();
         pids.sort_unstable();

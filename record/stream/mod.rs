@@ -24,7 +24,7 @@ use crate::losses::Losses;
 use crate::modules::{Modules, Place};
 use crate::proc_maps;
 use crate::processes::{Mapped, Process, Processes, Thread};
-use crate::sampler::Sampler;
+use crate::sampler::{Outcomes, Sampler};
 use crate::seen_code::SeenCode;
 use crate::side_band::{FileIdentity, ProcessEvent, SideBand, What};
 
@@ -289,6 +289,13 @@ impl<W: Write> Stream<W> {
         self.chunks.unknown()
     }
 
+    /// Counts as lost what was expected and is not in the output, when nothing more can be written.
+    pub(crate) fn lose_what_waits(&mut self, outcomes: &Outcomes) {
+        self.losses.ring_full = outcomes.ring_full;
+        let accounted = self.writer.samples_in_output() + self.losses.samples();
+        self.losses.not_written = (outcomes.sent + outcomes.ring_full).saturating_sub(accounted);
+    }
+
     /// What was lost so far.
     pub(crate) fn losses(&self) -> Losses {
         self.losses
@@ -299,10 +306,8 @@ impl<W: Write> Stream<W> {
         &self.writer
     }
 
-    /// Closes the recording; gives the bytes written before its last two frames.
-    pub(crate) fn close(self, totals: &Totals) -> Result<u64> {
-        let bytes = self.writer.bytes_written();
-        self.writer.finish(totals).context("closing the recording")?;
-        Ok(bytes)
+    /// Closes the recording.
+    pub(crate) fn close(self, totals: &Totals) -> Result<()> {
+        self.writer.finish(totals).context("closing the recording").map(drop)
     }
 }

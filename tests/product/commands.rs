@@ -47,9 +47,18 @@ fn an_unknown_subcommand_is_named() {
 #[test]
 fn help_and_version() {
     let help = stdout(&succeed(Command::new(profrec()).args(["record", "--help"])));
-    for word in
-        ["--pid", "--all", "--frequency", "--duration", "--output", "--force", "--embed", "--preset", "--call-graph"]
-    {
+    for word in [
+        "--pid",
+        "--all",
+        "--frequency",
+        "--duration",
+        "--output",
+        "--force",
+        "--sync",
+        "--embed",
+        "--preset",
+        "--call-graph",
+    ] {
         assert!(help.contains(word), "{word} is not in the help:\n{help}");
     }
     let version = stdout(&succeed(Command::new(profrec()).arg("--version")));

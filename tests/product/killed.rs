@@ -1,0 +1,202 @@
+//! A recorder that is killed at any instant: what it recorded more than a second before is in its file.
+//!
+//! Two hundred recorders and one more record the same busy process at the same rate. The two hundred are killed, each at a random
+//! instant; the other ends well, and tells which ticks of the process's clock there were.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use profrec_format::{DamageKind, Recording};
+use rustix::process::Signal;
+
+use crate::programs::{Running, fixture, profrec_report, run, stdout};
+use crate::recorded::Place;
+use crate::rights::needs_root;
+
+const KILLS: usize = 200;
+const AT_ONCE: usize = 20;
+/// The longest life of a recorder.
+const LONGEST: Duration = Duration::from_millis(3000);
+/// What a kill may cost: the second that is promised, and what a busy machine may add to it.
+const MOST_LOST: u64 = 1_100_000_000;
+/// An attached clock may tick this much later than the recording's header says.
+const TO_ATTACH: u64 = 300_000_000;
+
+/// A recorder that was killed, and its file right before and after.
+struct Killed {
+    place: Place,
+    life: Duration,
+    /// CLOCK_MONOTONIC, as the samples' times are.
+    at: u64,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// A recorder of `pid`, at a rate at which a tenth of a second has several samples.
+fn recorder(place: &Place, pid: &str) -> Running {
+    Running::start(place.record().args(["-q", "-F", "199", "-p", pid]))
+}
+
+fn kill_after(life: Duration, pid: &str) -> Killed {
+    let place = Place::new();
+    let recorder = recorder(&place, pid);
+    thread::sleep(life);
+    let before = fs::read(place.path()).unwrap_or_default();
+    let at = now();
+    recorder.signal(Signal::KILL);
+    recorder.finish_within(Duration::from_secs(10));
+    let after = fs::read(place.path()).unwrap_or_default();
+    Killed { place, life, at, before, after }
+}
+
+/// The times of all samples, ascending.
+fn times(recording: &Recording<'_>) -> Vec<u64> {
+    let mut times = Vec::new();
+    for segment in recording.segments() {
+        let mut samples = segment.samples();
+        while let Some(sample) = samples.next().unwrap() {
+            times.push(sample.time);
+        }
+    }
+    times.sort_unstable();
+    times
+}
+
+fn count(times: &[u64], from: u64, to: u64) -> usize {
+    times.partition_point(|time| *time < to).saturating_sub(times.partition_point(|time| *time < from))
+}
+
+impl Killed {
+    /// What is wrong with what it has left. `ticks` are those that there were.
+    fn judge(&self, ticks: &[u64]) -> Result<(), String> {
+        if !self.after.starts_with(&self.before) {
+            return Err("bytes that were in the file are not there any more".to_owned());
+        }
+        let folder = self.place.path().with_file_name(".");
+        if fs::read_dir(folder).unwrap().count() > 1 {
+            return Err("there is another file beside it".to_owned());
+        }
+        let recording = match Recording::open(&self.after) {
+            Ok(recording) => recording,
+            // Killed before it recorded anything.
+            Err(_) if self.after.is_empty() && self.life < Duration::from_secs(1) => return Ok(()),
+            Err(error) => return Err(format!("not readable: {error}")),
+        };
+        if recording.damage().iter().any(|damage| damage.kind != DamageKind::Truncated) {
+            return Err(format!("damaged: {:?}", recording.damage()));
+        }
+        let found = times(&recording);
+        self.nothing_is_missing(&found, recording.header().start_monotonic + TO_ATTACH, ticks)?;
+        self.is_told_by_check(found.len())
+    }
+
+    fn nothing_is_missing(&self, found: &[u64], attached: u64, ticks: &[u64]) -> Result<(), String> {
+        let safe = self.at - MOST_LOST;
+        let first = found.first().copied().unwrap_or(attached);
+        let last = found.last().copied().unwrap_or(attached);
+        // The two clocks do not tick at the same instants: one tick may lie between.
+        let missing = count(ticks, last + 1, safe);
+        if missing > 2 {
+            let before = (self.at - last) as f64 / 1e9;
+            return Err(format!("its last sample is {before:.2} s older than the kill: {missing} are missing"));
+        }
+        let (expected, samples) = (count(ticks, first, last), found.len());
+        if samples.abs_diff(expected) > 3 + expected / 50 {
+            return Err(format!("{samples} samples instead of {expected} up to its last"));
+        }
+        Ok(())
+    }
+
+    /// `--check` says that it was not closed, and how much there is.
+    fn is_told_by_check(&self, samples: usize) -> Result<(), String> {
+        let check = run(Command::new(profrec_report()).arg("--check").arg(self.place.path()));
+        let text = stdout(&check);
+        if check.status.code() != Some(3) || !text.starts_with(&format!("not closed: {samples} samples")) {
+            return Err(format!("--check: {}: {text}", check.status));
+        }
+        Ok(())
+    }
+
+    /// So does every report.
+    fn is_told_by_report(&self) -> Result<(), String> {
+        let recording = Recording::open(&self.after).map_err(|error| error.to_string())?;
+        let samples = recording.samples_found();
+        let report = run(Command::new(profrec_report()).args(["--limit", "1"]).arg(self.place.path()));
+        let text = stdout(&report);
+        if !text.contains("not closed") || !text.contains(&format!(" s, {samples} samples recovered")) {
+            return Err(format!("the report: {}: {text}", report.status));
+        }
+        Ok(())
+    }
+}
+
+/// Random numbers (xorshift64*), the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % limit
+    }
+}
+
+fn seed() -> u64 {
+    match std::env::var("PROFREC_SEED") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64,
+    }
+}
+
+/// Killed at 200 random instants of their first seconds, recorders leave files that are whole up to a second before, and
+/// the report says of each that it was not closed and how much was recovered.
+#[test]
+fn at_two_hundred_random_instants() {
+    let _guard = needs_root!();
+    let seed = seed();
+    let mut random = Random(seed | 1);
+    let lives: Vec<_> =
+        (0..KILLS).map(|_| Duration::from_millis(50 + random.below(LONGEST.as_millis() as u64 - 50))).collect();
+    let target = Running::start(Command::new(fixture("no_frame_pointers")).arg("120"));
+    let pid = target.pid();
+    let place = Place::new();
+    let witness = recorder(&place, &pid);
+    thread::sleep(Duration::from_millis(500));
+    let (next, killed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(life) = lives.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let one = kill_after(*life, &pid);
+                    killed.lock().unwrap().push(one);
+                }
+            });
+        }
+    });
+    witness.signal(Signal::INT);
+    assert!(witness.finish_within(Duration::from_secs(10)).status.success());
+    let bytes = fs::read(place.path()).unwrap();
+    let whole = Recording::open(&bytes).unwrap();
+    assert!(whole.totals().is_some_and(|totals| totals.expected == totals.samples), "{:?}", whole.totals());
+    let ticks = times(&whole);
+    let killed = killed.into_inner().unwrap();
+    assert_eq!(killed.len(), KILLS);
+    let few = killed.iter().filter(|one| !one.after.is_empty()).step_by(10);
+    let judged = killed.iter().map(|one| (one.life, one.judge(&ticks)));
+    let judged = judged.chain(few.map(|one| (one.life, one.is_told_by_report())));
+    let judged = judged.filter_map(|(life, judged)| Some((life, judged.err()?)));
+    let failures: Vec<_> = judged.map(|(life, error)| format!("killed after {life:?}: {error}")).collect();
+    assert!(failures.is_empty(), "PROFREC_SEED={seed}: {} of {KILLS}:\n{}", failures.len(), failures.join("\n"));
+    let with_samples = killed.iter().filter(|one| Recording::open(&one.after).is_ok_and(|it| it.samples_found() > 0));
+    assert!(with_samples.count() > KILLS / 3, "hardly a recorder lived long enough to flush anything");
+}
