@@ -9,7 +9,7 @@
 use profrec_format::{StackRange, StackWord, UserStack};
 
 use crate::chunks::{CHUNK, Chunks};
-use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick};
+use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick, words};
 use crate::scan::{BLOCK, Block, inside_any};
 
 /// Ranges with a smaller gap between them are in one cluster.
@@ -153,6 +153,14 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut Chunk
     }
 }
 
+/// The call chain that the kernel found by frame pointers, up to the first word that is not code. Where a program uses the
+/// register for something else, the kernel takes for return addresses what is none: it may be anything.
+pub(crate) fn call_chain(tick: &Tick<'_>, code: Option<&CodeRanges>) -> Vec<u64> {
+    let is_code = |address: &u64| code.is_some_and(|code| code.find(*address).is_some());
+    let callers = words(tick.user_chain).skip(1).take_while(is_code);
+    [tick.registers[INSTRUCTION_POINTER]].into_iter().chain(callers).collect()
+}
+
 fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[StackRange], words: &mut Vec<StackWord>) {
     let (blocks, rest) = slice.bytes.as_chunks::<8>().0.as_chunks::<BLOCK>();
     let mut last: Block = [[0; 8]; BLOCK];
@@ -275,6 +283,16 @@ mod tests {
         assert_eq!(kept, [(0x6808, 0x6808), (0x7000, 0x7008), (0x7008, 0x6808)]);
         assert_eq!(stack.ranges.len(), 2);
         assert!(stack.is_cut());
+    }
+
+    /// A call chain ends at the first word that is not code, also when its process is not known.
+    #[test]
+    fn a_call_chain_is_code() {
+        let chain = bytes(&[0x1234, 0x1fff, 0x9000, 0x5345_4352_4554, 0x1000]);
+        let tick = Tick { user_chain: &chain, ..tick(&[], &[]) };
+        assert_eq!(call_chain(&tick, Some(&code())), [0x1234, 0x1fff, 0x9000]);
+        assert_eq!(call_chain(&tick, None), [0x1234]);
+        assert_eq!(call_chain(&Tick { user_chain: &[], ..tick }, Some(&code())), [0x1234]);
     }
 
     /// A process without executable mappings keeps stack pointers and nothing else.

@@ -168,7 +168,7 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
         kernel,
         page_size: rustix::param::page_size() as u32,
         cpus,
-        command_line: subcommand::command_line(),
+        command_line: subcommand::command_line(args.command.len().saturating_sub(1)),
         event: "cpu-clock".to_owned(),
         period: args.period(),
         call_graph: match args.call_graph {

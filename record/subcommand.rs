@@ -34,9 +34,12 @@ pub(crate) fn version() -> String {
     format!("profrec {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The command line as it was typed.
-pub(crate) fn command_line() -> Vec<String> {
-    env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+/// The recorder's command line as it was typed, with the name of a recorded command but without its arguments, of which
+/// there are `hidden`: these are the target's own, and may be secret.
+pub(crate) fn command_line(hidden: usize) -> Vec<String> {
+    let words = env::args_os();
+    let shown = words.len().saturating_sub(hidden);
+    words.take(shown).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// The name of the machine and its kernel.

@@ -59,7 +59,7 @@ pub struct Header {
     pub page_size: u32,
     /// CPUs that were online at the start.
     pub cpus: u32,
-    /// The recorder's command line.
+    /// The recorder's command line; of a recorded command the name alone, without its arguments.
     pub command_line: Vec<String>,
     /// The perf event that was the clock, such as `cpu-clock`.
     pub event: String,

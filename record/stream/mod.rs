@@ -15,7 +15,7 @@ use profrec_format::{Loss, LossCause, Record, Sample, Totals, UserStack, UserSta
 
 use crate::args::CallGraph;
 use crate::chunks::Chunks;
-use crate::event::{self, INSTRUCTION_POINTER, Tick};
+use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
@@ -184,11 +184,8 @@ impl<W: Write> Stream<W> {
             }
             return;
         }
-        let mut chain: Vec<u64> = event::words(tick.user_chain).collect();
-        if chain.is_empty() {
-            chain.push(tick.registers[INSTRUCTION_POINTER]);
-        }
-        sample.user = UserState::Chain(chain);
+        let code = self.processes.get_mut(tick.pid).map(Process::code);
+        sample.user = UserState::Chain(filter::call_chain(tick, code));
     }
 
     /// Applies process events up to `time`, when no tick will come that is earlier.

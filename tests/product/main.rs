@@ -21,6 +21,7 @@ mod golden;
 mod killed;
 mod losses;
 mod pipes;
+mod privacy;
 mod refusals;
 mod targets;
 mod truth;
