@@ -62,11 +62,16 @@ fn gdb_sees_the_same_stacks() {
         let arguments = ["-q", "-F", "999", "-d", "500ms", "-p"];
         let output = succeed(place.record().args(arguments).arg(target.pid()));
         let folded = place.recorded(output).folded();
-        for _ in 0..3 {
-            let names = backtrace(&target.pid());
+        // The look at the clock between two turns takes a ten thousandth of the time: gdb may meet it, half a second of samples need not.
+        let instants = std::iter::repeat_with(|| backtrace(&target.pid()));
+        let instants = instants.take(20).filter(|names| names.last().is_none_or(|name| name != "time_is_left"));
+        let mut compared = 0;
+        for names in instants.take(3) {
+            compared += 1;
             assert!(names.len() > 1, "{name}: gdb told only {names:?}");
             let found = folded.stacks().any(|frames| contains_in_order(frames, &names));
             assert!(found, "{name}: gdb sees {names:?}\n{folded}");
         }
+        assert_eq!(compared, 3, "{name}: gdb met little but the look at the clock");
     }
 }
