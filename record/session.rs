@@ -179,5 +179,6 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
         stack_size: args.stack_size,
         start_monotonic: now(),
         start_realtime: real.tv_sec as u64 * 1_000_000_000 + real.tv_nsec as u64,
+        ..Header::default()
     })
 }

@@ -58,6 +58,12 @@ columns! {
     StackOffsets,
     /// New code addresses: signed difference from the new address before.
     Addresses,
+    /// Unwound stack: the number of its verdict.
+    Verdict,
+    /// Unwound stack: how many frames are guessed, then for each how many frames there are from the guessed one before.
+    Guessed,
+    /// Unwound stack: how many frames there are beyond the chain, then for each the signed difference from the address before.
+    Beyond,
 }
 
 /// Columns being written.

@@ -73,6 +73,11 @@ pub struct Header {
     pub start_monotonic: u64,
     /// CLOCK_REALTIME at the same instant, in nanoseconds since 1970.
     pub start_realtime: u64,
+    /// Times in which nothing was recorded, between recordings that were merged: first and last nanosecond of
+    /// CLOCK_MONOTONIC, ascending.
+    pub gaps: Vec<(u64, u64)>,
+    /// Its stacks were unwound after it was recorded, and are no longer in it.
+    pub scrubbed: bool,
 }
 
 /// What ended a recording.
@@ -89,11 +94,15 @@ pub enum StopReason {
     TargetEnded,
     /// Nothing more could be written.
     WriteFailed,
+    /// Nobody knows: the recorder did not get to close the recording that this one was made of.
+    NotClosed,
+    /// It was cut off here; the recording went on.
+    Cut,
     /// For a reason that this version does not know.
     Other(u32),
 }
 
-numbered!(StopReason { 0 Interrupted, 1 Duration, 2 TargetEnded, 3 WriteFailed });
+numbered!(StopReason { 0 Interrupted, 1 Duration, 2 TargetEnded, 3 WriteFailed, 4 NotClosed, 5 Cut });
 
 /// What a recording holds in all. Stored at its very end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,6 +36,10 @@ pub struct SegmentSummary {
     pub samples: u64,
     /// The processes of its samples, ascending.
     pub pids: Vec<u32>,
+    /// The earliest time of a loss in it; 0 when it has none.
+    pub first_loss: u64,
+    /// The latest time of a loss in it; 0 when it has none.
+    pub last_loss: u64,
 }
 
 impl SegmentSummary {
@@ -51,7 +55,14 @@ impl SegmentSummary {
         self.pids.dedup();
     }
 
-    /// Whether its numbers are those of this segment. Its processes are not looked at: they are in the samples.
+    /// Adds the time of a loss.
+    pub(crate) fn add_loss(&mut self, time: u64) {
+        self.first_loss = if self.last_loss == 0 { time } else { self.first_loss.min(time) };
+        self.last_loss = self.last_loss.max(time);
+    }
+
+    /// Whether its numbers are those of this segment. Its processes and losses are not looked at: they are in samples and
+    /// records.
     pub(crate) fn agrees_with(&self, segment: &Segment<'_>) -> bool {
         let (first_time, last_time) = segment.sample_times().unwrap_or((u64::MAX, 0));
         segment.span() == (self.offset as usize, self.end().unwrap_or_default() as usize)
@@ -68,21 +79,26 @@ pub struct Part {
     pub to: Option<u64>,
     /// Samples of these processes.
     pub pids: Vec<u32>,
+    /// The losses of that time, too.
+    pub losses: bool,
 }
 
 impl Part {
     /// Whether it is the whole recording.
     pub(crate) fn is_everything(&self) -> bool {
-        *self == Self::default()
+        self.from.is_none() && self.to.is_none() && self.pids.is_empty()
     }
 
-    /// Whether a segment can have samples of it. `start` is when the recording started.
+    /// Whether a segment can have some of it. `start` is when the recording started.
     pub(crate) fn touches(&self, segment: &SegmentSummary, start: u64) -> bool {
-        let (first, last) = (segment.first_time.saturating_sub(start), segment.last_time.saturating_sub(start));
-        segment.samples > 0
-            && self.from.is_none_or(|from| from <= last)
-            && self.to.is_none_or(|to| first < to)
-            && (self.pids.is_empty() || self.pids.iter().any(|pid| segment.pids.binary_search(pid).is_ok()))
+        let meets = |first: u64, last: u64| {
+            let (first, last) = (first.saturating_sub(start), last.saturating_sub(start));
+            self.from.is_none_or(|from| from <= last) && self.to.is_none_or(|to| first < to)
+        };
+        self.losses && segment.last_loss > 0 && meets(segment.first_loss, segment.last_loss)
+            || segment.samples > 0
+                && meets(segment.first_time, segment.last_time)
+                && (self.pids.is_empty() || self.pids.iter().any(|pid| segment.pids.binary_search(pid).is_ok()))
     }
 }
 
@@ -183,7 +199,7 @@ mod tests {
     /// Both ends of a part are compared as the filter of samples does: the first belongs to it, the last does not.
     #[test]
     fn a_part_touches_segments() {
-        let part = |from, to, pids: &[u32]| Part { from, to, pids: pids.to_vec() };
+        let part = |from, to, pids: &[u32]| Part { from, to, pids: pids.to_vec(), losses: false };
         let segment = summary(110, 120, &[7, 9]);
         for touching in [
             part(None, None, &[]),
@@ -198,5 +214,11 @@ mod tests {
         }
         assert!(!Part::default().touches(&SegmentSummary::default(), 100));
         assert!(part(None, Some(1), &[]).touches(&summary(90, 120, &[1]), 100));
+        let mut lossy = SegmentSummary::default();
+        [130, 110, 120].into_iter().for_each(|time| lossy.add_loss(time));
+        assert_eq!((lossy.first_loss, lossy.last_loss), (110, 130));
+        let losses = |from, to| Part { losses: true, ..part(Some(from), Some(to), &[]) };
+        assert!(losses(30, 31).touches(&lossy, 100) && losses(0, 11).touches(&lossy, 100));
+        assert!(!losses(0, 10).touches(&lossy, 100) && !part(Some(0), Some(50), &[]).touches(&lossy, 100));
     }
 }

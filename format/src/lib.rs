@@ -31,7 +31,7 @@
 //! damage costs at most the rest of its segment: the reader looks for the next sync word, uses the metadata that follows,
 //! and goes on with samples where the next segment starts. Frames are numbered through the file, so that a missing one is noticed.
 //!
-//! The index says where each segment is, when its samples were taken and of which processes they are. A
+//! The index says where each segment is, when its samples were taken and of which processes they are, and when something was lost. A
 //! reader that wants a part of a recording finds the footer at the file's end, and reads no other segments.
 //!
 //! # Records and time
@@ -48,16 +48,24 @@
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
 //! Kernel chains are numbered as a whole. The columns and their order are listed in `columns.rs`.
 //!
+//! A recording can be passed on without its stacks: unwound once, with locations for words. Such an [`UnwoundStack`] is stored as
+//! a chain, which is what the kernel finds by frame pointers: its first 4,096 frames, innermost first, each address but the
+//! first one more than the frame's, as a return address is. Its shape is that of a chain (1) with the flag 16, and for each such
+//! stack three further columns say the number of its [`Verdict`], which frames were guessed, and what frames there are
+//! beyond the chain. Call frame information is not needed any more, but for where functions begin ([`FunctionExtents`]). (A reader that does not know the flag shows the frames of the chain, and judges by itself how it ended.)
+//!
 //! # Evolution
 //!
 //! What a later version adds, this version reads over; what an earlier version did not have, this one reads as nothing:
 //!
-//! - a kind of frame, a tag of records, a tag in the index: skipped when unknown;
+//! - a kind of frame, in a segment or behind the index; a tag of records, a tag in the index: skipped when unknown;
 //! - a field: only at the end of the header, the totals, a record or a summary in the index, never of a struct inside a list. A
 //!   reader leaves unread what follows the fields that it knows, and reads missing fields as zero: 0, empty, false, `None`.
 //!   A field is therefore chosen so that zero means "not known". A list of more than what there is becomes a field of its own;
-//! - a column: behind all others. Samples must be right, if poorer, without it;
-//! - a variant of [`LossCause`], [`StopReason`] or [`CallGraph`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
+//! - a column: behind all others; a flag of a sample's shape: passed over when unknown. Samples must be right, if poorer,
+//!   without them. So a new kind of user side is one of the known kinds with a flag, and what the flag adds stands in columns of its
+//!   own, which must not define anything in the dictionary that others share;
+//! - a variant of [`LossCause`], [`StopReason`], [`CallGraph`] or [`Verdict`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
 //!   on, others odd ones, so that the equation of samples closes with causes that a reader has never heard of.
 //!
 //! The major version changes when an older reader would read something wrong. It is refused with an error that says so.
@@ -73,6 +81,7 @@
 //! | metadata of a segment, before compression | 256 MiB |
 //! | samples of a segment, before compression | 128 MiB |
 //! | words of one stack | 262,144: 2 MiB, the recorder's largest copy |
+//! | frames of one unwound stack | 524,288 beyond the chain |
 //! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 |
 //!
 //! What is beyond is an [`Error`] of its segment, which says so. Memory is needed for one segment at a time, and for a few
@@ -101,6 +110,7 @@ mod sample;
 mod samples;
 mod segment;
 mod stack;
+mod unwound;
 mod variants;
 mod varint;
 mod writer;
@@ -113,10 +123,13 @@ pub use index::{Part, SegmentSummary};
 pub use loss::LossCause;
 pub use reader::{Coverage, Recording};
 pub use record::{
-    CfiEntry, CfiSection, Exec, Exit, Fork, Image, KernelSymbol, KernelSymbols, Layout, LoadSegment, Loss, Mapping,
-    MiniDebugInfo, Module, ModuleId, ModuleKind, Process, Record, Symbol, SymbolSlice, Thread, UnwindSlice,
+    CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Image, KernelSymbol, KernelSymbols, Layout, LoadSegment,
+    Loss, Mapping, MiniDebugInfo, Module, ModuleId, ModuleKind, Process, Record, Symbol, SymbolSlice, Thread,
+    UnwindSlice,
 };
-pub use sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UserStack, UserState};
+pub use sample::{
+    MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict,
+};
 pub use samples::NewAddresses;
 pub use segment::{ByteCounts, Samples, Segment};
 pub use writer::Writer;

@@ -18,15 +18,18 @@ pub enum LossCause {
     ProcessEvents,
     /// Samples: the output refused them.
     NotWritten,
+    /// Samples: they were in a part of a recording that could not be read when it was rewritten.
+    Unreadable,
     /// A cause that this version does not know: samples if its number is even, other things if it is odd.
     Other(u32),
 }
 
-numbered!(LossCause { 0 RingFull, 1 Malformed, 2 ProcessEvents, 3 NotWritten });
+numbered!(LossCause { 0 RingFull, 1 Malformed, 2 ProcessEvents, 3 NotWritten, 4 Unreadable });
 
 impl LossCause {
     /// Every known cause, in a fixed order.
-    pub const ALL: [Self; 4] = [Self::RingFull, Self::Malformed, Self::ProcessEvents, Self::NotWritten];
+    pub const ALL: [Self; 5] =
+        [Self::RingFull, Self::Malformed, Self::ProcessEvents, Self::NotWritten, Self::Unreadable];
 
     /// A stable name, used in JSON and on the terminal.
     pub fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl LossCause {
             Self::Malformed => "malformed",
             Self::ProcessEvents => "process_events",
             Self::NotWritten => "not_written",
+            Self::Unreadable => "unreadable",
             Self::Other(number) if number % 2 == 0 => "other_samples",
             Self::Other(_) => "other_events",
         }
@@ -43,7 +47,7 @@ impl LossCause {
     /// Whether what was lost are samples: these are part of `expected = written + lost`.
     pub fn is_samples(self) -> bool {
         match self {
-            Self::RingFull | Self::Malformed | Self::NotWritten => true,
+            Self::RingFull | Self::Malformed | Self::NotWritten | Self::Unreadable => true,
             Self::ProcessEvents => false,
             Self::Other(number) => number % 2 == 0,
         }

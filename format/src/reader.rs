@@ -207,6 +207,8 @@ impl<'a> Walk<'a> {
             FrameKind::Index => self.take_index(&frame),
             FrameKind::Totals => self.close(&frame),
             FrameKind::Footer => {}
+            // What a later version closes a recording with.
+            FrameKind::Unknown(_) if self.index.is_some() => {}
             FrameKind::Records | FrameKind::Samples | FrameKind::Unknown(_) => self.add_to_segment(frame),
         }
     }

@@ -43,6 +43,8 @@ pub enum Record {
     KernelSymbols(KernelSymbols),
     /// Something was lost.
     Loss(Loss),
+    /// Where functions of a module begin and end.
+    FunctionExtents(FunctionExtents),
 }
 
 impl Record {
@@ -62,7 +64,29 @@ impl Record {
             | Self::SymbolSlice(_)
             | Self::MiniDebugInfo(_)
             | Self::Image(_)
-            | Self::KernelSymbols(_) => None,
+            | Self::KernelSymbols(_)
+            | Self::FunctionExtents(_) => None,
+        }
+    }
+
+    /// The number of the module that it is about; `None` when it is about none.
+    pub fn module_mut(&mut self) -> Option<&mut ModuleId> {
+        match self {
+            Self::Mapping(mapping) => Some(&mut mapping.module),
+            Self::Module(module) => Some(&mut module.id),
+            Self::Layout(layout) => Some(&mut layout.module),
+            Self::UnwindSlice(slice) => Some(&mut slice.module),
+            Self::SymbolSlice(slice) => Some(&mut slice.module),
+            Self::MiniDebugInfo(info) => Some(&mut info.module),
+            Self::Image(image) => Some(&mut image.module),
+            Self::FunctionExtents(extents) => Some(&mut extents.module),
+            Self::Process(_)
+            | Self::Thread(_)
+            | Self::Fork(_)
+            | Self::Exec(_)
+            | Self::Exit(_)
+            | Self::KernelSymbols(_)
+            | Self::Loss(_) => None,
         }
     }
 }
@@ -265,6 +289,16 @@ pub struct MiniDebugInfo {
     pub module: ModuleId,
     /// The compressed bytes.
     pub bytes: Vec<u8>,
+}
+
+/// Where functions of a module that hold code addresses of this recording begin and end. It stands for the call frame information
+/// that said so, in a recording that needs it for nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionExtents {
+    /// Which module.
+    pub module: ModuleId,
+    /// For each function the address of its first byte as the module states it, and one past its last.
+    pub ranges: Vec<(u64, u64)>,
 }
 
 /// A module's whole image.

@@ -1,5 +1,7 @@
 //! A sample: where one thread was at one tick of the clock.
 
+use crate::variants::numbered;
+
 /// How many general registers a sample can hold: x86-64 uses 16 of them, aarch64 31.
 pub const MAX_REGISTERS: usize = 32;
 
@@ -31,7 +33,53 @@ pub enum UserState {
     Chain(Vec<u64>),
     /// Registers and a filtered stack, to be unwound later.
     Stack(UserStack),
+    /// A stack that was unwound before the recording was passed on: no registers, no words.
+    Unwound(UnwoundStack),
 }
+
+/// What the walk of a stack has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnwoundStack {
+    /// Its frames, innermost first.
+    pub frames: Vec<UnwoundFrame>,
+    /// How the walk ended.
+    pub verdict: Verdict,
+}
+
+impl UnwoundStack {
+    /// How many frames can be stored; what is beyond is not written.
+    pub const MAX_FRAMES: usize = 512 << 10;
+}
+
+/// A frame of an unwound stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnwoundFrame {
+    /// Where it is in the process; inside the call instruction if it made a call.
+    pub address: u64,
+    /// It was found by a rule of thumb, not by call frame information.
+    pub guessed: bool,
+}
+
+/// How the walk of a stack ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Where there is no caller.
+    Complete,
+    /// At memory that was not recorded.
+    Truncated,
+    /// At code without call frame information.
+    NoCfi,
+    /// At a value that cannot be true.
+    Implausible,
+    /// There was no user stack to walk.
+    #[default]
+    NotRecorded,
+    /// In a way that this version does not know.
+    Other(u32),
+}
+
+numbered!(Verdict { 0 Complete, 1 Truncated, 2 NoCfi, 3 Implausible, 4 NotRecorded });
 
 /// Registers and pointer-only stack memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

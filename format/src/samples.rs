@@ -6,16 +6,17 @@ use rustc_hash::FxHashMap;
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
-use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UserStack, UserState};
+use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
 use crate::stack::{Edit, StackSpan, edit, put_pointer, put_words, take_pointer, take_words};
+use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
 
 /// More frames than this are in no chain.
-const CHAIN_LIMIT: u64 = 4096;
+pub(crate) const CHAIN_LIMIT: u64 = 4096;
 /// More ranges than this are in no sample.
 const RANGES_LIMIT: u64 = 64;
 
-/// The shapes of a user side, as [`Column::Shape`] has them: a kind, and for a stack two flags.
+/// The shapes of a user side, as [`Column::Shape`] has them: a kind, and flags. A reader passes over flags that it does not know.
 mod shape {
     pub(super) const NONE: u64 = 0;
     pub(super) const CHAIN: u64 = 1;
@@ -24,6 +25,8 @@ mod shape {
     pub(super) const NEW_TOP: u64 = 4;
     /// The captured ranges are not just "stack pointer to top".
     pub(super) const OTHER_RANGES: u64 = 8;
+    /// The chain is an unwound stack, of which other columns say more.
+    pub(super) const UNWOUND: u64 = 16;
 }
 
 /// What a thread's next stack is compared with.
@@ -94,8 +97,9 @@ impl SampleEncoder {
         self.put_kernel_chain(&sample.kernel_chain);
         match &sample.user {
             UserState::None => self.columns.put(Column::Shape, shape::NONE),
-            UserState::Chain(addresses) => self.put_chain(addresses),
+            UserState::Chain(addresses) => self.put_chain(shape::CHAIN, addresses),
             UserState::Stack(stack) => self.put_stack(thread, stack),
+            UserState::Unwound(stack) => self.put_unwound(stack),
         }
         NewAddresses { code: &self.new_code, kernel: &self.new_kernel }
     }
@@ -134,10 +138,15 @@ impl SampleEncoder {
         self.put_addresses(Column::KernelFrames, chain);
     }
 
-    fn put_chain(&mut self, addresses: &[u64]) {
-        self.columns.put(Column::Shape, shape::CHAIN);
+    fn put_chain(&mut self, shape: u64, addresses: &[u64]) {
+        self.columns.put(Column::Shape, shape);
         self.new_code.extend_from_slice(addresses);
         self.put_addresses(Column::Chain, addresses);
+    }
+
+    fn put_unwound(&mut self, stack: &UnwoundStack) {
+        self.put_chain(shape::CHAIN | shape::UNWOUND, &unwound::chain(stack));
+        unwound::put(&mut self.columns, stack);
     }
 
     fn put_addresses(&mut self, column: Column, addresses: &[u64]) {
@@ -238,7 +247,11 @@ impl SampleDecoder {
             shape::CHAIN => {
                 let mut addresses = Vec::new();
                 self.take_addresses(columns, Column::Chain, &mut addresses)?;
-                sample.user = UserState::Chain(addresses);
+                sample.user = if shape & shape::UNWOUND == 0 {
+                    UserState::Chain(addresses)
+                } else {
+                    UserState::Unwound(unwound::take(columns, &addresses)?)
+                };
             }
             shape::STACK => {
                 if !matches!(sample.user, UserState::Stack(_)) {

@@ -22,9 +22,9 @@ const WORTH: &str = "what a file of its size is worth";
 /// What a sample costs besides its words.
 const SAMPLE_COST: u64 = 512;
 /// Metadata of one segment, before compression; the writer makes 8 MiB of it after compression.
-const RECORDS_LIMIT: u64 = 256 << 20;
+pub(crate) const RECORDS_LIMIT: u64 = 256 << 20;
 /// Records of one segment.
-const RECORDS: usize = 4 << 20;
+pub(crate) const RECORDS: usize = 4 << 20;
 /// Samples of one segment, before compression; the writer starts another one after a quarter of it.
 pub(crate) const SAMPLES_LIMIT: u64 = 128 << 20;
 /// More words are in no stack: 2 MiB, the recorder's largest copies of both ends.
@@ -190,8 +190,9 @@ impl Samples<'_> {
             UserState::None => 0,
             UserState::Chain(addresses) => addresses.len(),
             UserState::Stack(stack) => stack.words.len(),
+            UserState::Unwound(stack) => stack.frames.len(),
         };
-        if user > WORDS_LIMIT {
+        if user > WORDS_LIMIT && !matches!(self.sample.user, UserState::Unwound(_)) {
             return Err(too_much("a stack of 262,144 words"));
         }
         let cost = SAMPLE_COST + (self.sample.kernel_chain.len() + user) as u64;

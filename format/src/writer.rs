@@ -13,7 +13,7 @@ use crate::metadata;
 use crate::record::Record;
 use crate::sample::Sample;
 use crate::samples::{NewAddresses, SampleEncoder};
-use crate::segment::{SAMPLES_LIMIT, WINDOW_LOG};
+use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, WINDOW_LOG};
 use crate::{FILE_MAGIC, VERSION};
 
 /// Buffered bytes after which a frame is written without being asked for.
@@ -40,6 +40,9 @@ pub struct Writer<W: Write> {
     refused: bool,
     /// Bytes of the segment's samples before compression.
     samples_length: u64,
+    /// Bytes of the segment's records before compression, and how many these are.
+    records_length: u64,
+    records_written: usize,
     records: RecordBuffer,
     samples: SampleEncoder,
     /// Processes of the samples that wait.
@@ -58,6 +61,8 @@ struct RecordBuffer {
     bytes: Vec<u8>,
     count: u32,
     times: Option<(u64, u64)>,
+    /// When something was lost.
+    losses: Vec<u64>,
 }
 
 impl<W: Write> Writer<W> {
@@ -81,6 +86,8 @@ impl<W: Write> Writer<W> {
             segment_open: false,
             refused: false,
             samples_length: 0,
+            records_length: 0,
+            records_written: 0,
             records: RecordBuffer::default(),
             samples: SampleEncoder::default(),
             pids: Vec::new(),
@@ -99,6 +106,9 @@ impl<W: Write> Writer<W> {
         if let Some(time) = record.time() {
             let (first, last) = self.records.times.unwrap_or((time, time));
             self.records.times = Some((first.min(time), last.max(time)));
+        }
+        if let Record::Loss(loss) = record {
+            self.records.losses.push(loss.time);
         }
         if self.records.bytes.len() > BUFFER_LIMIT {
             self.write_records()?;
@@ -135,11 +145,16 @@ impl<W: Write> Writer<W> {
                 })
     }
 
+    /// Whether a reader takes all of the segment so far: it refuses what is more than any recorder makes.
+    pub fn segment_is_readable(&self) -> bool {
+        self.samples_length <= SAMPLES_LIMIT && self.records_length <= RECORDS_LIMIT && self.records_written <= RECORDS
+    }
+
     /// Ends the segment. From here on, all that samples refer to has to be recorded again.
     pub fn start_segment(&mut self) -> Result<(), Error> {
         self.flush()?;
         self.segment_open = false;
-        self.samples_length = 0;
+        (self.samples_length, self.records_length, self.records_written) = (0, 0, 0);
         self.samples = SampleEncoder::default();
         self.stream = new_stream()?;
         Ok(())
@@ -189,9 +204,14 @@ impl<W: Write> Writer<W> {
         if self.records.count == 0 {
             return Ok(());
         }
-        let RecordBuffer { bytes, count, times } = std::mem::take(&mut self.records);
+        let RecordBuffer { bytes, count, times, losses } = std::mem::take(&mut self.records);
         self.raw = bytes;
+        self.records_length += self.raw.len() as u64;
+        self.records_written += count as usize;
         self.write_alone(FrameKind::Records, count, times.unwrap_or((u64::MAX, 0)))?;
+        if let Some(segment) = self.segments.last_mut() {
+            losses.into_iter().for_each(|time| segment.add_loss(time));
+        }
         self.records.bytes = std::mem::take(&mut self.raw);
         self.records.bytes.clear();
         Ok(())

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use profrec_format::{
     DamageKind, Error, Header, Loss, LossCause, Process, Record, Recording, Registers, Sample, StackRange, StackWord,
-    StopReason, Totals, UserStack, UserState, Writer,
+    StopReason, Totals, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
 };
 
 fn words() -> impl Strategy<Value = Vec<StackWord>> {
@@ -34,6 +34,7 @@ fn user() -> impl Strategy<Value = UserState> {
     prop_oneof![
         Just(UserState::None),
         vec(any::<u64>(), 0..5).prop_map(UserState::Chain),
+        (vec((any::<u64>(), any::<bool>()), 0..5), any::<u32>()).prop_map(|(frames, verdict)| unwound(frames, verdict)),
         (any::<u64>(), prop_oneof![Just(0x7000u64), any::<u64>()], registers, top, ranges, words()).prop_map(
             |(ip, sp, registers, top, ranges, words)| UserState::Stack(UserStack {
                 ip,
@@ -45,6 +46,21 @@ fn user() -> impl Strategy<Value = UserState> {
             })
         ),
     ]
+}
+
+fn unwound(frames: Vec<(u64, bool)>, verdict: u32) -> UserState {
+    let frames = frames.into_iter().map(|(address, guessed)| UnwoundFrame { address, guessed });
+    UserState::Unwound(UnwoundStack { frames: frames.collect(), verdict: Verdict::from(verdict) })
+}
+
+/// An unwound stack that is deeper than any chain of the kernel comes back whole.
+#[test]
+fn deep_unwound_stacks_round_trip() {
+    let deep = (0..10_000).map(|depth| (0x40_0000 + depth % 7 * 16, depth % 4_095 == 1)).collect();
+    let samples = [unwound(deep, 0), unwound(vec![], 4), unwound(vec![(7, true)], 3)];
+    let samples = samples.into_iter().map(|user| Sample { user, ..Sample::default() }).collect::<Vec<_>>();
+    let file = write(std::slice::from_ref(&samples));
+    assert_eq!(read(&Recording::open(&file).unwrap()).unwrap().concat(), samples);
 }
 
 fn sample() -> impl Strategy<Value = Sample> {

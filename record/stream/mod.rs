@@ -147,7 +147,7 @@ impl<W: Write> Stream<W> {
     pub(crate) fn tick(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(tick) = Tick::parse(bytes) else {
             self.losses.malformed += 1;
-            return Ok(());
+            return self.write(&Record::Loss(Loss { time: now(), cause: LossCause::Malformed, count: 1 }));
         };
         if tick.time > self.side_band_until {
             self.look_at_side_band();

@@ -21,13 +21,16 @@ use crate::filter::{SampleFilter, Side};
   profrec report --diff before.prof after.prof         what changed, by share of CPU time
   ssh host profrec record -a -d 10s -o - | profrec report -
   profrec report --check app.prof                      whether every byte of it is as it was written
+  profrec report --cut 10..20 -o part.prof app.prof    a recording of ten seconds of it
+  profrec report --merge 1.prof 2.prof -o all.prof     one recording of the parts of a longer one
+  profrec report --scrub app.prof -o out.prof          the same without memory of its programs, to be given away
 
 Exit status: 0 done, 1 failed, 2 wrong usage. With --check: 0 whole, 3 truncated or not closed, 4 damaged,
 1 not a recording or cannot be read."
 )]
 pub struct Args {
     /// The recording; `-` reads it from standard input
-    #[arg(value_name = "FILE", required_unless_present = "diff", conflicts_with = "diff")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["diff", "merge"], conflicts_with = "diff")]
     pub file: Option<PathBuf>,
 
     /// Compare two recordings
@@ -45,6 +48,10 @@ pub struct Args {
     /// Which samples to show.
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    /// Which recording to make of others.
+    #[command(flatten)]
+    pub rewrite: RewriteArgs,
 
     /// A folder of binaries or debug files, or a .build-id tree; repeatable
     #[arg(long, value_name = "DIR", help_heading = "Names")]
@@ -125,11 +132,59 @@ pub struct FilterArgs {
     pub user: bool,
 }
 
+/// Which recording to make of others.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Recordings of recordings (with -o; docs/rewriting.md)")]
+pub struct RewriteArgs {
+    /// Write the seconds FROM..TO of the recording
+    #[arg(long, group = "rewrite", requires = "output", value_name = "FROM..TO", value_parser = time_range)]
+    pub cut: Option<TimeRange>,
+
+    /// Write recordings of one host, one after the other
+    #[arg(long, group = "rewrite", requires = "output", num_args = 1.., value_name = "FILE", conflicts_with = "file")]
+    pub merge: Option<Vec<PathBuf>>,
+
+    /// Write the recording unwound: with locations, without registers and words of stacks
+    #[arg(long, group = "rewrite", requires = "output")]
+    pub scrub: bool,
+
+    /// With --scrub: without host name, command line and folders of paths
+    #[arg(long, requires = "scrub", conflicts_with_all = ["cut", "merge"])]
+    pub redact: bool,
+
+    /// Where to write the recording; `-` is standard output
+    #[arg(short, long, requires = "rewrite", conflicts_with_all = ["view", "FilterArgs", "diff", "check"], value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace a file that exists
+    #[arg(long, requires = "output")]
+    pub force: bool,
+}
+
 /// Nanoseconds from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
     from: Option<u64>,
     to: Option<u64>,
+}
+
+impl TimeRange {
+    /// Its start, if it has one.
+    pub fn from(self) -> Option<u64> {
+        self.from
+    }
+
+    /// Its end, if it has one.
+    pub fn to(self) -> Option<u64> {
+        self.to
+    }
+}
+
+impl RewriteArgs {
+    /// Whether a recording is to be written, and none shown.
+    pub fn is_asked_for(&self) -> bool {
+        self.cut.is_some() || self.merge.is_some() || self.scrub
+    }
 }
 
 impl FilterArgs {
@@ -210,6 +265,9 @@ mod tests {
         assert!(parse("report a.prof --tree").is_ok());
         assert!(parse("report --check a.prof --json").is_ok());
         assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
+        assert!(parse("report --cut 1..2 -o b a").is_ok());
+        assert!(parse("report --merge a b c -o d --force").is_ok());
+        assert!(parse("report --scrub a -o b --redact --no-local-files").is_ok());
         for wrong in [
             "report",
             "report a --tree --json",
@@ -220,6 +278,18 @@ mod tests {
             "report --check a --tree",
             "report --check a --pid 4",
             "report a --kernel --user",
+            "report --cut 1..2 a",
+            "report --cut 1..2 -o b",
+            "report --cut 2..1 a -o b",
+            "report --cut 1..2 --scrub a -o b",
+            "report --cut 1..2 a -o b --tree",
+            "report --scrub a -o b --pid 7",
+            "report --scrub --check a -o b",
+            "report --merge -o b",
+            "report --merge a b -o c d",
+            "report --cut 1..2 --redact a -o b",
+            "report a -o b",
+            "report a --force",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

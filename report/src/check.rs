@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use profrec_format::{DamageKind, Recording, Segment, SegmentSummary};
+use profrec_format::{DamageKind, Record, Recording, Segment, SegmentSummary};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -144,6 +144,8 @@ struct Content {
     times: Option<(u64, u64)>,
     /// The processes of the samples, ascending.
     pids: Vec<u32>,
+    /// The earliest and the latest time of a loss.
+    losses: Option<(u64, u64)>,
     problems: Vec<String>,
 }
 
@@ -151,7 +153,14 @@ impl Content {
     fn of(segment: &Segment<'_>) -> Self {
         let mut content = Self::default();
         match segment.records() {
-            Ok(records) => content.records = records.len() as u64,
+            Ok(records) => {
+                content.records = records.len() as u64;
+                let times = records.iter().filter_map(|record| match record {
+                    Record::Loss(loss) => Some((loss.time, loss.time)),
+                    _ => None,
+                });
+                content.losses = times.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
+            }
             Err(error) => content.problems.push(error.to_string()),
         }
         let mut samples = segment.samples();
@@ -182,8 +191,11 @@ impl Content {
     }
 
     fn contradicts(&self, summary: &SegmentSummary) -> Option<String> {
-        let agrees = self.pids == summary.pids || !self.problems.is_empty();
-        (!agrees).then(|| format!("the index has other processes for the segment at byte {}", summary.offset))
+        let losses = self.losses.unwrap_or_default();
+        // An earlier version did not say when something was lost.
+        let losses_agree = summary.last_loss == 0 || losses == (summary.first_loss, summary.last_loss);
+        let agrees = self.pids == summary.pids && losses_agree || !self.problems.is_empty();
+        (!agrees).then(|| format!("the index has other processes or losses for the segment at byte {}", summary.offset))
     }
 }
 

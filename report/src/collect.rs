@@ -7,9 +7,10 @@ use crate::counter::{CountedThread, StackCounter};
 use crate::evidence::{Evidence, ModuleNumbers};
 use crate::filter::SampleFilter;
 use crate::modules::{LocalBinaries, Modules};
-use crate::replay::{Instant, replay};
+use crate::replay::replay;
 use crate::stacks::{Location, Stacks, Verdict};
 use crate::unwind::{ProcessView, Unwinder, WalkedFrame};
+use crate::world::Instant;
 
 /// What a recording comes down to.
 #[derive(Debug, Default)]
@@ -98,11 +99,22 @@ impl Plan<'_> {
 /// Finds the frames of both sides of a sample, the kernel's first.
 fn walk(unwinder: &mut Unwinder<'_>, sample: &Sample, instant: Instant<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
     frames.extend(sample.kernel_chain.iter().enumerate().map(kernel_frame));
+    walk_user(unwinder, sample, instant, frames)
+}
+
+/// Finds the frames of the user side of a sample.
+pub fn walk_user(
+    unwinder: &mut Unwinder<'_>,
+    sample: &Sample,
+    instant: Instant<'_>,
+    frames: &mut Vec<WalkedFrame>,
+) -> Verdict {
     let process = ProcessView { pid: sample.pid, space: instant.space };
     match &sample.user {
         _ if instant.between_programs => Verdict::NotRecorded,
         UserState::Stack(stack) => unwinder.walk(stack, process, frames),
         UserState::Chain(addresses) => unwinder.chain(addresses, process, frames),
+        UserState::Unwound(stack) => unwinder.unwound(stack, process, frames),
         UserState::None => kernel_only(sample, instant),
     }
 }
@@ -117,7 +129,7 @@ fn kernel_only(sample: &Sample, instant: Instant<'_>) -> Verdict {
 /// All addresses of a kernel chain but the innermost are return addresses.
 fn kernel_frame((depth, address): (usize, &u64)) -> WalkedFrame {
     let address = if depth == 0 { *address } else { address.wrapping_sub(1) };
-    WalkedFrame { location: Location::Kernel { address }, guessed: false }
+    WalkedFrame { location: Location::Kernel { address }, address, guessed: false }
 }
 
 #[cfg(test)]

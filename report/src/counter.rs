@@ -83,15 +83,24 @@ impl StackCounter {
 
     /// Counts samples of one thread with one stack.
     pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
+        self.add(thread, frames.iter().map(|frame| (frame.location, frame.guessed)), verdict, samples);
+    }
+
+    /// Counts samples of one thread with a stack of places, of which some are guessed.
+    fn add(
+        &mut self,
+        thread: CountedThread<'_>,
+        frames: impl ExactSizeIterator<Item = (Location, bool)>,
+        verdict: Verdict,
+        samples: u64,
+    ) {
         if self.room < frames.len() + 2 * ENTRY {
             self.uncounted += samples;
             return;
         }
         let mut scratch = std::mem::take(&mut self.frames);
         scratch.clear();
-        scratch.extend(
-            frames.iter().map(|frame| Frame { location: self.location(frame.location), guessed: frame.guessed }),
-        );
+        scratch.extend(frames.map(|(location, guessed)| Frame { location: self.location(location), guessed }));
         let stack = self.stack(&scratch, verdict);
         self.frames = scratch;
         let comm = self.comm(thread.comm);
@@ -108,10 +117,10 @@ impl StackCounter {
             frames.clear();
             frames.extend(stack.frames.iter().filter_map(|frame| {
                 let location = *other.locations.get(frame.location as usize)?;
-                Some(WalkedFrame { location, guessed: frame.guessed })
+                Some((location, frame.guessed))
             }));
             let thread = CountedThread { comm: &count.comm, pid: count.pid, tid: count.tid };
-            self.count(thread, &frames, stack.verdict, count.samples);
+            self.add(thread, frames.iter().copied(), stack.verdict, count.samples);
         }
     }
 
@@ -205,7 +214,7 @@ mod tests {
     use super::*;
 
     fn frame(address: u64) -> WalkedFrame {
-        WalkedFrame { location: Location::Kernel { address }, guessed: false }
+        WalkedFrame { location: Location::Kernel { address }, address, guessed: false }
     }
 
     fn thread(tid: u32) -> CountedThread<'static> {

@@ -52,6 +52,8 @@ pub struct ModuleEvidence {
     pub mini_debug_info: Option<Vec<u8>>,
     /// The whole image (vDSO).
     pub image: Option<Vec<u8>>,
+    /// Where functions begin and end, of a module without CIEs and FDEs; sorted, without duplicates.
+    pub extents: Vec<(u64, u64)>,
 }
 
 impl Evidence {
@@ -106,11 +108,7 @@ impl Gathering {
                 self.module(layout.module).layout.get_or_insert(layout);
             }
             Record::UnwindSlice(slice) => {
-                let UnwindSlice { module, section, cies, fdes } = slice;
-                let module = self.module(module);
-                let no_longer_than = |limit| move |entry: &CfiEntry| entry.bytes.len() <= limit;
-                module.cies.extend(cies.into_iter().filter(no_longer_than(MAX_CIE)).map(|entry| (section, entry)));
-                module.fdes.extend(fdes.into_iter().filter(no_longer_than(MAX_FDE)).map(|entry| (section, entry)));
+                self.module(slice.module).add_slice(slice);
             }
             Record::SymbolSlice(slice) => self.module(slice.module).symbols.extend(slice.symbols),
             Record::MiniDebugInfo(info) => {
@@ -120,6 +118,7 @@ impl Gathering {
             Record::Image(image) => {
                 self.module(image.module).image.get_or_insert(image.bytes);
             }
+            Record::FunctionExtents(extents) => self.module(extents.module).extents.extend(extents.ranges),
             Record::KernelSymbols(symbols) => self.kernel.extend(symbols.symbols),
             _ => {}
         }
@@ -179,6 +178,7 @@ fn size_of_record(record: &Record) -> usize {
         Record::SymbolSlice(slice) => size_of_symbols(&slice.symbols),
         Record::MiniDebugInfo(info) => MODULE + info.bytes.len(),
         Record::Image(image) => MODULE + image.bytes.len(),
+        Record::FunctionExtents(extents) => size_of_val(&extents.ranges[..]),
         Record::KernelSymbols(symbols) => {
             symbols.symbols.iter().map(|symbol| PIECE + symbol.name.len() + symbol.module.len()).sum()
         }
@@ -200,12 +200,20 @@ fn put_kernel_in_order(symbols: &mut Vec<KernelSymbol>) {
 }
 
 impl ModuleEvidence {
+    /// Adds call frame information.
+    pub fn add_slice(&mut self, slice: UnwindSlice) {
+        let UnwindSlice { section, cies, fdes, .. } = slice;
+        let no_longer_than = |limit| move |entry: &CfiEntry| entry.bytes.len() <= limit;
+        self.cies.extend(cies.into_iter().filter(no_longer_than(MAX_CIE)).map(|entry| (section, entry)));
+        self.fdes.extend(fdes.into_iter().filter(no_longer_than(MAX_FDE)).map(|entry| (section, entry)));
+    }
+
     /// How much memory it takes, in bytes.
     fn size(&self) -> usize {
         let bytes = [&self.mini_debug_info, &self.image].into_iter().flatten().map(Vec::len).sum::<usize>();
         let loads = self.layout.iter().map(|layout| layout.loads.len() * size_of::<LoadSegment>()).sum::<usize>();
         let entries = size_of_entries(self.cies.iter().chain(&self.fdes).map(|(_, entry)| entry));
-        MODULE + bytes + loads + entries + size_of_symbols(&self.symbols)
+        MODULE + bytes + loads + entries + size_of_symbols(&self.symbols) + size_of_val(&self.extents[..])
     }
 
     /// The kernel's build-id and the one in the file are the same thing; either may be missing.
@@ -237,6 +245,7 @@ impl ModuleEvidence {
         self.cies.extend(other.cies);
         self.fdes.extend(other.fdes);
         self.symbols.extend(other.symbols);
+        self.extents.extend(other.extents);
     }
 
     fn put_in_order(&mut self) {
@@ -244,6 +253,8 @@ impl ModuleEvidence {
             entries.sort_by_key(place);
             entries.dedup_by_key(|entry| place(entry));
         }
+        self.extents.sort_unstable();
+        self.extents.dedup();
         self.symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
         self.symbols.dedup_by(|a, b| a.address == b.address && a.name == b.name);
     }

@@ -70,12 +70,13 @@ impl Facts {
 
     /// How much of the file was read for what is shown, when it was not all of it.
     pub fn part_read(&self) -> Option<String> {
-        let Coverage { segments_read, segments, bytes_read, bytes } = self.coverage;
-        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-        let text = || {
-            format!("read {segments_read} of {segments} segments, {} of {}", megabytes(bytes_read), megabytes(bytes))
-        };
-        (!self.coverage.is_whole()).then(text)
+        part_read(self.coverage)
+    }
+
+    /// The times in which nothing was recorded, in nanoseconds from the start.
+    pub fn gaps(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let elapsed = |time: u64| time.saturating_sub(self.header.start_monotonic);
+        self.header.gaps.iter().map(move |&(from, to)| (elapsed(from), elapsed(to)))
     }
 
     /// Ticks of the clock in a second of CPU time.
@@ -92,6 +93,15 @@ impl Facts {
     pub fn cpu_seconds(&self, samples: u64) -> f64 {
         samples as f64 * self.header.period as f64 / 1e9
     }
+}
+
+/// How much of a file was read, when it was not all of it.
+pub fn part_read(coverage: Coverage) -> Option<String> {
+    let Coverage { segments_read, segments, bytes_read, bytes } = coverage;
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let text =
+        || format!("read {segments_read} of {segments} segments, {} of {}", megabytes(bytes_read), megabytes(bytes));
+    (!coverage.is_whole()).then(text)
 }
 
 /// Where damage is, and the time that it costs.

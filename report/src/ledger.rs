@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use profrec_format::LossCause;
+use profrec_format::{LossCause, StopReason};
 
 use crate::facts::Facts;
 use crate::stacks::{Stacks, Verdicts};
@@ -163,11 +163,28 @@ fn notes(facts: &Facts) -> Vec<String> {
         Some(totals) if totals.samples.checked_add(facts.samples_lost()) != Some(totals.expected) => {
             notes.push("expected samples are not the samples written and lost: the recorder miscounted".to_owned());
         }
+        Some(totals) if totals.stop == StopReason::NotClosed => {
+            notes.push("the recording that this one was made of was not closed, its end may be missing".to_owned())
+        }
         Some(_) => {}
     }
+    notes.extend(gaps(facts));
     notes.extend(facts.damage.iter().map(|damage| format!("the recording is {damage}")));
     notes.extend(lost_to_damage(facts).map(|samples| format!("{samples} lost to damage")));
     notes
+}
+
+/// When nothing was recorded, in words.
+fn gaps(facts: &Facts) -> Option<String> {
+    const SHOWN: usize = 3;
+    let gaps: Vec<_> = facts.gaps().map(|(from, to)| (from as f64 / 1e9, to as f64 / 1e9)).collect();
+    let seconds: f64 = gaps.iter().map(|(from, to)| to - from).sum();
+    let mut times: Vec<_> = gaps.iter().take(SHOWN).map(|(from, to)| format!("{from:.1}..{to:.1}")).collect();
+    if gaps.len() > SHOWN {
+        times.push(format!("{} more", gaps.len() - SHOWN));
+    }
+    let text = || format!("between its parts, nothing was recorded for {seconds:.1} s: {}", times.join(", "));
+    (!gaps.is_empty()).then(text)
 }
 
 /// How many samples damage has cost, in words.

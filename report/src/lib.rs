@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! recording ─► evidence   what it says about modules and the kernel
-//!           ─► replay     the process as it was at that instant
+//!           ─► replay     the process as it was at that instant (world)
 //!           ─► unwind     locations, and why the walk stopped
 //!           ─► stacks     equal stacks counted once
 //!           ─► symbols    each distinct location named once, or a reason
 //!           ─► profile    functions, modules, processes, the ledger
 //!           ─► views      tables, trees, flame graphs, JSON, diffs
+//!
+//! recordings ─► rewrite ─► a recording
 //! ```
 
 pub mod address_space;
@@ -25,9 +27,12 @@ pub mod local_files;
 pub mod modules;
 pub mod pipeline;
 pub mod profile;
+pub mod recording_file;
 pub mod replay;
+pub mod rewrite;
 pub mod sections;
 pub mod stacks;
 pub mod symbols;
 pub mod unwind;
 pub mod views;
+pub mod world;

@@ -1,7 +1,7 @@
 //! The way of a recording through the analyzer, and of the result to where it was asked for.
 
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -14,8 +14,10 @@ use crate::diff::Diff;
 use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::ledger::grouped;
-use crate::local_files::{LocalFiles, MappedFile};
+use crate::local_files::LocalFiles;
 use crate::profile::Profile;
+use crate::recording_file::RecordingFile;
+use crate::rewrite;
 use crate::symbols::Names;
 use crate::views::{self, Width};
 
@@ -26,6 +28,10 @@ const TABLE_LIMIT: usize = 30;
 pub fn run(args: &Args) -> Result<u8> {
     if let Some(folder) = args.symbols.iter().find(|folder| !folder.is_dir()) {
         bail!("--symbols {}: there is no such folder", folder.display());
+    }
+    if args.rewrite.is_asked_for() {
+        rewrite::run(args)?;
+        return Ok(0);
     }
     match (args.diff.as_deref(), &args.file) {
         (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?)?,
@@ -38,7 +44,7 @@ pub fn run(args: &Args) -> Result<u8> {
 
 /// Says whether a recording is whole.
 fn check(args: &Args, path: &Path) -> Result<u8> {
-    let file = RecordingFile::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+    let file = RecordingFile::open(path)?;
     let recording = Recording::open(file.bytes()).with_context(|| format!("cannot read {}", path.display()))?;
     let check = Check::of(&recording);
     print(&if args.view.json { check.json()? } else { check.text() })?;
@@ -47,7 +53,7 @@ fn check(args: &Args, path: &Path) -> Result<u8> {
 
 /// From a file to a profile.
 fn load(args: &Args, path: &Path) -> Result<Profile> {
-    let file = RecordingFile::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+    let file = RecordingFile::open(path)?;
     let filter = args.filter.filter();
     let recording = Recording::open_part(file.bytes(), &filter.part());
     let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
@@ -71,47 +77,6 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
         facts.damage.push("larger than it can be: of its unwind information and names, only 1 GiB is used".to_owned());
     }
     Ok(Profile::build(facts, &evidence, &collected.stacks, &names))
-}
-
-/// What a recording starts with.
-const MAGIC: &[u8] = b"profrec\0";
-
-/// A recording's bytes.
-enum RecordingFile {
-    /// Of a regular file.
-    Mapped(MappedFile),
-    /// Of a pipe.
-    Read(Vec<u8>),
-}
-
-impl RecordingFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        if path == Path::new("-") {
-            return Self::read(io::stdin().lock());
-        }
-        let metadata = fs::metadata(path)?;
-        if metadata.is_file() && metadata.len() > 0 {
-            return Ok(Self::Mapped(MappedFile::open(path)?));
-        }
-        Self::read(fs::File::open(path)?)
-    }
-
-    /// Reads all there is, unless its first bytes already say that it is no recording: it may have no end.
-    fn read(mut from: impl Read) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
-        if bytes == MAGIC {
-            from.read_to_end(&mut bytes)?;
-        }
-        Ok(Self::Read(bytes))
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Mapped(file) => file.bytes(),
-            Self::Read(bytes) => bytes,
-        }
-    }
 }
 
 /// Shows one profile. The ledger stands under every view; where the view is for other programs,
@@ -176,7 +141,7 @@ fn write_picture(path: &Path, svg: &[u8], ledger: &str) -> Result<()> {
     print(&format!("wrote {}: open it in a browser\n{ledger}", path.display()))
 }
 
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     write_out(text.as_bytes())
 }
 

@@ -3,27 +3,11 @@
 //! Segments stand alone, so each is replayed by itself.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use foldhash::HashMap;
-use profrec_format::{Error, Process as Definition, Record, Sample, Segment, UserState};
+use profrec_format::{Error, Record, Sample, Segment, UserState};
 
-use crate::address_space::{AddressSpace, MappedRange};
 use crate::evidence::ModuleNumbers;
-
-/// A sample's process and thread at its instant.
-#[derive(Clone, Copy)]
-pub struct Instant<'a> {
-    /// The executable mappings of the process.
-    pub space: &'a AddressSpace,
-    /// The thread's name.
-    pub comm: &'a str,
-    /// It is a thread of the kernel.
-    pub kernel_thread: bool,
-    /// The kernel is replacing the process's program: the old stack is gone, and what the sample
-    /// says of the user side is what the old program left.
-    pub between_programs: bool,
-}
+use crate::world::{Instant, World};
 
 /// Samples come from one ring, in which each CPU reserves its place a moment after it took the
 /// time: a sample can be late by as many places as there are CPUs. Twice as many as Linux supports
@@ -31,13 +15,6 @@ pub struct Instant<'a> {
 const WINDOW: usize = 512;
 /// Words of stacks in the window: 128 MiB. Where stacks are so deep, a late sample may miss its place.
 const WINDOW_WORDS: usize = 8 << 20;
-/// Mappings of all processes together: 256 MiB. What is mapped beyond is outside every module.
-const MAPPINGS: usize = 8 << 20;
-/// Mappings of one process: the kernel allows 65,530, executable or not, unless it is told otherwise.
-const MAPPINGS_OF_PROCESS: usize = 1 << 18;
-
-/// The name of a thread that nobody named.
-const UNNAMED: &str = "[unknown]";
 
 /// Replays a segment: `visit` sees each sample in the order of time.
 ///
@@ -46,10 +23,23 @@ const UNNAMED: &str = "[unknown]";
 pub fn replay(
     segment: &Segment<'_>,
     numbers: &ModuleNumbers,
+    visit: impl FnMut(&Sample, Instant<'_>),
+) -> Result<(), Error> {
+    replay_records((segment, segment.records()?), numbers, visit)
+}
+
+/// The same for a segment whose records have been read.
+pub fn replay_records(
+    (segment, records): (&Segment<'_>, Vec<Record>),
+    numbers: &ModuleNumbers,
     mut visit: impl FnMut(&Sample, Instant<'_>),
 ) -> Result<(), Error> {
-    let mut world = World::new(numbers, segment.records()?);
-    world.allowance = segment.allowance();
+    let mut world = World::new(numbers, records, segment.allowance());
+    in_order(segment, |sample| visit(sample, world.at(sample)))
+}
+
+/// Goes through the samples of a segment in the order of time; errors as for [`replay`].
+pub fn in_order(segment: &Segment<'_>, mut visit: impl FnMut(&Sample)) -> Result<(), Error> {
     let mut samples = segment.samples();
     let mut window = VecDeque::with_capacity(WINDOW + 1);
     let mut words = 0;
@@ -65,10 +55,10 @@ pub fn replay(
         while window.len() > WINDOW || words > WINDOW_WORDS {
             let Some(first) = window.pop_front() else { break };
             words -= words_of(&first);
-            world.show(&first, &mut visit);
+            visit(&first);
         }
     };
-    window.iter().for_each(|sample| world.show(sample, &mut visit));
+    window.iter().for_each(visit);
     outcome
 }
 
@@ -81,138 +71,8 @@ fn put_in_order(window: &mut VecDeque<Sample>, sample: &Sample) {
 fn words_of(sample: &Sample) -> usize {
     match &sample.user {
         UserState::Stack(stack) => stack.words.len(),
+        UserState::Unwound(stack) => stack.frames.len(),
         UserState::Chain(_) | UserState::None => 0,
-    }
-}
-
-/// The processes of a segment at one instant, and what has yet to happen.
-struct World<'a> {
-    numbers: &'a ModuleNumbers,
-    /// Latest first.
-    future: Vec<(u64, Record)>,
-    processes: HashMap<u32, Process>,
-    comms: HashMap<u32, String>,
-    nothing: AddressSpace,
-    /// Mappings of all processes; those that several share count once.
-    mappings: usize,
-    /// How many mappings may yet be moved or copied.
-    allowance: u64,
-}
-
-#[derive(Clone, Default)]
-struct Process {
-    /// Shared with the process that it was forked from, until either changes.
-    space: Arc<AddressSpace>,
-    kernel_thread: bool,
-    /// It has a new program, which has not been seen running.
-    is_new: bool,
-    /// Its main thread has ended: its number may be used for another process.
-    has_ended: bool,
-}
-
-impl<'a> World<'a> {
-    fn new(numbers: &'a ModuleNumbers, records: Vec<Record>) -> Self {
-        let timed = records.into_iter().filter_map(|record| Some((record.time()?, record)));
-        let mut future: Vec<_> = timed.collect();
-        future.sort_by_key(|(time, _)| *time);
-        future.reverse();
-        let (processes, comms, nothing) = Default::default();
-        Self { numbers, future, processes, comms, nothing, mappings: 0, allowance: u64::MAX }
-    }
-
-    fn show(&mut self, sample: &Sample, visit: &mut impl FnMut(&Sample, Instant<'_>)) {
-        while let Some((_, record)) = self.future.pop_if(|(time, _)| *time <= sample.time) {
-            self.apply(record);
-        }
-        let process = self.processes.get_mut(&sample.pid);
-        let between_programs = process.is_some_and(|process| process.is_between_programs(sample));
-        let process = self.processes.get(&sample.pid);
-        let comm = self.comms.get(&sample.tid).or_else(|| self.comms.get(&sample.pid)).filter(|comm| !comm.is_empty());
-        let instant = Instant {
-            space: process.map_or(&self.nothing, |process| &process.space),
-            comm: comm.map_or(UNNAMED, String::as_str),
-            kernel_thread: process.is_some_and(|process| process.kernel_thread),
-            between_programs,
-        };
-        visit(sample, instant);
-    }
-
-    /// A sample that came late, after its process was forgotten, makes the recorder define it once
-    /// more, with nothing in it. So what lives stays as it is.
-    fn define(&mut self, definition: Definition) {
-        let Definition { pid, comm, kernel_thread, .. } = definition;
-        if self.processes.get(&pid).is_none_or(|process| process.has_ended) {
-            self.put(pid, Process { kernel_thread, ..Process::default() });
-            self.comms.insert(pid, comm);
-        } else if !comm.is_empty() {
-            self.comms.entry(pid).or_insert(comm);
-        }
-    }
-
-    /// Puts a process in the place of another that had its number.
-    fn put(&mut self, pid: u32, process: Process) {
-        let before = self.processes.insert(pid, process);
-        if let Some(space) = before.and_then(|before| Arc::into_inner(before.space)) {
-            self.mappings -= space.mappings().len();
-        }
-    }
-
-    /// Adds a mapping, unless there are more than there can be.
-    fn map(&mut self, pid: u32, range: MappedRange) {
-        let space = &mut self.processes.entry(pid).or_default().space;
-        let count = space.mappings().len();
-        let copied = if Arc::strong_count(space) > 1 { count } else { 0 };
-        let cost = (copied + space.moved_by(range) + 1) as u64;
-        if count >= MAPPINGS_OF_PROCESS || self.mappings + copied >= MAPPINGS || cost > self.allowance {
-            return;
-        }
-        self.allowance -= cost;
-        let space = Arc::make_mut(space);
-        space.insert(range);
-        self.mappings = self.mappings + copied + space.mappings().len() - count;
-    }
-
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Process(process) => self.define(process),
-            Record::Thread(thread) => {
-                self.comms.insert(thread.tid, thread.comm);
-            }
-            Record::Fork(fork) => {
-                if fork.pid != fork.parent {
-                    let copy = self.processes.get(&fork.parent).cloned().unwrap_or_default();
-                    self.put(fork.pid, copy);
-                }
-                if let Some(comm) = self.comms.get(&fork.parent_tid).cloned() {
-                    self.comms.insert(fork.tid, comm);
-                }
-            }
-            Record::Exec(exec) => {
-                self.put(exec.pid, Process { is_new: true, ..Process::default() });
-                self.comms.insert(exec.pid, exec.comm);
-            }
-            Record::Mapping(mapping) => {
-                let Some(&module) = self.numbers.get(&mapping.module) else { return };
-                let range = MappedRange { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
-                self.map(mapping.pid, range);
-            }
-            Record::Exit(exit) if exit.pid == exit.tid => {
-                // Its samples may still come; so it stays until its number is used again.
-                if let Some(process) = self.processes.get_mut(&exit.pid) {
-                    process.has_ended = true;
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Process {
-    /// After an exec, samples in the kernel show the old program's registers until the new one starts.
-    fn is_between_programs(&mut self, sample: &Sample) -> bool {
-        let UserState::Stack(stack) = &sample.user else { return false };
-        self.is_new &= self.space.lookup(stack.ip).is_none() && !sample.kernel_chain.is_empty();
-        self.is_new
     }
 }
 

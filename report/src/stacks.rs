@@ -80,6 +80,31 @@ pub enum Verdict {
     NotRecorded,
 }
 
+impl From<profrec_format::Verdict> for Verdict {
+    fn from(verdict: profrec_format::Verdict) -> Self {
+        match verdict {
+            profrec_format::Verdict::Complete => Self::Complete,
+            profrec_format::Verdict::Truncated => Self::Truncated,
+            profrec_format::Verdict::NoCfi => Self::NoCfi,
+            profrec_format::Verdict::NotRecorded => Self::NotRecorded,
+            // One of a later version is some way in which a stack is not complete.
+            _ => Self::Implausible,
+        }
+    }
+}
+
+impl From<Verdict> for profrec_format::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Complete => Self::Complete,
+            Verdict::Truncated => Self::Truncated,
+            Verdict::NoCfi => Self::NoCfi,
+            Verdict::Implausible => Self::Implausible,
+            Verdict::NotRecorded => Self::NotRecorded,
+        }
+    }
+}
+
 /// How often one thread was seen with one stack.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count {

@@ -1,11 +1,11 @@
 //! Files of a later minor version are read by this one: what they have more is passed over.
 
 use profrec_format::{
-    CallGraph, Error, Header, Loss, LossCause, Part, Process, Record, Recording, Sample, StopReason, Totals, UserState,
-    Writer,
+    CallGraph, Error, Header, Loss, LossCause, Part, Process, Record, Recording, Sample, SegmentSummary, StopReason,
+    Totals, UnwoundFrame, UnwoundStack, UserState, Verdict, Writer,
 };
 
-use crate::frames::{RECORDS, RawFrame, SAMPLES, TOTALS, apart, together};
+use crate::frames::{FOOTER, INDEX, RECORDS, RawFrame, SAMPLES, TOTALS, apart, together};
 
 fn file() -> Vec<u8> {
     let header = Header { host: "here".into(), call_graph: CallGraph::FramePointer, ..Header::default() };
@@ -116,6 +116,79 @@ fn longer_structs() {
     assert_eq!((before.header(), before.totals()), (after.header(), after.totals()));
 }
 
+/// All that a later version may add at once, in a file that is whole to it: this version reads what it knows, of the whole file
+/// and of a part that the index leads to.
+#[test]
+fn a_file_of_a_later_version() {
+    let file = file();
+    let (start, frames) = apart(&file);
+    let unknown = |flags| {
+        let mut head = [0; 52];
+        head[..8].copy_from_slice(&frames[0].head[..8]);
+        (head[8], head[9]) = (99, flags);
+        RawFrame { head, content: b"not even compressed".to_vec() }
+    };
+    let mut later = Vec::new();
+    let mut segment = 0;
+    for frame in frames.iter().cloned() {
+        let flags = frame.head[9];
+        let mut frame = match frame.kind() {
+            RECORDS => {
+                let longer = each_record(&frame.raw(), |record| record.extend_from_slice(&[1; 9]));
+                frame.with_raw(&[&[0xee, 0xee, 3, 0, 0, 0, 1, 2, 3][..], &longer].concat())
+            }
+            SAMPLES => wider(frame),
+            TOTALS => frame.clone().with_raw(&[&frame.raw()[..], &[5; 30]].concat()),
+            _ => frame,
+        };
+        if flags & 1 != 0 {
+            segment += 1;
+            let mut first = unknown(0x81);
+            first.head[12] = segment;
+            later.push(first.sealed());
+        }
+        if frame.kind() < INDEX {
+            frame.head[9] = 0x80;
+        }
+        let between = [INDEX, TOTALS].contains(&frame.kind());
+        later.push(frame);
+        if between {
+            later.push(unknown(0));
+        }
+    }
+    let at = later.iter().position(|frame| frame.kind() == INDEX).unwrap();
+    later[at] = later[at].clone().with_raw(&later_index(&start, &later[..at]));
+    same(&file, &together(&start, &later));
+    assert_eq!(later.last().map(RawFrame::kind), Some(FOOTER));
+    let changed = together(&start, &later);
+    let part = Recording::open_part(&changed, &Part { from: Some(11), to: Some(12), ..Part::default() }).unwrap();
+    assert!(!part.coverage().is_whole(), "the index is understood");
+}
+
+/// The index of these frames, each summary longer than this version knows, and with other things between.
+fn later_index(start: &[u8], frames: &[RawFrame]) -> Vec<u8> {
+    let mut summaries: Vec<SegmentSummary> = Vec::new();
+    let mut offset = start.len() as u64;
+    for frame in frames {
+        if frame.head[9] & 1 != 0 {
+            summaries.push(SegmentSummary { offset, ..SegmentSummary::default() });
+        }
+        let number = summaries.len() as u64 - 1;
+        let summary = summaries.last_mut().unwrap();
+        summary.bytes += frame.length() as u64;
+        (summary.first_time, summary.last_time, summary.samples) = (10 + number, 10 + number, 1);
+        offset += frame.length() as u64;
+    }
+    let mut raw = vec![0xee, 0xee, 2, 0, 0, 0, 1, 2];
+    for summary in &summaries {
+        let bytes = [&bincode::serialize(summary).unwrap()[..], &[7; 40]].concat();
+        raw.extend_from_slice(&1u16.to_le_bytes());
+        raw.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        raw.extend_from_slice(&bytes);
+    }
+    raw
+}
+
 /// Structs that an earlier version wrote, with fewer fields.
 #[test]
 fn shorter_structs() {
@@ -133,28 +206,72 @@ fn shorter_structs() {
     assert_eq!(recording.totals().map(|totals| (totals.samples, totals.bpf_time)), Some((3, 0)));
 }
 
+/// The columns of a frame of samples that is the first of its stream, so that it decompresses by itself.
+fn columns(frame: &RawFrame) -> Vec<Vec<u8>> {
+    let length = u32::from_le_bytes(frame.head[24..28].try_into().unwrap()) as usize;
+    let mut raw = vec![0; length];
+    let mut decoder = zstd::stream::raw::Decoder::new().unwrap();
+    zstd::stream::raw::Operation::run_on_buffers(&mut decoder, &frame.content, &mut raw).unwrap();
+    let (mut at, mut columns) = (1, Vec::new());
+    for _ in 0..raw[0] {
+        let length = raw[at] as usize;
+        assert!(length < 128, "a length of one byte");
+        columns.push(raw[at + 1..at + 1 + length].to_vec());
+        at += 1 + length;
+    }
+    columns
+}
+
+/// The frame with other columns.
+fn with_columns(frame: RawFrame, columns: &[Vec<u8>]) -> RawFrame {
+    let each = columns.iter().flat_map(|column| [&[column.len() as u8][..], column].concat());
+    let raw: Vec<u8> = [columns.len() as u8].into_iter().chain(each).collect();
+    frame.with_raw(&raw)
+}
+
+/// The place of the shapes among the columns.
+const SHAPE: usize = 6;
+
+/// Columns more than this version knows, behind all others, and flags in the shape of samples.
+fn wider(frame: RawFrame) -> RawFrame {
+    let mut columns = columns(&frame);
+    columns[SHAPE].iter_mut().for_each(|shape| *shape |= 0x40);
+    columns.extend([vec![0xaa, 0xbb], vec![]]);
+    with_columns(frame, &columns)
+}
+
 /// A column more than this version knows, behind all others.
 #[test]
 fn another_column() {
     let file = file();
     let (start, frames) = apart(&file);
-    let wider = frames.into_iter().map(|frame| match frame.kind() {
+    let frames = frames.into_iter().map(|frame| if frame.kind() == SAMPLES { wider(frame) } else { frame });
+    let changed = together(&start, &frames.collect::<Vec<_>>());
+    let (before, after) = (Recording::open(&file).unwrap(), Recording::open(&changed).unwrap());
+    assert_eq!(content(&before), content(&after));
+}
+
+/// An unwound stack is a chain to a reader that knows neither its flag nor its columns: the same frames, as return addresses.
+#[test]
+fn an_unwound_stack_was_a_chain() {
+    let frame = |address, guessed| UnwoundFrame { address, guessed };
+    let frames = vec![frame(0x1000, false), frame(0x1fff, true), frame(0x3000, false)];
+    let user = UserState::Unwound(UnwoundStack { frames, verdict: Verdict::Complete });
+    let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    writer.sample(&Sample { time: 1, user, ..Sample::default() }).unwrap();
+    let (start, frames) = apart(&writer.finish(&Totals { samples: 1, ..Totals::default() }).unwrap());
+    const COLUMNS_BEFORE: usize = 19;
+    let older = frames.into_iter().map(|frame| match frame.kind() {
         SAMPLES => {
-            // The first frame of its stream, so it decompresses by itself.
-            let length = u32::from_le_bytes(frame.head[24..28].try_into().unwrap()) as usize;
-            let mut raw = vec![0; length];
-            let mut decoder = zstd::stream::raw::Decoder::new().unwrap();
-            zstd::stream::raw::Operation::run_on_buffers(&mut decoder, &frame.content, &mut raw).unwrap();
-            raw[0] += 1;
-            raw.extend_from_slice(&[3, 0xaa, 0xbb, 0xcc]);
-            frame.with_raw(&raw)
+            let mut columns = columns(&frame);
+            columns[SHAPE][0] &= 0xf;
+            with_columns(frame, &columns[..COLUMNS_BEFORE])
         }
         _ => frame,
     });
-    let wider = wider.collect::<Vec<_>>();
-    let changed = together(&start, &wider);
-    let (before, after) = (Recording::open(&file).unwrap(), Recording::open(&changed).unwrap());
-    assert_eq!(content(&before), content(&after));
+    let older = together(&start, &older.collect::<Vec<_>>());
+    let content = content(&Recording::open(&older).unwrap());
+    assert_eq!(content[0].1[0].user, UserState::Chain(vec![0x1000, 0x2000, 0x3001]));
 }
 
 /// Causes, reasons and kinds of stacks that this version has never heard of.
@@ -163,10 +280,10 @@ fn unknown_variants() {
     let header = Header { call_graph: CallGraph::Other(9), ..Header::default() };
     let mut writer = Writer::create(Vec::new(), &header).unwrap();
     let loss = |number| Loss { time: 1, cause: LossCause::Other(number), count: 3 };
-    for number in [100, 101] {
+    for number in [102, 103] {
         writer.record(&Record::Loss(loss(number))).unwrap();
     }
-    let totals = Totals { stop: StopReason::Other(50), lost: vec![(LossCause::Other(100), 3)], ..Totals::default() };
+    let totals = Totals { stop: StopReason::Other(50), lost: vec![(LossCause::Other(102), 3)], ..Totals::default() };
     let file = writer.finish(&totals).unwrap();
     let recording = Recording::open(&file).unwrap();
     assert_eq!((recording.header(), recording.totals()), (&header, Some(&totals)));

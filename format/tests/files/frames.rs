@@ -11,6 +11,7 @@ pub(crate) const RECORDS: u8 = 1;
 pub(crate) const SAMPLES: u8 = 2;
 pub(crate) const INDEX: u8 = 3;
 pub(crate) const TOTALS: u8 = 4;
+pub(crate) const FOOTER: u8 = 5;
 
 impl RawFrame {
     pub(crate) fn kind(&self) -> u8 {
@@ -64,7 +65,7 @@ pub(crate) fn together(start: &[u8], frames: &[RawFrame]) -> Vec<u8> {
         frame.head[16..20].copy_from_slice(&(number as u32).to_le_bytes());
         match frame.kind() {
             INDEX => index_at = file.len() as u64,
-            5 => frame.content = index_at.to_le_bytes().to_vec(),
+            FOOTER => frame.content = index_at.to_le_bytes().to_vec(),
             _ => {}
         }
         let frame = frame.sealed();

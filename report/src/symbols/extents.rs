@@ -25,7 +25,8 @@ impl Extents {
     /// The functions of a module that hold any of `addresses`, from the recording's own FDEs and
     /// from a local binary.
     pub(super) fn find(evidence: &ModuleEvidence, binary: Option<&[u8]>, addresses: &[u64]) -> Self {
-        let mut ranges = embedded(evidence);
+        let mut ranges = embedded(&evidence.cies, &evidence.fdes);
+        ranges.extend_from_slice(&evidence.extents);
         if let Some(file) = binary.and_then(|bytes| object::File::parse(bytes).ok()) {
             ranges.extend(in_binary(&file, addresses));
         }
@@ -42,15 +43,11 @@ impl Extents {
     }
 }
 
-/// The extents of the embedded FDEs; one that cannot be read is left out.
-fn embedded(evidence: &ModuleEvidence) -> Vec<(u64, u64)> {
-    let cies: HashMap<u64, &CfiEntry> = evidence
-        .cies
-        .iter()
-        .filter(|(form, _)| *form == CfiSection::EhFrame)
-        .map(|(_, cie)| (cie.address, cie))
-        .collect();
-    let fdes = evidence.fdes.iter().filter(|(form, _)| *form == CfiSection::EhFrame);
+/// The extents of the FDEs that a recording carries; one that cannot be read is left out.
+pub fn embedded(cies: &[(CfiSection, CfiEntry)], fdes: &[(CfiSection, CfiEntry)]) -> Vec<(u64, u64)> {
+    let cies: HashMap<u64, &CfiEntry> =
+        cies.iter().filter(|(form, _)| *form == CfiSection::EhFrame).map(|(_, cie)| (cie.address, cie)).collect();
+    let fdes = fdes.iter().filter(|(form, _)| *form == CfiSection::EhFrame);
     fdes.filter_map(|(_, fde)| extent(cies.get(&fde.cie)?, fde)).collect()
 }
 

@@ -3,7 +3,7 @@
 
 pub mod demangle;
 pub mod dwarf;
-mod extents;
+pub mod extents;
 pub mod kernel;
 mod module;
 mod plt;

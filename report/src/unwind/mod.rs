@@ -25,7 +25,7 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
-use profrec_format::{Arch, UserStack};
+use profrec_format::{Arch, UnwoundStack, UserStack};
 
 use crate::address_space::AddressSpace;
 use crate::evidence::ModuleIndex;
@@ -58,6 +58,8 @@ pub struct ProcessView<'a> {
 pub struct WalkedFrame {
     /// Where it is; inside the call instruction if it made a call.
     pub location: Location,
+    /// The same place as an address of the process, or of the kernel.
+    pub address: u64,
     /// It was found by a rule of thumb.
     pub guessed: bool,
 }
@@ -100,7 +102,7 @@ impl<'a> Unwinder<'a> {
         let memory = Memory::new(stack);
         let mut cursor = self.innermost(stack, process);
         for _ in 0..stack.words.len() + SPARE_FRAMES {
-            frames.push(WalkedFrame { location: self.location(&cursor, process), guessed: cursor.guessed });
+            frames.push(self.frame(cursor.address, cursor.place, cursor.guessed, process));
             let next = self.step(&cursor, memory, process);
             match next.or_else(|stop| self.beyond(&cursor, stop, memory, process)) {
                 Ok(next) => cursor = next,
@@ -123,7 +125,7 @@ impl<'a> Unwinder<'a> {
         for (depth, &address) in addresses.iter().enumerate() {
             let address = if depth == 0 { address } else { address.wrapping_sub(1) };
             let place = self.place(address, process);
-            frames.push(WalkedFrame { location: self.location_at(address, place, process), guessed: false });
+            frames.push(self.frame(address, place, false, process));
             outermost = place;
         }
         let row = outermost.map(|(module, address)| self.rows.row(self.modules, module, address));
@@ -134,6 +136,15 @@ impl<'a> Unwinder<'a> {
             Some(None) => Verdict::NoCfi,
             Some(Some(_)) | None => Verdict::Implausible,
         }
+    }
+
+    /// Frames of a stack that was unwound before, and how that ended.
+    pub fn unwound(&self, stack: &UnwoundStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
+        frames.extend(stack.frames.iter().map(|frame| {
+            let place = self.place(frame.address, process);
+            self.frame(frame.address, place, frame.guessed, process)
+        }));
+        stack.verdict.into()
     }
 
     fn innermost(&self, stack: &UserStack, process: ProcessView<'_>) -> Cursor {
@@ -209,15 +220,18 @@ impl<'a> Unwinder<'a> {
         Some((module, self.modules.address(module, offset)))
     }
 
-    fn location(&self, cursor: &Cursor, process: ProcessView<'_>) -> Location {
-        self.location_at(cursor.address, cursor.place, process)
-    }
-
-    fn location_at(&self, address: u64, place: Option<(ModuleIndex, u64)>, process: ProcessView<'_>) -> Location {
-        match place {
+    fn frame(
+        &self,
+        address: u64,
+        place: Option<(ModuleIndex, u64)>,
+        guessed: bool,
+        process: ProcessView<'_>,
+    ) -> WalkedFrame {
+        let location = match place {
             Some((module, address)) if !self.modules.is_anonymous(module) => Location::Module { module, address },
             _ => Location::Process { pid: process.pid, address },
-        }
+        };
+        WalkedFrame { location, address, guessed }
     }
 }
 

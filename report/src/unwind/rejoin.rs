@@ -88,7 +88,7 @@ impl Unwinder<'_> {
                 return Followed::Joined(place);
             }
             chain.places.insert(stack_pointer, chain.frames.len());
-            chain.frames.push(WalkedFrame { location: self.location(&cursor, process), guessed: false });
+            chain.frames.push(self.frame(cursor.address, cursor.place, false, process));
             match self.step(&cursor, Memory::new(stack), process) {
                 Ok(next) => cursor = next,
                 Err(Stop::End) => return Followed::End(chain),

@@ -34,7 +34,13 @@ fn recording(text: &mut String, facts: &Facts) {
     line(text, "started", &format!("{} UTC", utc(header.start_realtime / 1_000_000_000)));
     line(text, "duration", &format!("{:.3} s, {}", facts.seconds(), stop(facts)));
     line(text, "clock", &format!("{}, {:.0} Hz on each of {} CPUs", header.event, facts.frequency(), header.cpus));
+    for (from, to) in facts.gaps() {
+        line(text, "gap", &format!("{:.3}..{:.3} s: nothing was recorded", from as f64 / 1e9, to as f64 / 1e9));
+    }
     line(text, "user stacks", call_graph(header.call_graph));
+    if header.scrubbed {
+        line(text, "", "scrubbed: unwound before, registers and words of stacks are gone");
+    }
     line(text, "file", &format!("{} bytes, {}", grouped(facts.bytes), bytes_per_sample(facts)));
     if let Some(part_read) = facts.part_read() {
         line(text, "of the file", &part_read);
@@ -73,6 +79,8 @@ fn stop(facts: &Facts) -> &'static str {
         Some(StopReason::Duration) => "ended after the time asked for",
         Some(StopReason::TargetEnded) => "ended with its target",
         Some(StopReason::WriteFailed) => "ended because nothing more could be written",
+        Some(StopReason::NotClosed) => "made of a recording that was not closed",
+        Some(StopReason::Cut) => "cut off there",
         Some(_) => "ended for a reason that this version does not know",
     }
 }

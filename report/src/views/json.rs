@@ -35,9 +35,17 @@ struct Recording<'a> {
     host: &'a str,
     kernel: &'a str,
     arch: &'static str,
+    gaps: Vec<Gap>,
+    scrubbed: bool,
     closed: bool,
     damage: &'a [String],
     lost_to_damage: LostToDamage,
+}
+
+#[derive(Serialize)]
+struct Gap {
+    from_seconds: f64,
+    to_seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -130,6 +138,8 @@ fn recording(facts: &Facts) -> Recording<'_> {
         host: &facts.header.host,
         kernel: &facts.header.kernel,
         arch: facts.header.arch.name(),
+        gaps: facts.gaps().map(gap).collect(),
+        scrubbed: facts.header.scrubbed,
         closed: facts.totals.is_some(),
         damage: &facts.damage,
         lost_to_damage: LostToDamage {
@@ -137,6 +147,10 @@ fn recording(facts: &Facts) -> Recording<'_> {
             seconds: facts.lost_to_damage.nanoseconds as f64 / 1e9,
         },
     }
+}
+
+fn gap((from, to): (u64, u64)) -> Gap {
+    Gap { from_seconds: from as f64 / 1e9, to_seconds: to as f64 / 1e9 }
 }
 
 fn stacks(profile: &Profile) -> Stacks {

@@ -1,0 +1,132 @@
+//! What is read of a recording that is rewritten, and what could not be.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use profrec_format::{LossCause, Record, Recording, Sample, Segment, StopReason, Totals};
+
+use super::output::Output;
+use crate::ledger::grouped;
+
+/// What has been carried over so far.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// What was lost, by cause.
+    pub(super) lost: BTreeMap<LossCause, u64>,
+    /// Samples that could not be read.
+    unreadable: u64,
+    /// Why, in words.
+    pub(super) notes: Vec<String>,
+}
+
+/// What was written.
+pub(super) struct Written {
+    pub(super) samples: u64,
+    /// From the start to the end.
+    pub(super) nanoseconds: u64,
+    /// How much was read for it, when it was not all.
+    pub(super) part_read: Option<String>,
+    /// What could not be carried over, in words.
+    pub(super) notes: Vec<String>,
+}
+
+impl Written {
+    /// The same in one line.
+    pub(super) fn text(&self) -> String {
+        let text = format!("{} samples, {:.1} s", grouped(self.samples), self.nanoseconds as f64 / 1e9);
+        self.part_read.iter().fold(text, |text, part_read| format!("{text}; {part_read}"))
+    }
+}
+
+/// When a recording ended: when it was closed, else when its last sample or event was.
+pub(super) fn end(recording: &Recording<'_>) -> u64 {
+    let last = || recording.segments().iter().map(|segment| segment.last_time()).max().unwrap_or_default();
+    let end = recording.totals().map_or_else(last, |totals| totals.end_monotonic);
+    end.max(recording.header().start_monotonic)
+}
+
+/// The losses that records tell of.
+pub(super) fn losses(records: &[Record]) -> impl Iterator<Item = (LossCause, u64)> + '_ {
+    records.iter().filter_map(|record| match record {
+        Record::Loss(loss) => Some((loss.cause, loss.count)),
+        _ => None,
+    })
+}
+
+/// What ended it.
+pub(super) fn stop(recording: &Recording<'_>) -> StopReason {
+    recording.totals().map_or(StopReason::NotClosed, |totals| totals.stop)
+}
+
+impl Tally {
+    /// The records of a segment; none when they cannot be read, and then its samples mean nothing.
+    pub(super) fn records(&mut self, segment: &Segment<'_>) -> Option<Vec<Record>> {
+        match segment.records() {
+            Ok(records) => Some(records),
+            Err(error) => {
+                self.unreadable(segment.sample_count(), &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Copies the samples of a segment that are wanted.
+    pub(super) fn copy(
+        &mut self,
+        segment: &Segment<'_>,
+        output: &mut Output,
+        wanted: impl Fn(&Sample) -> bool,
+    ) -> Result<()> {
+        let mut samples = segment.samples();
+        let mut read = 0;
+        loop {
+            match samples.next() {
+                Ok(Some(sample)) => {
+                    read += 1;
+                    if wanted(sample) {
+                        output.sample(sample)?;
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.unreadable(segment.sample_count().saturating_sub(read), &error.to_string());
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Notes samples that are there and cannot be used.
+    pub(super) fn unreadable(&mut self, samples: u64, why: &str) {
+        self.unreadable = self.unreadable.saturating_add(samples);
+        self.notes.push(format!("{} samples are left out: {why}", grouped(samples)));
+    }
+
+    /// Adds losses.
+    pub(super) fn lose(&mut self, losses: impl IntoIterator<Item = (LossCause, u64)>) {
+        for (cause, count) in losses {
+            let sum = self.lost.entry(cause).or_default();
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// Notes what the damage of a recording has cost.
+    pub(super) fn damage(&mut self, recording: &Recording<'_>) {
+        self.notes.extend(recording.damage().iter().map(|damage| format!("the recording is {damage}")));
+        let lost = recording.lost_to_damage();
+        let samples = if recording.damage().is_empty() { 0 } else { lost.samples.unwrap_or(0).max(lost.at_least) };
+        self.unreadable = self.unreadable.saturating_add(samples);
+    }
+
+    /// The totals of what was written: of `samples`, and of all that was lost. What is not known of it is zero.
+    pub(super) fn totals(&mut self, samples: u64, end_monotonic: u64, stop: StopReason) -> Totals {
+        if self.unreadable > 0 {
+            let unreadable = std::mem::take(&mut self.unreadable);
+            self.lose([(LossCause::Unreadable, unreadable)]);
+        }
+        let lost: Vec<_> = self.lost.iter().map(|(cause, count)| (*cause, *count)).collect();
+        let lost_samples = lost.iter().filter(|(cause, _)| cause.is_samples());
+        let expected = lost_samples.fold(samples, |sum, (_, count)| sum.saturating_add(*count));
+        Totals { end_monotonic, stop, expected, samples, lost, ..Totals::default() }
+    }
+}
