@@ -17,6 +17,7 @@ mod dependencies;
 mod disk_full;
 mod elsewhere;
 mod endings;
+mod formats;
 mod golden;
 mod killed;
 mod losses;
