@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use profrec_format::{
-    CallGraph, Header, KernelSymbol, KernelSymbols, LossCause, Mapping, Module, Process, Record, Sample, Symbol,
-    SymbolSlice, Thread, Totals, UserState, Writer,
+    CallGraph, Header, KernelSymbol, KernelSymbols, LossCause, Mapping, Module, Process, Record, Recording, Sample,
+    Symbol, SymbolSlice, Thread, Totals, UserState, Writer,
 };
 
 const START: u64 = 5_000_000_000;
@@ -257,6 +257,43 @@ fn a_part_is_read_without_the_rest() {
         assert!(text.contains(&format!("read {segments} of 60 segments, ")), "{text}");
     }
     assert!(!stdout(&[path]).contains("of 60 segments"));
+    // What is not read is not looked at: damage there is no matter.
+    let before = stdout(&[path, "--time", "90..150"]);
+    let mut damaged = bytes.clone();
+    let index = Recording::open(&bytes).unwrap().index().unwrap().to_vec();
+    index.iter().skip(3).for_each(|segment| damaged[segment.offset as usize + 60] ^= 1);
+    fs::write(path, damaged).unwrap();
+    assert_eq!(stdout(&[path, "--time", "90..150"]), before);
+}
+
+/// A recording of a later major version is refused by everything that reads one, and the message says what helps.
+#[test]
+fn a_newer_major_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recording(&folder, "a.prof", 10);
+    let out = folder.path().join("out.prof");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 2;
+    fs::write(&path, bytes).unwrap();
+    let (path, out) = (path.as_str(), out.to_str().unwrap());
+    for arguments in [
+        &[path][..],
+        &["--check", path],
+        &["--diff", path, path],
+        &["--cut", "0..1", "-o", out, path],
+        &["--merge", path, "-o", out],
+        &["--scrub", path, "-o", out],
+    ] {
+        let output = report(arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(
+            message.contains("has format version 2") && message.contains("use a newer profrec-report"),
+            "{message}"
+        );
+    }
+    assert!(!Path::new(out).exists());
 }
 
 /// What damage costs is told in seconds and samples.

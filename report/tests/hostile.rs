@@ -99,13 +99,31 @@ fn a_stack_that_is_copied_for_ever() {
     for time in 0..1_500 {
         writer.sample(&Sample { time, ..sample.clone() }).unwrap();
     }
-    let output = report(&writer.finish(&Totals::default()).unwrap(), &["--no-local-files"]);
+    let totals = Totals { end_monotonic: 1_500, samples: 1_500, expected: 1_500, ..Totals::default() };
+    let file = writer.finish(&totals).unwrap();
+    let output = report(&file, &["--no-local-files"]);
     assert!(output.status.success(), "{}", text(&output));
+    for rewriting in [&["--scrub"][..], &["--cut", "0.0000001.."]] {
+        let output = report(&file, &[rewriting, &["-o", "/dev/null", "--force"]].concat());
+        assert!(output.status.success() && text(&output).contains("wrote /dev/null: "), "{}", text(&output));
+    }
 }
 
 /// A process with many mappings that forks for ever: its children share what they do not change.
 #[test]
 fn forks_of_a_large_process() {
+    let output = report(&large_forks(), &["--no-local-files", "--folded"]);
+    assert!(text(&output).contains("x+0x"), "{}", text(&output));
+}
+
+/// The same, cut: a billion mappings at its first instant are not written one by one.
+#[test]
+fn a_cut_of_many_large_processes() {
+    let output = report(&large_forks(), &["--cut", "0.000000003..", "-o", "/dev/null", "--force"]);
+    assert!(!output.status.success() && text(&output).contains("more processes and mappings"), "{}", text(&output));
+}
+
+fn large_forks() -> Vec<u8> {
     let mut writer = writer();
     writer.record(&Record::Process(Process { pid: 1, comm: "a".into(), ..Process::default() })).unwrap();
     writer.record(&Record::Module(Module { id: 1, path: "/x".into(), ..Module::default() })).unwrap();
@@ -129,8 +147,7 @@ fn forks_of_a_large_process() {
             ..Sample::default()
         })
         .unwrap();
-    let output = report(&writer.finish(&Totals::default()).unwrap(), &["--no-local-files", "--folded"]);
-    assert!(text(&output).contains("x+0x"), "{}", text(&output));
+    writer.finish(&Totals { end_monotonic: 4, samples: 1, expected: 1, ..Totals::default() }).unwrap()
 }
 
 /// A large CIE that many FDEs refer to, a symbol table that grows without end, and names that a terminal obeys.

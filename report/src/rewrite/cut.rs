@@ -44,7 +44,9 @@ pub(super) fn cut(
     let header = span.header(header);
     let mut output = open(&header, &[input])?;
     let mut tally = Tally::default();
-    tally.damage(&recording);
+    tally.damage(&recording, |damage| {
+        damage.until.is_none_or(|until| span.from <= until) && span.is_before_end(damage.since)
+    });
     let ids = module_ids(&recording);
     for (number, segment) in recording.segments().iter().enumerate() {
         if number > 0 {

@@ -106,7 +106,7 @@ impl<'a> Part<'a> {
     }
 
     fn copy(&self, numbers: &HashMap<ModuleId, ModuleId>, output: &mut Output, tally: &mut Tally) -> Result<()> {
-        tally.damage(&self.recording);
+        tally.damage(&self.recording, |_| true);
         let mut noticed = Vec::new();
         for segment in self.recording.segments() {
             output.start_segment()?;

@@ -12,6 +12,7 @@ use profrec_format::{Header, Record, Sample, Totals, Writer};
 /// A recording that is being written.
 pub(super) struct Output {
     writer: Writer<Box<dyn Write>>,
+    name: PathBuf,
     unfinished: Unfinished,
 }
 
@@ -34,24 +35,25 @@ impl Output {
             let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
             (Box::new(file), Unfinished(is_file.then(|| path.to_owned())))
         };
-        Ok(Self { writer: Writer::create(out, header)?, unfinished })
+        let writer = Writer::create(out, header).with_context(|| cannot_write(path))?;
+        Ok(Self { writer, name: path.to_owned(), unfinished })
     }
 
     /// Ends a segment, and begins the next.
     pub(super) fn start_segment(&mut self) -> Result<()> {
-        self.writer.flush()?;
+        self.writer.flush().with_context(|| cannot_write(&self.name))?;
         self.require_readable()?;
-        Ok(self.writer.start_segment()?)
+        self.writer.start_segment().with_context(|| cannot_write(&self.name))
     }
 
     /// Adds a record.
     pub(super) fn record(&mut self, record: &Record) -> Result<()> {
-        Ok(self.writer.record(record)?)
+        self.writer.record(record).with_context(|| cannot_write(&self.name))
     }
 
     /// Adds a sample.
     pub(super) fn sample(&mut self, sample: &Sample) -> Result<()> {
-        self.writer.sample(sample)?;
+        self.writer.sample(sample).with_context(|| cannot_write(&self.name))?;
         Ok(())
     }
 
@@ -62,9 +64,9 @@ impl Output {
 
     /// Closes the recording, and keeps it.
     pub(super) fn finish(mut self, totals: &Totals) -> Result<()> {
-        self.writer.flush()?;
+        self.writer.flush().with_context(|| cannot_write(&self.name))?;
         self.require_readable()?;
-        self.writer.finish(totals)?;
+        self.writer.finish(totals).with_context(|| cannot_write(&self.name))?;
         self.unfinished.0 = None;
         Ok(())
     }
@@ -85,6 +87,10 @@ impl Drop for Unfinished {
             let _remains = std::fs::remove_file(path);
         }
     }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
 
 fn create(path: &Path, force: bool) -> Result<File> {

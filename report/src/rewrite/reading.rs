@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use profrec_format::{LossCause, Record, Recording, Sample, Segment, StopReason, Totals};
+use profrec_format::{Damage, LossCause, Record, Recording, Sample, Segment, StopReason, Totals};
 
 use super::output::Output;
 use crate::ledger::grouped;
@@ -110,11 +110,14 @@ impl Tally {
         }
     }
 
-    /// Notes what the damage of a recording has cost.
-    pub(super) fn damage(&mut self, recording: &Recording<'_>) {
-        self.notes.extend(recording.damage().iter().map(|damage| format!("the recording is {damage}")));
-        let lost = recording.lost_to_damage();
-        let samples = if recording.damage().is_empty() { 0 } else { lost.samples.unwrap_or(0).max(lost.at_least) };
+    /// Notes what the damage of a recording has cost, as far as it `concerns` what is carried over: where that is not all of
+    /// it, the samples that are known to have been there.
+    pub(super) fn damage(&mut self, recording: &Recording<'_>, concerns: impl Fn(&Damage) -> bool) {
+        let damage: Vec<_> = recording.damage().iter().filter(|damage| concerns(damage)).collect();
+        self.notes.extend(damage.iter().map(|damage| format!("the recording is {damage}")));
+        let at_least: u64 = damage.iter().map(|damage| damage.samples).sum();
+        let all = (damage.len() == recording.damage().len()).then(|| recording.lost_to_damage().samples);
+        let samples = if damage.is_empty() { 0 } else { all.flatten().unwrap_or(0).max(at_least) };
         self.unreadable = self.unreadable.saturating_add(samples);
     }
 

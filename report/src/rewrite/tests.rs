@@ -190,6 +190,37 @@ fn cut_out(folder: &Folder, input: &Path, from: Option<f64>, end: Option<f64>) -
     Some(std::fs::read(output).unwrap())
 }
 
+/// A real recording with a byte changed, here and there: each rewriting fails, or gives a recording that is whole, whose
+/// totals add up, and that tells of all samples that it lacks.
+#[test]
+fn damage_is_told_wherever_it_is() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/recordings/no_cfi.prof");
+    let whole = std::fs::read(fixture).unwrap();
+    let samples = Recording::open(&whole).unwrap().totals().unwrap().samples;
+    let folder = Folder::new();
+    let (input, output) = (folder.path("damaged.prof"), folder.path("out.prof"));
+    let (scrubbing, cutting) = (args("--scrub a -o b --no-local-files"), args("--cut 0.. -o b a").rewrite.cut.unwrap());
+    for at in (0..whole.len()).step_by(9) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(&input, damaged).unwrap();
+        let outcomes = [
+            scrub::scrub(&input, &scrubbing, to(&output)).map(|_| std::fs::read(&output).unwrap()),
+            cut::cut(&input, cutting, to(&output)).map(|_| std::fs::read(&output).unwrap()),
+            merge::merge(std::slice::from_ref(&input), to(&output)).map(|_| std::fs::read(&output).unwrap()),
+        ];
+        for bytes in outcomes.into_iter().flatten() {
+            let recording = Recording::open(&bytes).unwrap();
+            let totals = recording.totals().unwrap();
+            let lost: u64 = totals.lost.iter().map(|(_, count)| count).sum();
+            assert_eq!((recording.damage(), recording.samples_found()), (&[][..], totals.samples), "byte {at}");
+            assert_eq!(totals.expected, totals.samples + lost, "byte {at}");
+            let told = totals.expected == samples || totals.stop == StopReason::NotClosed;
+            assert!(told, "byte {at}: {} of {samples}", totals.expected);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
