@@ -1,5 +1,4 @@
-//! The columns of a samples frame: each property of the samples in a run of its own, so that like
-//! stands beside like when it is compressed.
+//! The columns of a samples frame: like stands beside like when it is compressed.
 
 use crate::error::Error;
 use crate::varint;
@@ -19,7 +18,7 @@ macro_rules! columns {
 }
 
 columns! {
-    /// Time: signed difference from the sample before; a frame's first from zero.
+    /// The period of the clock, at the start of each frame; then each sample's time: see `times`.
     Time,
     /// CPU number.
     Cpu,
@@ -35,27 +34,14 @@ columns! {
     Shape,
     /// Length of a frame-pointer chain, then its addresses as code.
     Chain,
-    /// Instruction pointer as code.
-    Ip,
-    /// Stack pointer: words from the thread's stack pointer before.
-    Sp,
     /// Top of the stack, where it changed: words from the thread's top before.
     Top,
     /// Captured ranges that are not just "stack pointer to top": how many, then for each the words from the
     /// end before (the first: from the stack pointer) to its start, and to its end.
     Ranges,
-    /// Registers that were kept: a bit mask.
-    RegisterMask,
-    /// Values of the registers: tokens of pointers.
-    RegisterValues,
-    /// Stack: how many edits, then for each how many words to copy, to drop and to insert.
-    Edits,
-    /// Inserted words: distance below the word above, rotated right by three bits.
-    Gaps,
-    /// Inserted words: tokens of pointers: 0 into the stack, else 1 more than a token of code.
-    Pointers,
-    /// Pointers into the stack: words from where they stand (registers: from the stack pointer).
-    StackOffsets,
+    /// A stack: its words (see `stack`), the stack pointer, the instruction pointer, the registers. All in one column, so that
+    /// what comes again together is found again at once.
+    Stack,
     /// New code addresses: signed difference from the new address before.
     Addresses,
     /// Unwound stack: the number of its verdict.

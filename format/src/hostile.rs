@@ -1,5 +1,8 @@
 //! Tests: files that were made to exhaust their reader: small, with checksums that fit, and huge once decompressed.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use crate::raw::{RawFrame, RawRecording};
 use crate::{Error, Header, Recording, Sample, Totals, UserState, Writer};
 
@@ -94,4 +97,34 @@ fn endless_gaps_do_not_overflow() {
     let frames = vec![frame(1, 1), frame(9, 0), frame(2, 1), frame(9, 0), frame(3, 1)];
     let file = RawRecording { frames, ..raw() }.put_together().unwrap();
     assert_eq!(Recording::open(&file).unwrap().lost_to_damage().nanoseconds, u64::MAX);
+}
+
+proptest! {
+    /// Arbitrary numbers in all columns, over two frames of a segment, are samples or an error.
+    #[test]
+    fn arbitrary_columns_are_safe(
+        frames in vec(vec(vec(prop_oneof![0u64..4, 0u64..300, any::<u64>()], 0..80), 12), 2),
+        items in 0u32..30,
+    ) {
+        let frame = |(number, columns): (usize, &Vec<Vec<u64>>)| {
+            let mut content = vec![12];
+            for column in columns {
+                let mut bytes = Vec::new();
+                column.iter().for_each(|&number| crate::varint::put(&mut bytes, number));
+                crate::varint::put(&mut content, bytes.len() as u64);
+                content.append(&mut bytes);
+            }
+            RawFrame { kind: 2, flags: u8::from(number == 0), items, content, ..RawFrame::default() }
+        };
+        let frames = frames.iter().enumerate().map(frame).collect();
+        let file = RawRecording { frames, ..raw() }.put_together().unwrap();
+        let recording = Recording::open(&file).unwrap();
+        let mut samples = recording.segments()[0].samples();
+        while let Ok(Some(sample)) = samples.next() {
+            if let UserState::Stack(stack) = &sample.user {
+                // Each word was once inserted, which took two numbers.
+                prop_assert!(stack.words.len() <= 80);
+            }
+        }
+    }
 }

@@ -44,9 +44,10 @@
 //!
 //! A frame of samples is a number of columns, each with its length in front, all numbers LEB128. Code addresses are
 //! tokens of a dictionary that grows through the segment. A stack is stored as the difference from the same thread's stack
-//! before: its words (see [`UserStack`]) are compared from the high end down, and written as edits (copy, drop, insert).
+//! before: its words (see [`UserStack`]) are compared from the high end down, and written as edits (copy, insert, skip).
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
-//! Kernel chains are numbered as a whole. The columns and their order are listed in `columns.rs`.
+//! Kernel chains are numbered as a whole. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
+//! last tick of their CPU. All of it, number by number, is in the [`specification`].
 //!
 //! A recording can be passed on without its stacks: unwound once, with locations for words. Such an [`UnwoundStack`] is stored as
 //! a chain, which is what the kernel finds by frame pointers: its first 4,096 frames, innermost first, each address but the
@@ -88,6 +89,9 @@
 //! dozen bytes for each frame of the file; time grows with the length of the file.
 #![forbid(unsafe_code)]
 
+#[doc = include_str!("specification.md")]
+pub mod specification {}
+
 mod columns;
 mod damage;
 mod dictionary;
@@ -110,6 +114,7 @@ mod sample;
 mod samples;
 mod segment;
 mod stack;
+mod times;
 mod unwound;
 mod variants;
 mod varint;

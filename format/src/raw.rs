@@ -113,7 +113,7 @@ mod tests {
         let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
         for time in 0..9 {
             writer.record(&Record::Process(Process { time, ..Process::default() })).unwrap();
-            writer.sample(&Sample { time, ..Sample::default() }).unwrap();
+            writer.sample(&Sample { time: time * 1024, ..Sample::default() }).unwrap();
             if time % 3 == 0 {
                 writer.flush().unwrap();
             }
@@ -131,6 +131,6 @@ mod tests {
             let mut samples = segment.samples();
             std::iter::from_fn(|| samples.next().unwrap().map(|sample| sample.time)).collect::<Vec<_>>()
         });
-        assert!(samples.flatten().eq(0..9));
+        assert!(samples.flatten().eq((0..9).map(|number| number * 1024)));
     }
 }

@@ -8,7 +8,7 @@ pub const MAX_REGISTERS: usize = 32;
 /// Where one thread was at one tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// Nanoseconds of CLOCK_MONOTONIC.
+    /// Nanoseconds of CLOCK_MONOTONIC; a recording keeps them rounded up to a multiple of 1,024.
     pub time: u64,
     /// Process id.
     pub pid: u32,

@@ -7,7 +7,8 @@ use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
-use crate::stack::{Edit, StackSpan, edit, put_pointer, put_words, take_pointer, take_words};
+use crate::stack::{StackSpan, put_register, put_words, take_register, take_words};
+use crate::times::{self, Ticks};
 use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
 
@@ -34,6 +35,7 @@ mod shape {
 struct LastStack {
     sp: u64,
     top: u64,
+    /// By ascending address for the writer, by descending address for the reader.
     words: Vec<StackWord>,
 }
 
@@ -54,17 +56,19 @@ pub(crate) struct SampleEncoder {
     threads: FxHashMap<(u32, u32), u32>,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
-    /// Memory for the edits of one stack.
-    edits: Vec<Edit>,
     new_code: Vec<u64>,
     new_kernel: Vec<u64>,
     count: u32,
-    /// Time of the sample before.
-    before: u64,
+    ticks: Ticks,
     times: (u64, u64),
 }
 
 impl SampleEncoder {
+    /// For samples of a clock that ticks after so many nanoseconds.
+    pub(crate) fn new(period: u64) -> Self {
+        Self { ticks: Ticks::every(period), ..Self::default() }
+    }
+
     /// Samples that wait to be drained.
     pub(crate) fn count(&self) -> u32 {
         self.count
@@ -90,7 +94,7 @@ impl SampleEncoder {
     pub(crate) fn put(&mut self, sample: &Sample) -> NewAddresses<'_> {
         self.new_code.clear();
         self.new_kernel.clear();
-        self.put_time(sample.time);
+        self.put_time(sample.time, sample.cpu);
         self.count += 1;
         self.columns.put(Column::Cpu, u64::from(sample.cpu));
         let thread = self.put_thread(sample.pid, sample.tid);
@@ -104,12 +108,15 @@ impl SampleEncoder {
         NewAddresses { code: &self.new_code, kernel: &self.new_kernel }
     }
 
-    fn put_time(&mut self, time: u64) {
+    fn put_time(&mut self, time: u64, cpu: u32) {
+        let step = times::step(time);
+        let time = times::time(step);
         if self.count == 0 {
-            (self.before, self.times) = (0, (time, time));
+            self.columns.put(Column::Time, self.ticks.period);
+            self.times = (time, time);
         }
-        self.columns.put(Column::Time, fold(time.wrapping_sub(self.before)));
-        self.before = time;
+        self.columns.put(Column::Time, fold(step.wrapping_sub(self.ticks.due(cpu))));
+        self.ticks.note(cpu, step);
         self.times = (self.times.0.min(time), self.times.1.max(time));
     }
 
@@ -159,12 +166,15 @@ impl SampleEncoder {
     }
 
     fn put_stack(&mut self, thread: usize, stack: &UserStack) {
-        let Self { columns, dictionary, edits, new_code, last_stacks, .. } = self;
+        let Self { columns, dictionary, new_code, last_stacks, .. } = self;
         let last = &mut last_stacks[thread];
         let new_top = stack.top != last.top;
         let other_ranges = stack.ranges != [whole_range(stack.sp, stack.top)];
         let flags = if new_top { shape::NEW_TOP } else { 0 } | if other_ranges { shape::OTHER_RANGES } else { 0 };
         columns.put(Column::Shape, shape::STACK | flags);
+        if new_top {
+            columns.put(Column::Top, fold_words(stack.top.wrapping_sub(last.top)));
+        }
         // Not by the span: between a signal stack and the first one lie whole libraries.
         let on_stack = |value: u64| stack.ranges.iter().any(|range| range.start <= value && value < range.end);
         let mut note = |value: u64| {
@@ -172,24 +182,21 @@ impl SampleEncoder {
                 new_code.push(value);
             }
         };
-        note(stack.ip);
-        let ip = dictionary.token(columns, stack.ip);
-        columns.put(Column::Ip, ip);
-        columns.put(Column::Sp, fold_words(stack.sp.wrapping_sub(last.sp)));
-        if new_top {
-            columns.put(Column::Top, fold_words(stack.top.wrapping_sub(last.top)));
-        }
+        let end = stack.ranges.last().map_or(stack.top, |range| range.end.max(stack.top));
+        let span = StackSpan { start: stack.sp, end };
+        let lowest = put_words(columns, dictionary, (span, stack.top), (&last.words, &stack.words), &mut note);
+        columns.put(Column::Stack, lowest.wrapping_sub(stack.sp).rotate_right(3));
         if other_ranges {
             put_ranges(columns, stack);
         }
-        let (span, ceiling) = span_of(stack);
-        columns.put(Column::RegisterMask, u64::from(stack.registers.mask()));
+        let ip = dictionary.token(columns, stack.ip);
+        columns.put(Column::Stack, ip);
+        note(stack.ip);
+        columns.put(Column::Stack, u64::from(stack.registers.mask()));
         for (_, value) in stack.registers.iter() {
-            put_pointer(columns, dictionary, Column::RegisterValues, span, stack.sp, value);
+            put_register(columns, dictionary, span, stack.sp, value);
             note(value);
         }
-        edit(&last.words, &stack.words, edits);
-        put_words(columns, dictionary, (span, ceiling), edits, &stack.words, note);
         (last.sp, last.top) = (stack.sp, stack.top);
         last.words.clone_from(&stack.words);
     }
@@ -198,12 +205,6 @@ impl SampleEncoder {
 /// The range that a stack captured without a gap has.
 fn whole_range(sp: u64, top: u64) -> StackRange {
     StackRange { start: sp & !7, end: top }
-}
-
-/// Where pointers into this stack point, and the address from which its highest word is counted.
-fn span_of(stack: &UserStack) -> (StackSpan, u64) {
-    let ceiling = stack.ranges.last().map_or(stack.top, |range| range.end);
-    (StackSpan { start: stack.sp, end: stack.top.max(ceiling) }, ceiling)
 }
 
 fn put_ranges(columns: &mut ColumnWriter, stack: &UserStack) {
@@ -224,20 +225,24 @@ pub(crate) struct SampleDecoder {
     threads: Vec<(u32, u32)>,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
-    time: u64,
+    ticks: Ticks,
+    /// Memory for a stack's words by descending address.
+    words: Vec<StackWord>,
 }
 
 impl SampleDecoder {
     /// Begins a frame.
-    pub(crate) fn start_frame(&mut self) {
-        self.time = 0;
+    pub(crate) fn start_frame(&mut self, columns: &mut ColumnReader) -> Result<(), Error> {
+        self.ticks.period = columns.take(Column::Time)?;
+        Ok(())
     }
 
     /// Reads the next sample of a frame.
     pub(crate) fn take(&mut self, columns: &mut ColumnReader, sample: &mut Sample) -> Result<(), Error> {
-        self.time = self.time.wrapping_add(unfold(columns.take(Column::Time)?));
-        sample.time = self.time;
         sample.cpu = columns.take32(Column::Cpu)?;
+        let step = self.ticks.due(sample.cpu).wrapping_add(unfold(columns.take(Column::Time)?));
+        self.ticks.note(sample.cpu, step);
+        sample.time = times::time(step);
         let thread = self.take_thread(columns)?;
         (sample.pid, sample.tid) = self.threads[thread];
         self.take_kernel_chain(columns, &mut sample.kernel_chain)?;
@@ -322,29 +327,30 @@ impl SampleDecoder {
         stack: &mut UserStack,
     ) -> Result<(), Error> {
         let last = &mut self.last_stacks[thread];
-        let ip = columns.take(Column::Ip)?;
-        stack.ip = self.dictionary.address(columns, ip)?;
-        stack.sp = last.sp.wrapping_add(unfold_words(columns.take(Column::Sp)?));
         stack.top = last.top;
         if shape & shape::NEW_TOP != 0 {
             stack.top = last.top.wrapping_add(unfold_words(columns.take(Column::Top)?));
         }
+        let lowest = take_words(columns, &mut self.dictionary, stack.top, &last.words, &mut self.words)?;
+        stack.sp = lowest.wrapping_sub(columns.take(Column::Stack)?.rotate_left(3));
         stack.ranges.clear();
         if shape & shape::OTHER_RANGES != 0 {
             take_ranges(columns, stack)?;
         } else {
             stack.ranges.push(whole_range(stack.sp, stack.top));
         }
-        let mask = columns.take32(Column::RegisterMask)?;
+        let ip = columns.take(Column::Stack)?;
+        stack.ip = self.dictionary.address(columns, ip)?;
+        let mask = columns.take32(Column::Stack)?;
         stack.registers = Registers::default();
         for number in (0..MAX_REGISTERS).filter(|number| mask & (1 << number) != 0) {
-            let value = take_pointer(columns, &mut self.dictionary, Column::RegisterValues, stack.sp)?;
+            let value = take_register(columns, &mut self.dictionary, stack.sp)?;
             stack.registers.set(number, value);
         }
-        let (_, ceiling) = span_of(stack);
-        take_words(columns, &mut self.dictionary, ceiling, &last.words, &mut stack.words)?;
+        stack.words.clear();
+        stack.words.extend(self.words.iter().rev());
         (last.sp, last.top) = (stack.sp, stack.top);
-        last.words.clone_from(&stack.words);
+        std::mem::swap(&mut last.words, &mut self.words);
         Ok(())
     }
 }

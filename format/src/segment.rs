@@ -211,14 +211,14 @@ impl Samples<'_> {
             return Err(Error::TooMuch { offset: frame.offset, what });
         }
         let opened = self.stream.decompress_next(frame, buffer).and_then(ColumnReader::parse);
-        match opened {
-            Ok(columns) => self.columns = columns,
-            Err(error) => {
-                self.stop();
-                return Err(error);
-            }
+        let started = opened.and_then(|columns| {
+            self.columns = columns;
+            self.decoder.start_frame(&mut self.columns)
+        });
+        if let Err(error) = started {
+            self.stop();
+            return Err(error);
         }
-        self.decoder.start_frame();
         self.left = frame.header.items;
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! A stack as its difference from the same thread's stack before.
 //!
 //! Outer frames rarely change from one sample to the next, so both stacks are walked from their
-//! high ends: words that are equal in place and value are copied; what only the old one has is
-//! dropped; what only the new one has is inserted. An edit is (copy, drop, insert); what is left of
-//! the old stack after the last edit is dropped without a word.
+//! high ends: words that are equal in place and value are copied, words that only the new one has are inserted, words that
+//! only the old one has are passed over. All numbers of a stack stand in one column, one word after the other: what
+//! a function leaves on the stack comes again as a whole, and is found again as a whole when it is compressed.
 
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
@@ -13,6 +13,8 @@ use crate::varint::{fold_words, unfold_words};
 
 /// More words than this are in no stack: 16 MiB of pointers.
 const WORDS_LIMIT: usize = 2 << 20;
+/// Distances between words, in words, that leave room for the bit that tells stack from code.
+const NEAR: std::ops::Range<u64> = 1..1 << 62;
 
 /// The part of the address space in which a value counts as a pointer into the stack.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,130 +29,175 @@ impl StackSpan {
     }
 }
 
-/// Writes a pointer that stands at `place`: into the stack as a distance, into code as a token.
+/// Writes a register: a pointer into the stack as 0 and its distance from the stack pointer, code as 1 more than its token.
 #[inline]
-pub(crate) fn put_pointer(
+pub(crate) fn put_register(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
-    column: Column,
     span: StackSpan,
-    place: u64,
+    sp: u64,
     value: u64,
 ) {
     if span.holds(value) {
-        columns.put(column, 0);
-        columns.put(Column::StackOffsets, fold_words(value.wrapping_sub(place)));
+        columns.put(Column::Stack, 0);
+        columns.put(Column::Stack, fold_words(value.wrapping_sub(sp)));
     } else {
         let token = dictionary.token(columns, value);
-        columns.put(column, token + 1);
+        columns.put(Column::Stack, token + 1);
     }
 }
 
-/// Reads what [`put_pointer`] wrote.
+/// Reads what [`put_register`] wrote.
 #[inline]
-pub(crate) fn take_pointer(
+pub(crate) fn take_register(
     columns: &mut ColumnReader,
     dictionary: &mut DictionaryReader,
-    column: Column,
-    place: u64,
+    sp: u64,
 ) -> Result<u64, Error> {
-    match columns.take(column)? {
-        0 => Ok(place.wrapping_add(unfold_words(columns.take(Column::StackOffsets)?))),
+    match columns.take(Column::Stack)? {
+        0 => Ok(sp.wrapping_add(unfold_words(columns.take(Column::Stack)?))),
         token => dictionary.address(columns, token - 1),
     }
 }
 
-/// Writes a stack's words, by ascending address, as the edits that make them of the stack before.
-/// `ceiling` is the address from which the distance of the highest word is counted. `inserted` is told
-/// of each word that was not copied.
+/// Writes a stack's words, by ascending address, as the edits that make them of the stack before, and gives the
+/// lowest address. `ceiling` is the address from which the distance of the highest word is counted. `inserted` is told of each
+/// word that was not copied.
 pub(crate) fn put_words(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
     (span, ceiling): (StackSpan, u64),
-    edits: &[Edit],
-    new: &[StackWord],
+    (mut old, mut new): (&[StackWord], &[StackWord]),
     mut inserted: impl FnMut(u64),
-) {
-    columns.put(Column::Edits, edits.len() as u64);
-    let mut left = new.len();
+) -> u64 {
     let mut above = ceiling;
-    for edit in edits {
-        columns.put(Column::Edits, edit.copy as u64);
-        columns.put(Column::Edits, edit.drop as u64);
-        columns.put(Column::Edits, edit.insert as u64);
-        left -= edit.copy;
-        if edit.copy > 0 {
-            above = new[left].address;
-        }
-        for word in new[left - edit.insert..left].iter().rev() {
-            columns.put(Column::Gaps, above.wrapping_sub(word.address).rotate_right(3));
-            put_pointer(columns, dictionary, Column::Pointers, span, word.address, word.value);
+    loop {
+        let edit = edit(old, new);
+        let (copied_too, copied) = new.split_at(new.len() - edit.copy);
+        let (rest, words) = copied_too.split_at(copied_too.len() - edit.insert);
+        above = copied.first().map_or(above, |lowest| lowest.address);
+        columns.put(Column::Stack, edit.copy as u64);
+        columns.put(Column::Stack, (edit.insert as u64) << 1 | u64::from(rest.is_empty()));
+        for word in words.iter().rev() {
+            put_word(columns, dictionary, span, above, *word);
             inserted(word.value);
             above = word.address;
         }
-        left -= edit.insert;
+        if rest.is_empty() {
+            return above;
+        }
+        columns.put(Column::Stack, edit.skip as u64);
+        old = &old[..old.len() - edit.copy - edit.passed - edit.skip];
+        new = rest;
     }
 }
 
-/// Reads what [`put_words`] wrote into `new`, by ascending address.
+#[inline]
+fn put_word(
+    columns: &mut ColumnWriter,
+    dictionary: &mut DictionaryWriter,
+    span: StackSpan,
+    above: u64,
+    word: StackWord,
+) {
+    let on_stack = span.holds(word.value);
+    let distance = above.wrapping_sub(word.address);
+    let slots = distance.rotate_right(3);
+    if NEAR.contains(&slots) {
+        columns.put(Column::Stack, slots << 1 | u64::from(on_stack));
+    } else {
+        columns.put(Column::Stack, u64::from(on_stack));
+        columns.put(Column::Stack, distance);
+    }
+    let value = match on_stack {
+        true => fold_words(word.value.wrapping_sub(word.address)),
+        false => dictionary.token(columns, word.value),
+    };
+    columns.put(Column::Stack, value);
+}
+
+/// Reads what [`put_words`] wrote into `new`, and gives the lowest address. Here, both stacks are by descending address.
 pub(crate) fn take_words(
     columns: &mut ColumnReader,
     dictionary: &mut DictionaryReader,
     ceiling: u64,
-    old: &[StackWord],
+    mut old: &[StackWord],
     new: &mut Vec<StackWord>,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     new.clear();
-    let mut left = old.len();
     let mut above = ceiling;
-    for _ in 0..columns.take(Column::Edits)? {
-        let copy = take_count(columns, left)?;
-        let copied = &old[left - copy..left];
-        new.extend(copied.iter().rev());
-        if let Some(lowest) = copied.first() {
-            above = lowest.address;
+    loop {
+        let copied = take_some(columns, &mut old)?;
+        new.extend_from_slice(copied);
+        above = copied.last().map_or(above, |lowest| lowest.address);
+        let insert = columns.take(Column::Stack)?;
+        if insert >> 1 > WORDS_LIMIT.saturating_sub(new.len()) as u64 {
+            return Err(columns.unexpected(Column::Stack, "a stack of at most 2,097,152 words"));
         }
-        left -= copy;
-        left -= take_count(columns, left)?;
-        for _ in 0..take_count(columns, WORDS_LIMIT - new.len().min(WORDS_LIMIT))? {
-            above = above.wrapping_sub(columns.take(Column::Gaps)?.rotate_left(3));
-            let value = take_pointer(columns, dictionary, Column::Pointers, above)?;
-            new.push(StackWord { address: above, value });
+        for _ in 0..insert >> 1 {
+            let word = take_word(columns, dictionary, above)?;
+            above = word.address;
+            new.push(word);
         }
+        if insert & 1 != 0 {
+            return Ok(above);
+        }
+        if insert > 0 {
+            let passed = old.iter().take_while(|word| word.address >= above).count();
+            old = &old[passed..];
+        }
+        take_some(columns, &mut old)?;
     }
-    new.reverse();
-    Ok(())
 }
 
-fn take_count(columns: &mut ColumnReader, limit: usize) -> Result<usize, Error> {
-    let count = usize::try_from(columns.take(Column::Edits)?).unwrap_or(usize::MAX);
-    if count > limit {
-        return Err(columns.unexpected(Column::Edits, "an edit of the words that are left"));
-    }
-    Ok(count)
+/// Takes a number, and so many of the words that are left.
+fn take_some<'a>(columns: &mut ColumnReader, words: &mut &'a [StackWord]) -> Result<&'a [StackWord], Error> {
+    let count = usize::try_from(columns.take(Column::Stack)?).unwrap_or(usize::MAX);
+    let split = words.split_at_checked(count);
+    let (taken, rest) = split.ok_or_else(|| columns.unexpected(Column::Stack, "an edit of the words that are left"))?;
+    *words = rest;
+    Ok(taken)
 }
 
-/// One step from an old stack to a new one, from the high end down: so many words of the old one are copied, then so many
-/// dropped, then so many of the new one inserted.
+#[inline]
+fn take_word(columns: &mut ColumnReader, dictionary: &mut DictionaryReader, above: u64) -> Result<StackWord, Error> {
+    let number = columns.take(Column::Stack)?;
+    let distance = match number >> 1 {
+        0 => columns.take(Column::Stack)?,
+        slots => slots.rotate_left(3),
+    };
+    let address = above.wrapping_sub(distance);
+    let value = columns.take(Column::Stack)?;
+    let value = match number & 1 {
+        0 => dictionary.address(columns, value)?,
+        _ => address.wrapping_add(unfold_words(value)),
+    };
+    Ok(StackWord { address, value })
+}
+
+/// One step from an old stack to a new one, from the high end down: so many words are copied and so many inserted. Then the
+/// old one goes on below the last inserted word: so many of its words are passed, and so many skipped besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Edit {
+struct Edit {
     copy: usize,
-    drop: usize,
     insert: usize,
+    passed: usize,
+    skip: usize,
 }
 
-/// Fills `edits` with what makes `new` of `old`, from the high end down.
-pub(crate) fn edit(old: &[StackWord], new: &[StackWord], edits: &mut Vec<Edit>) {
-    edits.clear();
-    let (mut olds, mut news) = (old.len(), new.len());
-    while news > 0 {
-        let copy = common(&old[..olds], &new[..news]);
-        olds -= copy;
-        news -= copy;
-        let (drop, insert) = differing(&old[..olds], &new[..news]);
-        olds -= drop;
-        news -= insert;
-        edits.push(Edit { copy, drop, insert });
+/// The next step that makes `new` of `old`.
+fn edit(old: &[StackWord], new: &[StackWord]) -> Edit {
+    let copy = common(old, new);
+    let (old, new) = (&old[..old.len() - copy], &new[..new.len() - copy]);
+    let (drop, insert) = differing(old, new);
+    let passed = match insert {
+        0 => 0,
+        _ => old.iter().rev().take_while(|word| word.address >= new[new.len() - insert].address).count(),
+    };
+    match drop.checked_sub(passed) {
+        Some(skip) => Edit { copy, insert, passed, skip },
+        // Only where words do not ascend: all that is left is inserted.
+        None => Edit { copy, insert: new.len(), passed: 0, skip: 0 },
     }
 }
 
@@ -197,11 +244,10 @@ mod tests {
     fn round_trip(stacks: &[Vec<StackWord>], span: StackSpan, ceiling: u64) -> Vec<Vec<StackWord>> {
         let mut columns = ColumnWriter::default();
         let mut dictionary = DictionaryWriter::default();
-        let mut edits = Vec::new();
         let mut old: &[StackWord] = &[];
+        let mut lowest = Vec::new();
         for new in stacks {
-            edit(old, new, &mut edits);
-            put_words(&mut columns, &mut dictionary, (span, ceiling), &edits, new, |_| {});
+            lowest.push(put_words(&mut columns, &mut dictionary, (span, ceiling), (old, new), |_| {}));
             old = new;
         }
         let mut bytes = Vec::new();
@@ -209,12 +255,13 @@ mod tests {
         let mut columns = ColumnReader::parse(bytes).unwrap();
         let mut dictionary = DictionaryReader::default();
         let mut read: Vec<Vec<StackWord>> = Vec::new();
-        for _ in stacks {
+        for lowest in lowest {
             let mut new = Vec::new();
             let old = read.last().map_or(&[][..], Vec::as_slice);
-            take_words(&mut columns, &mut dictionary, ceiling, old, &mut new).unwrap();
+            assert_eq!(take_words(&mut columns, &mut dictionary, ceiling, old, &mut new).unwrap(), lowest);
             read.push(new);
         }
+        read.iter_mut().for_each(|words| words.reverse());
         read
     }
 
@@ -253,9 +300,21 @@ mod tests {
         let word = |slot: u64, value| StackWord { address: 0x1000 + slot * 8, value };
         let old = [word(0, 1), word(1, 2), word(2, 3)];
         let new = [word(0, 1), word(1, 9), word(2, 3)];
-        let expected = [Edit { copy: 1, drop: 1, insert: 1 }, Edit { copy: 1, drop: 0, insert: 0 }];
-        let mut edits = Vec::new();
-        edit(&old, &new, &mut edits);
-        assert_eq!(edits, expected);
+        assert_eq!(edit(&old, &new), Edit { copy: 1, insert: 1, passed: 1, skip: 0 });
+        assert_eq!(edit(&old[..1], &new[..1]), Edit { copy: 1, ..Edit::default() });
+    }
+
+    /// Arbitrary numbers are words or an error, and never more words than a stack can have.
+    #[test]
+    fn hostile_numbers_end() {
+        for numbers in [[9, 0, 0], [0, u64::MAX - 1, 0], [0, 8 << 20, 1], [0, 2, 7], [0, 0, 5]] {
+            let mut columns = ColumnWriter::default();
+            numbers.into_iter().for_each(|number| columns.put(Column::Stack, number));
+            let mut bytes = Vec::new();
+            columns.drain_into(&mut bytes);
+            let mut columns = ColumnReader::parse(bytes).unwrap();
+            let taken = take_words(&mut columns, &mut DictionaryReader::default(), 0, &[], &mut Vec::new());
+            assert!(taken.is_err(), "{numbers:?}");
+        }
     }
 }

@@ -5,7 +5,11 @@ use crate::error::Error;
 
 /// Appends `value` as LEB128: seven bits a byte, the lowest first, the high bit set on all but the
 /// last.
+#[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+    if (0x80..0x4000).contains(&value) {
+        return out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+    }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -16,10 +20,14 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
 /// Takes the LEB128 number at `at` and moves `at` behind it.
 #[inline]
 pub(crate) fn take(bytes: &[u8], at: &mut usize) -> Result<u64, Error> {
-    match bytes.get(*at) {
-        Some(&byte) if byte < 0x80 => {
+    match bytes.get(*at..) {
+        Some(&[byte, ..]) if byte < 0x80 => {
             *at += 1;
             Ok(u64::from(byte))
+        }
+        Some(&[low, high, ..]) if high < 0x80 => {
+            *at += 2;
+            Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
         }
         _ => take_long(bytes, at),
     }

@@ -22,6 +22,9 @@ const BUFFER_LIMIT: usize = 256 << 10;
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// A segment is full after this many nanoseconds.
 const SEGMENT_TIME: u64 = 60_000_000_000;
+/// Of samples: the first level that looks for a better match one byte later, which is worth a tenth.
+const SAMPLES_LEVEL: i32 = 6;
+/// Of metadata.
 const COMPRESSION_LEVEL: i32 = 3;
 
 /// Writes a recording. What is buffered is lost when it is dropped: call [`Writer::finish`].
@@ -44,6 +47,8 @@ pub struct Writer<W: Write> {
     records_length: u64,
     records_written: usize,
     records: RecordBuffer,
+    /// Of the clock, as the header has it.
+    period: u64,
     samples: SampleEncoder,
     /// Processes of the samples that wait.
     pids: Vec<u32>,
@@ -89,7 +94,8 @@ impl<W: Write> Writer<W> {
             records_length: 0,
             records_written: 0,
             records: RecordBuffer::default(),
-            samples: SampleEncoder::default(),
+            period: header.period,
+            samples: SampleEncoder::new(header.period),
             pids: Vec::new(),
             stream: new_stream()?,
             alone: Compressor::new(COMPRESSION_LEVEL)?,
@@ -155,7 +161,7 @@ impl<W: Write> Writer<W> {
         self.flush()?;
         self.segment_open = false;
         (self.samples_length, self.records_length, self.records_written) = (0, 0, 0);
-        self.samples = SampleEncoder::default();
+        self.samples = SampleEncoder::new(self.period);
         self.stream = new_stream()?;
         Ok(())
     }
@@ -290,7 +296,7 @@ impl<W: Write> Writer<W> {
 }
 
 pub(crate) fn new_stream() -> Result<Encoder<'static>, Error> {
-    let mut stream = Encoder::new(COMPRESSION_LEVEL)?;
+    let mut stream = Encoder::new(SAMPLES_LEVEL)?;
     stream.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     Ok(stream)
 }

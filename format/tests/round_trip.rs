@@ -65,8 +65,16 @@ fn deep_unwound_stacks_round_trip() {
 
 fn sample() -> impl Strategy<Value = Sample> {
     let chain = prop_oneof![Just(vec![]), Just(vec![u64::MAX, u64::MAX - 9]), vec(any::<u64>(), 0..4)];
-    (any::<u64>(), 1u32..4, 1u32..6, 0u32..4, chain, user())
-        .prop_map(|(time, pid, tid, cpu, kernel_chain, user)| Sample { time, pid, tid, cpu, kernel_chain, user })
+    // A recording keeps times in steps of 1,024 ns.
+    let time = (0..=u64::MAX / 1024).prop_map(|step| step * 1024);
+    (time, 1u32..4, 1u32..6, 0u32..4, chain, user()).prop_map(|(time, pid, tid, cpu, kernel_chain, user)| Sample {
+        time,
+        pid,
+        tid,
+        cpu,
+        kernel_chain,
+        user,
+    })
 }
 
 fn write(segments: &[Vec<Sample>]) -> Vec<u8> {
@@ -131,8 +139,14 @@ fn small() -> Vec<u8> {
         words: (0..20).map(|slot| StackWord { address: 0x7000 + slot * 16, value: 0x40_0000 + ip + slot }).collect(),
         ..UserStack::default()
     };
-    let sample =
-        |time| Sample { time, pid: 1, tid: 1, cpu: 0, kernel_chain: vec![], user: UserState::Stack(stack(time)) };
+    let sample = |number| Sample {
+        time: number * 1024,
+        pid: 1,
+        tid: 1,
+        cpu: 0,
+        kernel_chain: vec![],
+        user: UserState::Stack(stack(number)),
+    };
     write(&[(0..5).map(sample).collect(), (5..9).map(sample).collect()])
 }
 

@@ -88,7 +88,8 @@ fn sample(shot: Shot) -> Sample {
         }
     };
     Sample {
-        time: shot.time.into(),
+        // A recording keeps times in steps of 1,024 ns.
+        time: u64::from(shot.time) * 1024,
         pid: u32::from(shot.thread / 4),
         tid: shot.thread.into(),
         cpu: shot.cpu.into(),

@@ -195,9 +195,11 @@ mod tests {
     #[test]
     fn segments_are_merged() {
         let chain = || UserState::Chain(vec![0x1100]);
-        let parts =
-            vec![vec![sample(10, vec![], chain())], vec![sample(20, vec![], chain()), sample(30, vec![], chain())]];
-        let filter = SampleFilter { to: Some(30), ..SampleFilter::default() };
+        let parts = vec![
+            vec![sample(1_000_000, vec![], chain())],
+            vec![sample(2_000_000, vec![], chain()), sample(3_000_000, vec![], chain())],
+        ];
+        let filter = SampleFilter { to: Some(3_000_000), ..SampleFilter::default() };
         let collected = collected(false, parts, &filter);
         assert_eq!((collected.stacks.stacks.len(), collected.stacks.samples, collected.filtered_out), (1, 2, 1));
     }

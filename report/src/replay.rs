@@ -82,6 +82,9 @@ mod tests {
     use super::*;
     use profrec_format::{Exec, Exit, Fork, Header, Mapping, Process, Recording, Thread, Totals, UserStack, Writer};
 
+    /// Times below are in the steps in which a recording keeps the times of samples.
+    const STEP: u64 = 1_024;
+
     enum Item {
         Record(Record),
         Sample(u64, u32, u32),
@@ -94,7 +97,7 @@ mod tests {
             match item {
                 R(record) => writer.record(&record).unwrap(),
                 S(time, pid, tid) => {
-                    writer.sample(&Sample { time, pid, tid, ..Sample::default() }).unwrap();
+                    writer.sample(&Sample { time: time * STEP, pid, tid, ..Sample::default() }).unwrap();
                 }
             }
         }
@@ -109,18 +112,18 @@ mod tests {
         let mut seen = Vec::new();
         replay(&recording.segments()[0], &numbers, |sample, instant| {
             let module = instant.space.lookup(0x1500).map_or(0, |(module, _)| module);
-            seen.push((sample.time, instant.comm.to_owned(), module));
+            seen.push((sample.time / STEP, instant.comm.to_owned(), module));
         })
         .unwrap();
         seen
     }
 
     fn process(time: u64, pid: u32, comm: &str) -> Item {
-        R(Record::Process(Process { time, pid, comm: comm.into(), ..Process::default() }))
+        R(Record::Process(Process { time: time * STEP, pid, comm: comm.into(), ..Process::default() }))
     }
 
     fn mapping(time: u64, pid: u32, module: u32) -> Item {
-        R(Record::Mapping(Mapping { time, pid, start: 0x1000, end: 0x2000, offset: 0, module }))
+        R(Record::Mapping(Mapping { time: time * STEP, pid, start: 0x1000, end: 0x2000, offset: 0, module }))
     }
 
     fn expected(seen: &[(u64, &str, u32)]) -> Vec<(u64, String, u32)> {
@@ -138,7 +141,7 @@ mod tests {
     /// A forked process starts with its parent's mappings and name, and then goes its own way.
     #[test]
     fn fork_copies() {
-        let fork = Record::Fork(Fork { time: 30, pid: 6, tid: 6, parent: 5, parent_tid: 5 });
+        let fork = Record::Fork(Fork { time: 30 * STEP, pid: 6, tid: 6, parent: 5, parent_tid: 5 });
         let items = vec![
             process(10, 5, "a"),
             mapping(20, 5, 1),
@@ -154,7 +157,7 @@ mod tests {
     /// A new program has a new name and none of the old mappings.
     #[test]
     fn exec_clears() {
-        let exec = Record::Exec(Exec { time: 30, pid: 5, comm: "b".into() });
+        let exec = Record::Exec(Exec { time: 30 * STEP, pid: 5, comm: "b".into() });
         let items = vec![process(10, 5, "a"), mapping(20, 5, 1), R(exec), S(25, 5, 5), S(30, 5, 5)];
         assert_eq!(seen(items), expected(&[(25, "a", 1), (30, "b", 0)]));
     }
@@ -162,7 +165,7 @@ mod tests {
     /// A second definition of a living process changes nothing; one that follows its end is another process.
     #[test]
     fn processes_are_defined_once() {
-        let exit = R(Record::Exit(Exit { time: 40, pid: 5, tid: 5 }));
+        let exit = R(Record::Exit(Exit { time: 40 * STEP, pid: 5, tid: 5 }));
         let items = vec![
             process(10, 5, "a"),
             mapping(10, 5, 1),
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn between_programs() {
         let sample = |time, ip, kernel_chain: &[u64]| Sample {
-            time,
+            time: time * STEP,
             pid: 5,
             tid: 5,
             kernel_chain: kernel_chain.to_vec(),
@@ -187,8 +190,8 @@ mod tests {
             ..Sample::default()
         };
         let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
-        let exec = Exec { time: 20, pid: 5, comm: "b".into() };
-        let mapping = Mapping { time: 30, pid: 5, start: 0x1000, end: 0x2000, offset: 0, module: 1 };
+        let exec = Exec { time: 20 * STEP, pid: 5, comm: "b".into() };
+        let mapping = Mapping { time: 30 * STEP, pid: 5, start: 0x1000, end: 0x2000, offset: 0, module: 1 };
         writer.record(&Record::Exec(exec)).unwrap();
         writer.record(&Record::Mapping(mapping)).unwrap();
         let samples =
@@ -207,7 +210,7 @@ mod tests {
     /// A thread has its own name, else that of its process, else none.
     #[test]
     fn names_of_threads() {
-        let thread = Record::Thread(Thread { time: 20, pid: 5, tid: 7, comm: "worker".into() });
+        let thread = Record::Thread(Thread { time: 20 * STEP, pid: 5, tid: 7, comm: "worker".into() });
         let items = vec![process(10, 5, "a"), R(thread), S(30, 5, 7), S(31, 5, 8), S(32, 9, 9)];
         assert_eq!(seen(items), expected(&[(30, "worker", 0), (31, "a", 0), (32, "[unknown]", 0)]));
     }

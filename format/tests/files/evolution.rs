@@ -15,10 +15,10 @@ fn file() -> Vec<u8> {
         writer.record(&Record::Process(Process { time: segment, pid: 7, ..Process::default() })).unwrap();
         writer.record(&Record::Loss(Loss { time: segment, cause: LossCause::RingFull, count: 2 })).unwrap();
         let user = UserState::Chain(vec![1, 2, 3]);
-        writer.sample(&Sample { time: 10 + segment, pid: 7, tid: 8, user, ..Sample::default() }).unwrap();
+        writer.sample(&Sample { time: (10 + segment) * 1024, pid: 7, tid: 8, user, ..Sample::default() }).unwrap();
     }
     let lost = vec![(LossCause::RingFull, 6)];
-    writer.finish(&Totals { end_monotonic: 20, samples: 3, expected: 9, lost, ..Totals::default() }).unwrap()
+    writer.finish(&Totals { end_monotonic: 20 * 1024, samples: 3, expected: 9, lost, ..Totals::default() }).unwrap()
 }
 
 /// Records and samples of all segments.
@@ -54,7 +54,7 @@ fn same(file: &[u8], changed: &[u8]) {
     assert_eq!(after.damage(), []);
     assert_eq!(content(&before), content(&after));
     assert_eq!((before.header(), before.totals()), (after.header(), after.totals()));
-    let part = Part { from: Some(11), to: Some(12), ..Part::default() };
+    let part = Part { from: Some(11 * 1024), to: Some(12 * 1024), ..Part::default() };
     let part = Recording::open_part(changed, &part).unwrap();
     assert_eq!(content(&part).last().unwrap().1.len(), 1);
 }
@@ -176,7 +176,7 @@ fn later_index(start: &[u8], frames: &[RawFrame]) -> Vec<u8> {
         let number = summaries.len() as u64 - 1;
         let summary = summaries.last_mut().unwrap();
         summary.bytes += frame.length() as u64;
-        (summary.first_time, summary.last_time, summary.samples) = (10 + number, 10 + number, 1);
+        (summary.first_time, summary.last_time, summary.samples) = ((10 + number) * 1024, (10 + number) * 1024, 1);
         offset += frame.length() as u64;
     }
     let mut raw = vec![0xee, 0xee, 2, 0, 0, 0, 1, 2];
@@ -260,7 +260,7 @@ fn an_unwound_stack_was_a_chain() {
     let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
     writer.sample(&Sample { time: 1, user, ..Sample::default() }).unwrap();
     let (start, frames) = apart(&writer.finish(&Totals { samples: 1, ..Totals::default() }).unwrap());
-    const COLUMNS_BEFORE: usize = 19;
+    const COLUMNS_BEFORE: usize = 12;
     let older = frames.into_iter().map(|frame| match frame.kind() {
         SAMPLES => {
             let mut columns = columns(&frame);

@@ -7,6 +7,9 @@ use std::rc::Rc;
 
 use profrec_format::{Error, Header, Loss, LossCause, Record, Recording, Sample, Totals, Writer};
 
+/// A recording keeps the times of samples in such steps.
+const STEP: u64 = 1_024;
+
 /// Takes a frame as a whole or not at all.
 struct Disk {
     taken: Rc<RefCell<Vec<u8>>>,
@@ -36,25 +39,27 @@ fn write(refused: Range<u32>) -> Option<(Vec<u8>, u64, Result<(), Error>)> {
     let disk = Disk { taken: Rc::clone(&taken), writes: 0, refused };
     let mut writer = Writer::create(disk, &Header::default()).ok()?;
     let mut failures = 0;
-    for time in 1..=6 {
+    for number in 1..=6 {
+        let time = number * STEP;
         writer.record(&Record::Loss(Loss { time, cause: LossCause::RingFull, count: 1 })).unwrap();
-        writer.sample(&Sample { time, pid: time as u32, ..Sample::default() }).unwrap();
-        let done = if time == 3 { writer.start_segment() } else { writer.flush() };
+        writer.sample(&Sample { time, pid: number as u32, ..Sample::default() }).unwrap();
+        let done = if number == 3 { writer.start_segment() } else { writer.flush() };
         failures += u32::from(done.is_err());
     }
     let samples = writer.samples_in_output();
     assert_eq!(failures == 0, samples == 6, "{failures} failures, {samples} samples");
-    assert_eq!(writer.last_time_in_output(), samples);
+    assert_eq!(writer.last_time_in_output(), samples * STEP);
     let finished = writer.finish(&Totals { samples, expected: samples, ..Totals::default() }).map(drop);
     let taken = taken.borrow().clone();
     Some((taken, samples, finished))
 }
 
+/// In steps.
 fn times(recording: &Recording<'_>) -> Vec<u64> {
     let segments = recording.segments().iter();
     let times = segments.map(|segment| {
         let mut samples = segment.samples();
-        std::iter::from_fn(|| samples.next().unwrap().map(|sample| sample.time)).collect::<Vec<_>>()
+        std::iter::from_fn(|| samples.next().unwrap().map(|sample| sample.time / STEP)).collect::<Vec<_>>()
     });
     times.flatten().collect()
 }
