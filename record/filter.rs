@@ -82,14 +82,13 @@ impl Pointers<'_> {
     /// Whether the word at `address` is kept. A pointer into its own stack counts only when it points above itself, as saved
     /// frame pointers and stack pointers do: so what is kept of a chunk does not depend on the stack pointer.
     fn holds_at(&mut self, address: u64, value: u64) -> bool {
-        if contains(self.stack, value) {
-            return value > address;
-        }
-        self.holds(value)
+        !(contains(self.stack, value) && value <= address) && self.holds(value)
     }
 
+    /// A pointer into a stack counts only when it points at a word: what a frame is found by does, strings do not.
     fn holds(&mut self, value: u64) -> bool {
-        if contains(self.stack, value) || contains(self.recent, value) || contains(self.first_stack, value) {
+        let on_stack = contains(self.stack, value) || contains(self.first_stack, value);
+        if contains(self.recent, value) || (on_stack && value.is_multiple_of(8)) {
             return true;
         }
         match self.code.find(value) {
@@ -243,9 +242,9 @@ mod tests {
     /// Only words and registers that point at code or at the stack survive, at their addresses.
     #[test]
     fn only_pointers_survive() {
-        let inner = bytes(&[0x2fff, 0x3000, 0x5345_4352_4554, 0x77ff, 0x7800, 0x6fff, 0x8fff, 0x9000, u64::MAX]);
+        let inner = bytes(&[0x2fff, 0x3000, 0x5345_4352_4554, 0x77f8, 0x7800, 0x6fff, 0x8fff, 0x9000, u64::MAX]);
         let kept = filtered(&tick(&inner, &[]));
-        assert_eq!(kept.0, [(0x7000, 0x2fff), (0x7018, 0x77ff), (0x7038, 0x9000)]);
+        assert_eq!(kept.0, [(0x7000, 0x2fff), (0x7018, 0x77f8), (0x7038, 0x9000)]);
         let stack = kept.1;
         let registers: Vec<_> = stack.registers.iter().collect();
         assert_eq!(registers, [(3, 0x9fff), (6, 0x7008)]);
@@ -257,6 +256,13 @@ mod tests {
     fn pointers_down_the_stack_are_not_kept() {
         let kept = filtered(&tick(&bytes(&[0x7000, 0x7010, 0x7008, 0x7010]), &[])).0;
         assert_eq!(kept, [(0x7008, 0x7010)]);
+    }
+
+    /// Neither is one that points into the middle of a word.
+    #[test]
+    fn pointers_into_words_are_not_kept() {
+        let kept = filtered(&tick(&bytes(&[0x7011, 0x7014, 0x7018, 0x1001]), &[])).0;
+        assert_eq!(kept, [(0x7010, 0x7018), (0x7018, 0x1001)]);
     }
 
     /// Two slices with a gap stay two ranges; two that touch become one.
