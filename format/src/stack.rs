@@ -284,7 +284,10 @@ mod tests {
 
         /// Nothing depends on words being ordered, aligned or inside the span.
         #[test]
-        fn odd_stacks_round_trip(stacks in vec(vec((any::<u64>(), any::<u64>()), 0..12), 1..5), ceiling: u64) {
+        fn odd_stacks_round_trip(
+            stacks in vec(vec((prop_oneof![0u64..24, any::<u64>()], prop_oneof![0u64..3, any::<u64>()]), 0..12), 1..5),
+            ceiling: u64,
+        ) {
             let stacks: Vec<Vec<StackWord>> = stacks
                 .into_iter()
                 .map(|words| words.into_iter().map(|(address, value)| StackWord { address, value }).collect())
