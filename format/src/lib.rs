@@ -21,8 +21,8 @@
 //! |---|---|
 //! | 1 records | metadata records: 16-bit tag, 32-bit length, bincode; unknown tags are skipped. Compressed by itself. |
 //! | 2 samples | samples in columns. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
-//! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. |
-//! | 4 totals | [`Totals`]; of a recording that was closed. |
+//! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. Compressed by itself. |
+//! | 4 totals | [`Totals`]; of a recording that was closed. Compressed by itself. |
 //! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. |
 //!
 //! Frames of kind 1 and 2 form *segments* of about a minute or 8 MB. The first frame of a segment carries a flag; the
@@ -48,6 +48,7 @@
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
 //! Kernel chains are numbered as a whole. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
 //! last tick of their CPU. All of it, number by number, is in the [`specification`].
+//! That it is enough is tested: `tests/second_reader` in the repository is a reader in Python that was written from it alone.
 //!
 //! A recording can be passed on without its stacks: unwound once, with locations for words. Such an [`UnwoundStack`] is stored as
 //! a chain, which is what the kernel finds by frame pointers: its first 4,096 frames, innermost first, each address but the
@@ -81,6 +82,8 @@
 //! | a frame, before and after compression | 32 MiB |
 //! | metadata of a segment, before compression | 256 MiB |
 //! | samples of a segment, before compression | 128 MiB |
+//! | records of a segment | 4,194,304 |
+//! | a record, or the header | 16 MiB |
 //! | words of one stack | 262,144: 2 MiB, the recorder's largest copy |
 //! | frames of one unwound stack | 524,288 beyond the chain |
 //! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 |
