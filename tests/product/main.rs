@@ -1,10 +1,12 @@
 //! Tests of the whole product: the two programs as a user runs them, on real processes.
 //!
 //! Rooms that serve the tests: [`rights`] (who may record here), [`programs`] (what is run),
-//! [`recorded`] (a recording and what the report says about it), [`folded`] (stacks as text).
+//! [`recorded`] (a recording and what the report says about it), [`every_kind`] (a recording that was made up), [`folded`]
+//! (stacks as text).
 //! All others are tests.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod every_kind;
 mod folded;
 mod programs;
 mod recorded;
@@ -24,5 +26,6 @@ mod losses;
 mod pipes;
 mod privacy;
 mod refusals;
+mod second_reader;
 mod targets;
 mod truth;

@@ -1,0 +1,186 @@
+"""Samples: the columns of a frame, and all that goes on from frame to frame within a segment."""
+
+from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
+
+MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS = 4096, 524_288, 64, 262_144
+COLUMNS = 15
+
+
+class Thread:
+    def __init__(self, pid, tid):
+        self.pid, self.tid = pid, tid
+        self.top = 0
+        self.words = []  # address and value, from the high end down
+
+
+class SampleState:
+    """All that samples of a segment refer to, and what a frame of them says."""
+
+    def __init__(self):
+        self.last, self.before = [0] * 256, 0
+        self.threads, self.chains, self.addresses = [], [], []
+        self.newest = 0
+
+    def frame(self, content, count):
+        """The samples in a frame: the process of each, and its line."""
+        source = Bytes(content)
+        columns = [Bytes(source.take(source.leb128())) for _ in range(source.leb128())]
+        columns += [Bytes(b"") for _ in range(COLUMNS - len(columns))]
+        (self.time, self.cpu, self.thread, self.thread_definition, self.kernel_chain, self.kernel_frames, self.shape,
+         self.chain, self.top, self.ranges, self.stack, self.new_addresses, self.verdict, self.guessed,
+         self.beyond) = columns[:COLUMNS]  # fmt: skip
+        self.period = self.time.leb128()
+        for _ in range(count):
+            yield self.sample()
+        require(all(column.ended() for column in columns[:COLUMNS]), "a column is longer than its samples")
+
+    def sample(self):
+        cpu = self.cpu.leb128()
+        require(cpu < 1 << 32, "a CPU's number is too large")
+        last = self.last[cpu % 256]
+        due = last + self.period if last else self.before
+        step = (due + unfold(self.time.leb128())) & MASK
+        self.last[cpu % 256] = self.before = step
+        thread = self.read_thread()
+        kernel = self.read_kernel_chain()
+        return thread.pid, (
+            f"sample {step * 1024 & MASK} pid {thread.pid} tid {thread.tid} cpu {cpu} kernel {many(kernel)} "
+            f"{self.user(thread)}"
+        )
+
+    def read_thread(self):
+        place = self.thread.leb128()
+        require(place <= len(self.threads), "a thread that is not defined")
+        if place == len(self.threads):
+            ids = [self.thread_definition.leb128() for _ in range(2)]
+            require(max(ids) < 1 << 32, "a process or thread id is too large")
+            self.threads.append(Thread(*ids))
+        return self.threads[place]
+
+    def code(self, token):
+        if token == 0:
+            self.newest = (self.newest + unfold(self.new_addresses.leb128())) & MASK
+            self.addresses.append(self.newest)
+            return self.newest
+        require(token <= len(self.addresses), "a code address that is not defined")
+        return self.addresses[token - 1]
+
+    def read_chain(self, column):
+        length = column.leb128()
+        require(length <= MAX_CHAIN, "a chain is too long")
+        return [self.code(column.leb128()) for _ in range(length)]
+
+    def read_kernel_chain(self):
+        number = self.kernel_chain.leb128()
+        if number == 0:
+            return []
+        if number == 1:
+            self.chains.append(self.read_chain(self.kernel_frames))
+            return self.chains[-1]
+        require(number - 2 < len(self.chains), "a kernel chain that is not defined")
+        return self.chains[number - 2]
+
+    def user(self, thread):
+        shape = self.shape.leb128()
+        require(shape & 3 != 3, "an unknown shape")
+        if shape & 3 == 0:
+            return "none"
+        if shape & 3 == 1:
+            chain = self.read_chain(self.chain)
+            return self.read_unwound(chain) if shape & 16 else f"chain {many(chain)}"
+        return self.read_stack(thread, shape & 4, shape & 8)
+
+    def read_unwound(self, chain):
+        verdict = self.verdict.leb128()
+        require(verdict < 1 << 32, "a verdict's number is too large")
+        frames = chain[:1] + [(address - 1) & MASK for address in chain[1:]]
+        count = self.beyond.leb128()
+        require(count <= MAX_BEYOND, "an unwound stack is too long")
+        for _ in range(count):
+            before = frames[-1] if frames else 0
+            frames.append((before + unfold(self.beyond.leb128())) & MASK)
+        guessed, place = set(), 0
+        for _ in range(self.guessed.leb128()):
+            place += self.guessed.leb128()
+            require(place < len(frames), "guesses a frame that is not there")
+            guessed.add(place)
+        marked = (f"{address:016x}{'?' if place in guessed else ''}" for place, address in enumerate(frames))
+        return f"unwound {verdict} [{' '.join(marked)}]"
+
+    def read_stack(self, thread, other_top, other_ranges):
+        next_number = self.stack.leb128
+        top = thread.top
+        if other_top:
+            top = (top + unfold_words(self.top.leb128())) & MASK
+        words = self.read_words(thread.words, top)
+        above = words[-1][0] if words else top
+        sp = (above - rotate(next_number())) & MASK
+        ranges = self.read_ranges(sp) if other_ranges else [(sp & ~7, top)]
+        ip = self.code(next_number())
+        registers = list(self.read_registers(sp))
+        thread.top, thread.words = top, words
+        return (
+            f"stack ip {ip:016x} sp {sp:016x} top {top:016x} registers [{' '.join(registers)}] "
+            f"ranges {many(ranges, '-')} words {many(reversed(words), '=')}"
+        )
+
+    def read_words(self, old, top):
+        """The words of a stack, from the high end down, as edits of those of the stack before."""
+        next_number = self.stack.leb128
+        words, at, above = [], 0, top
+        while True:
+            copied = next_number()
+            require(copied <= len(old) - at, "copies words that are not there")
+            words += old[at : at + copied]
+            at += copied
+            if copied:
+                above = words[-1][0]
+            insert = next_number()
+            count = insert >> 1
+            require(len(words) + count <= MAX_WORDS, "a stack of too many words")
+            for _ in range(count):
+                number = next_number()
+                away = rotate(number >> 1) if number >> 1 else next_number()
+                above = (above - away) & MASK
+                if number & 1:
+                    value = (above + unfold_words(next_number())) & MASK
+                else:
+                    value = self.code(next_number())
+                words.append((above, value))
+            if insert & 1:
+                return words
+            if count:
+                while at < len(old) and old[at][0] >= above:
+                    at += 1
+            skipped = next_number()
+            require(skipped <= len(old) - at, "skips words that are not there")
+            at += skipped
+
+    def read_ranges(self, sp):
+        count = self.ranges.leb128()
+        require(count <= MAX_RANGES, "too many ranges")
+        ranges, end = [], sp
+        for _ in range(count):
+            start = (end + unfold_words(self.ranges.leb128())) & MASK
+            end = (start + unfold_words(self.ranges.leb128())) & MASK
+            ranges.append((start, end))
+        return ranges
+
+    def read_registers(self, sp):
+        mask = self.stack.leb128()
+        require(mask < 1 << 32, "too many registers")
+        for register in range(32):
+            if mask >> register & 1:
+                number = self.stack.leb128()
+                if number == 0:
+                    value = (sp + unfold_words(self.stack.leb128())) & MASK
+                else:
+                    value = self.code(number - 1)
+                yield f"{register}={value:016x}"
+
+
+def many(numbers, between=""):
+    """Addresses, or pairs of them, as text."""
+    if between:
+        return f"[{' '.join(f'{first:016x}{between}{second:016x}' for first, second in numbers)}]"
+    return f"[{' '.join(f'{number:016x}' for number in numbers)}]"
