@@ -128,6 +128,14 @@ impl ColumnReader {
         u32::try_from(self.take(column)?).map_err(|_| self.unexpected(column, "a number of at most 32 bits"))
     }
 
+    /// An error unless all numbers of the known columns were taken.
+    pub(crate) fn require_end(&self) -> Result<(), Error> {
+        match self.spans.iter().find(|span| span.at < span.end) {
+            Some(span) => Err(Error::content(span.at, "a frame with no more numbers than its samples have")),
+            None => Ok(()),
+        }
+    }
+
     /// The error for a number that was just taken and is not what it should be.
     pub(crate) fn unexpected(&self, column: Column, expected: &'static str) -> Error {
         Error::content(self.spans[column as usize].at, expected)

@@ -23,7 +23,7 @@
 //! | 2 samples | samples in columns. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
 //! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. Compressed by itself. |
 //! | 4 totals | [`Totals`]; of a recording that was closed. Compressed by itself. |
-//! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. |
+//! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. A file that lacks it alone lacks nothing of the recording, and is read from its start. |
 //!
 //! Frames of kind 1 and 2 form *segments* of about a minute or 8 MB. The first frame of a segment carries a flag; the
 //! zstd stream and all state of the sample columns begin anew there, and all that its samples refer to

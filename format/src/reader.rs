@@ -112,7 +112,8 @@ impl<'a> Recording<'a> {
     }
 
     fn whole(file: &'a [u8], header: Header, start: usize) -> Self {
-        let mut walk = Walk::default();
+        // The first frame is number 0.
+        let mut walk = Walk { sequence: Some(0), ..Walk::default() };
         walk.through(file, start, file.len());
         walk.compare_index();
         let bytes = file.len() as u64;
@@ -127,6 +128,7 @@ impl<'a> Recording<'a> {
             closing.index.iter().filter(|segment| part.touches(segment, header.start_monotonic)).collect();
         let mut walk = Walk::default();
         for segment in &chosen {
+            walk.sequence = None;
             walk.through(file, segment.offset as usize, (segment.offset + segment.bytes) as usize);
         }
         let agree = chosen.iter().zip(&walk.segments).all(|(summary, segment)| summary.agrees_with(segment));
@@ -175,7 +177,6 @@ impl<'a> Walk<'a> {
     /// Finds the frames from `start` to `end`.
     fn through(&mut self, file: &'a [u8], start: usize, end: usize) {
         let mut offset = start;
-        self.sequence = None;
         while offset < end {
             match frame_at(file, offset) {
                 Ok(frame) => {

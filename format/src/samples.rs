@@ -33,7 +33,6 @@ mod shape {
 /// What a thread's next stack is compared with.
 #[derive(Debug, Default)]
 struct LastStack {
-    sp: u64,
     top: u64,
     /// By ascending address for the writer, by descending address for the reader.
     words: Vec<StackWord>,
@@ -197,7 +196,7 @@ impl SampleEncoder {
             put_register(columns, dictionary, span, stack.sp, value);
             note(value);
         }
-        (last.sp, last.top) = (stack.sp, stack.top);
+        last.top = stack.top;
         last.words.clone_from(&stack.words);
     }
 }
@@ -349,7 +348,7 @@ impl SampleDecoder {
         }
         stack.words.clear();
         stack.words.extend(self.words.iter().rev());
-        (last.sp, last.top) = (stack.sp, stack.top);
+        last.top = stack.top;
         std::mem::swap(&mut last.words, &mut self.words);
         Ok(())
     }

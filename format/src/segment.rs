@@ -27,8 +27,6 @@ pub(crate) const RECORDS_LIMIT: u64 = 256 << 20;
 pub(crate) const RECORDS: usize = 4 << 20;
 /// Samples of one segment, before compression; the writer starts another one after a quarter of it.
 pub(crate) const SAMPLES_LIMIT: u64 = 128 << 20;
-/// More words are in no stack: 2 MiB, the recorder's largest copies of both ends.
-const WORDS_LIMIT: usize = 256 << 10;
 
 /// A part of a recording that can be read without the rest: about a minute, or 8 MB.
 #[derive(Clone, Debug)]
@@ -169,6 +167,10 @@ impl Samples<'_> {
     #[expect(clippy::should_implement_trait, reason = "it lends the sample, which an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<&Sample>, Error> {
         while self.left == 0 {
+            if let Err(error) = self.columns.require_end() {
+                self.stop();
+                return Err(error);
+            }
             let Some(frame) = self.frames.next() else { return Ok(None) };
             if frame.header.kind == FrameKind::Samples {
                 self.open(frame)?;
@@ -192,9 +194,6 @@ impl Samples<'_> {
             UserState::Stack(stack) => stack.words.len(),
             UserState::Unwound(stack) => stack.frames.len(),
         };
-        if user > WORDS_LIMIT && !matches!(self.sample.user, UserState::Unwound(_)) {
-            return Err(too_much("a stack of 262,144 words"));
-        }
         let cost = SAMPLE_COST + (self.sample.kernel_chain.len() + user) as u64;
         let left = self.allowance.checked_sub(cost);
         self.allowance = left.ok_or_else(|| too_much(WORTH))?;
@@ -225,6 +224,7 @@ impl Samples<'_> {
 
     fn stop(&mut self) {
         self.left = 0;
+        self.columns = ColumnReader::default();
         self.frames = [].iter();
     }
 }

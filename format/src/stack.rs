@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::sample::StackWord;
 use crate::varint::{fold_words, unfold_words};
 
-/// More words than this are in no stack: 16 MiB of pointers.
-const WORDS_LIMIT: usize = 2 << 20;
+/// More words are in no stack: 2 MiB, the recorder's largest copies of both ends.
+const WORDS_LIMIT: usize = 256 << 10;
 /// Distances between words, in words, that leave room for the bit that tells stack from code.
 const NEAR: std::ops::Range<u64> = 1..1 << 62;
 
@@ -128,12 +128,12 @@ pub(crate) fn take_words(
     let mut above = ceiling;
     loop {
         let copied = take_some(columns, &mut old)?;
-        new.extend_from_slice(copied);
         above = copied.last().map_or(above, |lowest| lowest.address);
         let insert = columns.take(Column::Stack)?;
-        if insert >> 1 > WORDS_LIMIT.saturating_sub(new.len()) as u64 {
-            return Err(columns.unexpected(Column::Stack, "a stack of at most 2,097,152 words"));
+        if (insert >> 1).saturating_add((new.len() + copied.len()) as u64) > WORDS_LIMIT as u64 {
+            return Err(columns.unexpected(Column::Stack, "a stack of at most 262,144 words"));
         }
+        new.extend_from_slice(copied);
         for _ in 0..insert >> 1 {
             let word = take_word(columns, dictionary, above)?;
             above = word.address;

@@ -162,7 +162,7 @@ fn missing_frames_are_noticed() {
     };
     // Each segment has a frame of records and two of samples: 0 1 2, 3 4 5, ...
     for (missing, at_least, lost, segments) in
-        [(&[4][..], 5, 10, 60), (&[3], 10, 10, 59), (&[3, 4, 5], 0, 10, 59), (&[5], 0, 5, 60)]
+        [(&[4][..], 5, 10, 60), (&[3], 10, 10, 59), (&[3, 4, 5], 0, 10, 59), (&[5], 0, 5, 60), (&[0, 1, 2], 0, 10, 59)]
     {
         let file = without(missing);
         let recording = Recording::open(&file).unwrap();
@@ -173,6 +173,38 @@ fn missing_frames_are_noticed() {
         assert_eq!(recording.segments().len(), segments, "{missing:?}");
         assert_eq!(samples(&recording, &Part::default()).len() as u64, 600 - lost, "{missing:?}");
     }
+}
+
+/// Nor does a recording without index and totals hide that its start was taken out.
+#[test]
+fn a_start_that_is_missing_is_noticed() {
+    let (start, frames) = apart(&hour());
+    let kept = frames[3..].iter().filter(|frame| [RECORDS, SAMPLES].contains(&frame.kind()));
+    let bytes = kept.flat_map(|RawFrame { head, content }| [&head[..], content]).collect::<Vec<_>>().concat();
+    let file = [&start[..], &bytes].concat();
+    let recording = Recording::open(&file).unwrap();
+    assert_eq!(recording.damage().len(), 1);
+    assert_eq!(recording.damage()[0].kind, DamageKind::FramesMissing);
+    assert_eq!(recording.lost_to_damage().nanoseconds, 60 * SECOND);
+}
+
+/// A head that says of fewer samples than its frame holds does not hide them.
+#[test]
+fn samples_are_not_hidden_by_a_head() {
+    let (start, mut frames) = apart(&hour());
+    frames[1].head[28] -= 1;
+    frames[1] = frames[1].clone().sealed();
+    let file = together(&start, &frames);
+    let recording = Recording::open(&file).unwrap();
+    let mut samples = recording.segments()[0].samples();
+    let mut read = 0;
+    while let Ok(Some(_)) = samples.next() {
+        read += 1;
+    }
+    assert_eq!(read, 4);
+    assert!(samples.next().unwrap().is_none(), "after an error there is nothing more to read");
+    let mut samples = recording.segments()[0].samples();
+    assert!((0..=4).any(|_| samples.next().is_err()));
 }
 
 /// Without totals, what is lost is what lies behind the damage; more nobody knows.

@@ -52,7 +52,8 @@ fn record() -> impl Strategy<Value = Record> {
             let (start, end) = (start << 12, (start + length) << 12);
             Record::Mapping(Mapping { time, pid, start, end, offset: start, module })
         }),
-        (time, 1..9u64).prop_map(|(time, count)| Record::Loss(Loss { time, cause: LossCause::RingFull, count })),
+        // The index says 0 for no loss: at time 0, when the machine started, nothing records.
+        (1..END, 1..9u64).prop_map(|(time, count)| Record::Loss(Loss { time, cause: LossCause::RingFull, count })),
     ]
 }
 
