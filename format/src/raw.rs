@@ -71,16 +71,22 @@ impl RawRecording {
             head[HEAD - 8..HEAD - 4].copy_from_slice(&(header.len() as u32).to_le_bytes());
             head[HEAD - 4..].copy_from_slice(&crc32c::crc32c(header).to_le_bytes());
         }
-        let mut stream = new_stream()?;
+        let mut stream = None;
         let mut compressed = Vec::new();
         for (sequence, frame) in self.frames.iter().enumerate() {
             let raw = &frame.content[..frame.content.len().min(LENGTH_LIMIT as usize)];
             if frame.flags & SEGMENT_START != 0 {
-                stream = new_stream()?;
+                stream = None;
             }
             let kind = FrameKind::from_code(frame.kind);
             match kind {
-                FrameKind::Samples => compress_piece(&mut stream, raw, &mut compressed)?,
+                FrameKind::Samples => {
+                    let stream = match &mut stream {
+                        Some(stream) => stream,
+                        none => none.insert(new_stream(LEVEL)?),
+                    };
+                    compress_piece(stream, raw, &mut compressed)?;
+                }
                 FrameKind::Footer => compressed = raw.to_vec(),
                 _ => compressed = zstd::bulk::compress(raw, LEVEL)?,
             }

@@ -97,7 +97,7 @@ impl<W: Write> Writer<W> {
             period: header.period,
             samples: SampleEncoder::new(header.period),
             pids: Vec::new(),
-            stream: new_stream()?,
+            stream: new_stream(SAMPLES_LEVEL)?,
             alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
             compressed: Vec::new(),
@@ -162,7 +162,7 @@ impl<W: Write> Writer<W> {
         self.segment_open = false;
         (self.samples_length, self.records_length, self.records_written) = (0, 0, 0);
         self.samples = SampleEncoder::new(self.period);
-        self.stream = new_stream()?;
+        self.stream = new_stream(SAMPLES_LEVEL)?;
         Ok(())
     }
 
@@ -295,8 +295,8 @@ impl<W: Write> Writer<W> {
     }
 }
 
-pub(crate) fn new_stream() -> Result<Encoder<'static>, Error> {
-    let mut stream = Encoder::new(SAMPLES_LEVEL)?;
+pub(crate) fn new_stream(level: i32) -> Result<Encoder<'static>, Error> {
+    let mut stream = Encoder::new(level)?;
     stream.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     Ok(stream)
 }

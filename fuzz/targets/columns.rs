@@ -1,17 +1,21 @@
 //! Arbitrary columns in a valid frame of samples: the decoder gives samples or says what is wrong.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use profrec_format::raw::{RawFrame, RawRecording};
 use profrec_format::{Header, Recording, Totals, Writer};
 
+static EMPTY: LazyLock<RawRecording> = LazyLock::new(|| {
+    let writer = Writer::create(Vec::new(), &Header::default());
+    let file = writer.and_then(|writer| writer.finish(&Totals::default())).expect("an empty recording");
+    RawRecording::take_apart(&file).expect("the frames of an empty recording")
+});
+
 fuzz_target!(|frames: (u8, &[u8])| {
     let (items, columns) = frames;
-    let Ok(empty) = Writer::create(Vec::new(), &Header::default()).and_then(|writer| writer.finish(&Totals::default()))
-    else {
-        return;
-    };
-    let Some(mut raw) = RawRecording::take_apart(&empty) else { return };
+    let mut raw = EMPTY.clone();
     // Two frames of one segment: what the first defines, the second refers to.
     let (first, second) = columns.split_at(columns.len() / 2);
     let frame = |flags, content: &[u8]| RawFrame {

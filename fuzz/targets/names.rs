@@ -36,9 +36,8 @@ fuzz_target!(|bytes: &[u8]| {
     evidence.modules.push(ModuleEvidence { symbols: symbols.collect(), mini_debug_info, ..Default::default() });
     let known = input.kernel.iter().map(|symbol| symbol.0).chain(input.module.iter().map(|symbol| symbol.0));
     let addresses = known.chain(input.addresses.iter().copied());
-    let mut locations: Vec<Location> = addresses
-        .flat_map(|address| [Location::Kernel { address }, Location::Module { module: 0, address }])
-        .collect();
+    let mut locations: Vec<Location> =
+        addresses.flat_map(|address| [Location::Kernel { address }, Location::Module { module: 0, address }]).collect();
     locations.sort_unstable();
     locations.dedup();
     let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);

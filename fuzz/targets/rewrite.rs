@@ -14,7 +14,9 @@ fuzz_target!(|file: &[u8]| {
     let (input, output) = (folder.join("in.prof"), folder.join("out.prof"));
     fs::create_dir_all(&folder).and_then(|()| fs::write(&input, file)).expect("the folder for temporary files");
     let paths = format!("{} -o {} --force", input.display(), output.display());
-    for way in ["--cut 0..0.2", "--cut 0.1..", "--no-local-files --scrub", "--no-local-files --scrub --redact", "--merge"] {
+    for way in
+        ["--cut 0..0.2", "--cut 0.1..", "--no-local-files --scrub", "--no-local-files --scrub --redact", "--merge"]
+    {
         let words = format!("report {way} {paths}");
         let args = Args::try_parse_from(words.split(' ')).expect("a command line");
         if profrec_report::rewrite::run(&args).is_ok() {

@@ -23,7 +23,14 @@ struct Shot {
 enum User {
     None,
     Chain(Vec<u8>),
-    Stack { ip: u8, sp: u8, top: Option<u64>, registers: Vec<(u8, u64)>, ranges: Option<Vec<(u64, u64)>>, words: Vec<(u8, Value)> },
+    Stack {
+        ip: u8,
+        sp: u8,
+        top: Option<u64>,
+        registers: Vec<(u8, u64)>,
+        ranges: Option<Vec<(u64, u64)>>,
+        words: Vec<(u8, Value)>,
+    },
 }
 
 #[derive(Arbitrary, Debug)]

@@ -34,7 +34,8 @@ fuzz_target!(|bytes: &[u8]| {
     let form = if input.debug_frame { CfiSection::DebugFrame } else { CfiSection::EhFrame };
     let cies = vec![(form, cie(&input, form))];
     let fdes = input.functions.iter().map(|(start, rules)| (form, fde(*start, rules, form))).collect();
-    let evidence = Evidence { modules: vec![ModuleEvidence { cies, fdes, ..Default::default() }], ..Default::default() };
+    let evidence =
+        Evidence { modules: vec![ModuleEvidence { cies, fdes, ..Default::default() }], ..Default::default() };
     let modules = Modules::new(&evidence, &NoLocalBinaries);
     let mut space = AddressSpace::default();
     space.insert(MappedRange { start: BASE, end: BASE + 0x1000, offset: 0, module: 0 });
