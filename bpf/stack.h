@@ -26,7 +26,7 @@
 /* Other threads' stacks are mapped with a size chosen by the program. */
 #define MAX_THREAD_STACK (64ULL << 20)
 /* A chunk of the stack; record/chunks.rs knows it. */
-#define CHUNK 2048
+#define CHUNK 4096
 #define CHUNK_WORDS (CHUNK / sizeof(__u64))
 #define CHUNKS_AT_ONCE 32
 #define MAX_CHUNKS ((2 << 20) / CHUNK)

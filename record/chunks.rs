@@ -8,7 +8,7 @@ use profrec_format::StackWord;
 use rustc_hash::FxHashMap;
 
 /// Bytes of a chunk; CHUNK in bpf/stack.h.
-pub(crate) const CHUNK: u64 = 2048;
+pub(crate) const CHUNK: u64 = 4096;
 /// Slots of the kernel's table.
 pub(crate) const SLOTS: u32 = 8192;
 /// High half of MIX in bpf/stack.h.

@@ -92,6 +92,7 @@ fn watch(
         stop.wait(ring.as_fd(), LOOK)?;
         stream.turn_segment(sampler)?;
         drain(ring, stream)?;
+        stream.exchange_evidence()?;
         stream.instruct(sampler)?;
         if flushed.elapsed() >= FLUSH {
             flushed = Instant::now();

@@ -233,12 +233,16 @@ impl<W: Write> Stream<W> {
         if let Some(symbols) = self.kernel_names.take(|addresses| sampler.name_kernel_addresses(addresses))? {
             self.write(&Record::KernelSymbols(symbols))?;
         }
-        self.ask_for_evidence();
-        self.write_evidence()?;
+        self.exchange_evidence()?;
         self.writer.flush().context("writing the recording")
     }
 
-    /// Passes on the code addresses that are new to the segment.
+    /// Asks for evidence of the code addresses that are new to the segment, and writes what was found since.
+    pub(crate) fn exchange_evidence(&mut self) -> Result<()> {
+        self.ask_for_evidence();
+        self.write_evidence()
+    }
+
     fn ask_for_evidence(&mut self) {
         if self.code.has_new() {
             self.evidence.code(self.code.take());
