@@ -24,6 +24,10 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const SEGMENT_TIME: u64 = 60_000_000_000;
 /// Of samples: the first level that looks for a better match one byte later, which is worth a tenth.
 const SAMPLES_LEVEL: i32 = 6;
+/// Of samples in a segment that begins with many bytes a sample, before compression: what a tenth of them is worth in
+/// CPU time is too much.
+const BUSY_LEVEL: i32 = 3;
+const MANY_BYTES: usize = 450;
 /// Of metadata.
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -52,7 +56,8 @@ pub struct Writer<W: Write> {
     samples: SampleEncoder,
     /// Processes of the samples that wait.
     pids: Vec<u32>,
-    stream: Encoder<'static>,
+    /// The segment's, from its first sample on.
+    stream: Option<Encoder<'static>>,
     /// For frames that are compressed by themselves.
     alone: Compressor<'static>,
     raw: Vec<u8>,
@@ -97,7 +102,7 @@ impl<W: Write> Writer<W> {
             period: header.period,
             samples: SampleEncoder::new(header.period),
             pids: Vec::new(),
-            stream: new_stream(SAMPLES_LEVEL)?,
+            stream: None,
             alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
             compressed: Vec::new(),
@@ -162,7 +167,7 @@ impl<W: Write> Writer<W> {
         self.segment_open = false;
         (self.samples_length, self.records_length, self.records_written) = (0, 0, 0);
         self.samples = SampleEncoder::new(self.period);
-        self.stream = new_stream(SAMPLES_LEVEL)?;
+        self.stream = None;
         Ok(())
     }
 
@@ -232,13 +237,15 @@ impl<W: Write> Writer<W> {
         self.raw.clear();
         self.samples.drain_into(&mut self.raw);
         self.samples_length += self.raw.len() as u64;
-        self.compress_next()?;
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => {
+                let many = self.raw.len() > MANY_BYTES * items as usize;
+                none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
+            }
+        };
+        compress_piece(stream, &self.raw, &mut self.compressed)?;
         self.write_frame(FrameKind::Samples, items, times)
-    }
-
-    /// Compresses `raw` as the next piece of the segment's stream, to the last byte.
-    fn compress_next(&mut self) -> Result<(), Error> {
-        compress_piece(&mut self.stream, &self.raw, &mut self.compressed)
     }
 
     /// Compresses `raw` by itself and writes it as one frame.
