@@ -13,14 +13,16 @@ fn version(file: &[u8]) -> u16 {
     u16::from_le_bytes([file[8], file[9]])
 }
 
-/// Every version up to the present one has a recording, which is whole and gives the stacks and the figures that it gave.
+/// Every version up to the present one has recordings, with stacks and unwound, which are whole and give the stacks and the figures that they gave.
 #[test]
 fn every_version_is_read() {
     let folder = repository().join("fixtures/format");
     let written = profrec_format::Writer::create(Vec::new(), &profrec_format::Header::default()).unwrap();
     let present = version(&written.finish(&profrec_format::Totals::default()).unwrap());
-    for number in 1..=present {
-        let path = folder.join(format!("v{number}.prof"));
+    let names =
+        (1..=present).flat_map(|number| ["", "-scrubbed"].map(|kind| (number, format!("v{number}{kind}.prof"))));
+    for (number, name) in names {
+        let path = folder.join(name);
         assert_eq!(version(&fs::read(&path).unwrap()), number, "{}", path.display());
         let check = stdout(&succeed(Command::new(profrec_report()).arg("--check").arg(&path)));
         assert!(check.starts_with("whole: "), "{}: {check}", path.display());
