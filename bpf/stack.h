@@ -259,7 +259,8 @@ static __always_inline void leave_out_frame(struct tick *tick, __u32 chunks)
 	__u64 word = 0;
 	__u32 inner, outer;
 
-	if (!frame || frame->tid != tick->tid || frame->slot < tick->inner_start || frame->slot >= tick->top)
+	if (!frame || frame->tid != tick->tid || frame->slot < tick->inner_start || frame->slot >= tick->top ||
+	    frame->outer_start >= tick->top)
 		return;
 	bpf_probe_read_user(&word, sizeof(word), (void *)frame->slot);
 	inner = chunks - place_of(tick, frame->slot);

@@ -82,7 +82,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
-    /// Have the disk confirm each second what was written, so that a power cut costs no more than a kill
+    /// Have the disk confirm what was written, about twice a second: a power cut costs no more than a kill then
     #[arg(long, help_heading = "Output")]
     pub(crate) sync: bool,
 

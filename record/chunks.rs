@@ -24,13 +24,13 @@ struct Sent {
 
 /// What was kept of the chunks that were sent.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
+pub(crate) struct SentChunks {
     /// The last owner of each slot in use first.
     slots: FxHashMap<u32, [Sent; 2]>,
     unknown: u64,
 }
 
-impl Chunks {
+impl SentChunks {
     /// Keeps the words of a chunk that was sent.
     pub(crate) fn put(&mut self, tid: u32, place: u32, words: &[StackWord]) {
         let [last, before] = self.slots.entry(slot(tid, place)).or_default();
@@ -42,8 +42,8 @@ impl Chunks {
         last.words.extend_from_slice(words);
     }
 
-    /// The words of a chunk that has not changed since it was sent. `None` when it is not known, which is counted: only
-    /// threads that share a slot and run on three CPUs at the same instant can cause it.
+    /// The words of a chunk that has not changed since it was sent. `None` when it is not known, which is counted: that needs
+    /// three threads that share a slot, on three CPUs at the same instant. All of it has to be sent again then.
     pub(crate) fn get(&mut self, tid: u32, place: u32) -> Option<&[StackWord]> {
         let sent =
             self.slots.get(&slot(tid, place)).and_then(|sent| sent.iter().find(|sent| sent.owner == (tid, place)));
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_last_two_of_a_slot_are_known() {
         let words = |value| [StackWord { address: 0x1000, value }];
-        let mut chunks = Chunks::default();
+        let mut chunks = SentChunks::default();
         let (one, other, third) = ((7, 1), (7, 1 + SLOTS), (7, 1 + 2 * SLOTS));
         chunks.put(one.0, one.1, &words(1));
         chunks.put(one.0, one.1, &words(2));

@@ -60,6 +60,12 @@ impl<'a> Chunks<'a> {
         Self { inner, outer, changed }
     }
 
+    /// Whether each changed chunk is one that was captured, in their order.
+    fn are_consistent(&self, length: u64) -> bool {
+        let found = self.iter(length).filter(|(_, changed)| changed.is_some()).count();
+        found * NUMBERED == self.changed.len()
+    }
+
     /// Numbers of the chunks that were captured, with bytes where they changed, by ascending address. `length` is the distance from the
     /// stack pointer to the top.
     pub(crate) fn iter(&self, length: u64) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
@@ -71,6 +77,9 @@ impl<'a> Chunks<'a> {
         })
     }
 }
+
+/// Bytes of a changed chunk with its number.
+const NUMBERED: usize = 8 + CHUNK as usize;
 
 /// The next changed chunk, if it is the one at `place`.
 fn take_chunk<'a>(changed: &mut &'a [u8], place: u32) -> Option<&'a [u8]> {
@@ -98,6 +107,14 @@ impl<'a> Tick<'a> {
         let [inner, outer] = [cursor.u32()?, cursor.u32()?];
         let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [kernel, user, switched, frame_left_out] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let [inner, outer] = [
+            Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
+            Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
+        ];
+        let chunks = Chunks { inner: inner_chunks, outer: outer_chunks, changed: cursor.take(changed as usize)? };
+        if !chunks.are_consistent(top.saturating_sub(inner_start)) {
+            return None;
+        }
         Some(Self {
             time,
             pid,
@@ -105,9 +122,9 @@ impl<'a> Tick<'a> {
             cpu,
             registers,
             top,
-            inner: Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
-            outer: Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
-            chunks: Chunks { inner: inner_chunks, outer: outer_chunks, changed: cursor.take(changed as usize)? },
+            inner,
+            outer,
+            chunks,
             switched: switched != 0,
             frame_left_out: frame_left_out != 0,
             kernel_chain: cursor.take(kernel as usize)?,
@@ -151,11 +168,14 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
+    /// The top: three chunks above the start of the inner slice. Two are captured there, one at the other end.
+    const TOP: u64 = 20 + 3 * CHUNK;
+
     /// The lengths are those of the inner slice, the outer slice, changed chunks, the kernel's and the user's chain.
     fn bytes([inner, outer, chunks, kernel, user]: [u32; 5], payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for word in 1..=21_u64 {
-            bytes.extend(word.to_le_bytes());
+            bytes.extend(if word == 19 { TOP } else { word }.to_le_bytes());
         }
         for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0] {
             bytes.extend(u32::to_le_bytes(half));
@@ -171,7 +191,7 @@ mod tests {
         let payload: Vec<u8> = (0..24).chain(chunk).chain(24..48).collect();
         let bytes = bytes([16, 8, 8 + CHUNK as u32, 8, 16], &payload);
         let tick = Tick::parse(&bytes).unwrap();
-        assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, 19));
+        assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, TOP));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
@@ -180,6 +200,19 @@ mod tests {
         assert_eq!(tick.kernel_chain, (24..32).collect::<Vec<u8>>());
         assert_eq!(words(tick.user_chain).len(), 2);
         assert!(tick.switched);
+    }
+
+    /// Changed chunks that are not among those captured, or not in their order, make a tick malformed.
+    #[test]
+    fn chunks_out_of_place_are_refused() {
+        let numbered = |place: u64| [&place.to_le_bytes()[..], &[7; CHUNK as usize]].concat();
+        let parses = |places: &[u64]| {
+            let payload: Vec<u8> = places.iter().flat_map(|place| numbered(*place)).collect();
+            let bytes = bytes([0, 0, payload.len() as u32, 0, 0], &payload);
+            Tick::parse(&bytes).is_some()
+        };
+        assert!(parses(&[]) && parses(&[2]) && parses(&[1, 0]) && parses(&[2, 1, 0]));
+        assert!(!parses(&[3]) && !parses(&[1, 2]) && !parses(&[0, 0]));
     }
 
     /// Bytes that are shorter than their lengths say are refused, wherever they end.

@@ -8,7 +8,7 @@
 
 use profrec_format::{StackRange, StackWord, UserStack};
 
-use crate::chunks::{CHUNK, Chunks};
+use crate::chunks::{CHUNK, SentChunks};
 use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick, words};
 use crate::scan::{BLOCK, Block, inside_any};
 
@@ -103,7 +103,7 @@ impl Pointers<'_> {
 
 /// Fills `into` with what is kept of a tick's registers and stack; its memory is used again. `sent` has the chunks of the
 /// stack that the tick does not bring, and keeps those that it does.
-pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut Chunks, into: &mut UserStack) {
+pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentChunks, into: &mut UserStack) {
     into.ip = tick.registers[INSTRUCTION_POINTER];
     into.sp = tick.registers[STACK_POINTER];
     into.top = tick.top;
@@ -231,7 +231,7 @@ mod tests {
     /// What is kept of a tick's words, and all of it.
     fn filtered(tick: &Tick<'_>) -> (Vec<(u64, u64)>, UserStack) {
         let mut stack = UserStack::default();
-        keep_pointers(tick, &code(), &mut Chunks::default(), &mut stack);
+        keep_pointers(tick, &code(), &mut SentChunks::default(), &mut stack);
         (stack.words.iter().map(|word| (word.address, word.value)).collect(), stack)
     }
 
@@ -306,7 +306,7 @@ mod tests {
     fn no_code_is_no_trouble() {
         let inner = bytes(&[0, 0x1500, 0x7100]);
         let mut stack = UserStack::default();
-        keep_pointers(&tick(&inner, &[]), &CodeRanges::default(), &mut Chunks::default(), &mut stack);
+        keep_pointers(&tick(&inner, &[]), &CodeRanges::default(), &mut SentChunks::default(), &mut stack);
         assert_eq!(stack.words.len(), 1);
     }
 
@@ -318,7 +318,7 @@ mod tests {
         let numbered = |place: u64, value| [&place.to_le_bytes()[..], &chunk(value)].concat();
         let top = 0x7010 + PLACES * CHUNK;
         let at = |place: u64| top - (place + 1) * CHUNK + 8;
-        let mut sent = Chunks::default();
+        let mut sent = SentChunks::default();
         let mut stack = UserStack::default();
         let mut look = |changed: &[u8], inner, outer| {
             let mut tick = tick(&[0; 16], &[]);

@@ -121,9 +121,14 @@ impl Process {
         self.layout_number
     }
 
-    fn changed(&mut self, time: u64) {
+    /// Gives the layout a new number though it is the same: what was remembered of its stacks is not to be relied on.
+    pub(crate) fn renew_layout(&mut self) {
         static LAYOUTS: AtomicU64 = AtomicU64::new(0);
         self.layout_number = LAYOUTS.fetch_add(1, Ordering::Relaxed) + 1;
+    }
+
+    fn changed(&mut self, time: u64) {
+        self.renew_layout();
         self.code = None;
         self.since = self.since.max(time);
     }

@@ -89,7 +89,7 @@ fn watch(
     let started = Instant::now();
     let mut flushed = started;
     loop {
-        stop.wait(ring.as_fd(), LOOK)?;
+        stop.wait(ring.as_fd(), LOOK.min(FLUSH.saturating_sub(flushed.elapsed())))?;
         stream.turn_segment(sampler)?;
         drain(ring, stream)?;
         stream.exchange_evidence()?;

@@ -51,6 +51,12 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
             outcomes.stacks_cut
         ));
     }
+    if outcomes.unreadable_pages > 0 {
+        lines.push(format!(
+            "  {} pages of stacks were not in memory (never written, or swapped out): they count as empty",
+            outcomes.unreadable_pages
+        ));
+    }
     if finished.unknown_chunks > 0 {
         lines.push(format!("  {} pieces of stacks are missing: their stacks are truncated", finished.unknown_chunks));
     }

@@ -12,7 +12,7 @@ macro_rules! columns {
         pub(crate) enum Column { $($(#[$doc])* $name),* }
 
         impl Column {
-            const COUNT: usize = [$(Self::$name),*].len();
+            pub(crate) const COUNT: usize = [$(Self::$name),*].len();
         }
     };
 }

@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::columns::Column;
 use crate::raw::{RawFrame, RawRecording};
 use crate::{Error, Header, Recording, Sample, Totals, UserState, Writer};
 
@@ -103,11 +104,11 @@ proptest! {
     /// Arbitrary numbers in all columns, over two frames of a segment, are samples or an error.
     #[test]
     fn arbitrary_columns_are_safe(
-        frames in vec(vec(vec(prop_oneof![0u64..4, 0u64..300, any::<u64>()], 0..80), 12), 2),
+        frames in vec(vec(vec(prop_oneof![0u64..4, 0u64..300, any::<u64>()], 0..80), Column::COUNT), 2),
         items in 0u32..30,
     ) {
         let frame = |(number, columns): (usize, &Vec<Vec<u64>>)| {
-            let mut content = vec![12];
+            let mut content = vec![Column::COUNT as u8];
             for column in columns {
                 let mut bytes = Vec::new();
                 column.iter().for_each(|&number| crate::varint::put(&mut bytes, number));

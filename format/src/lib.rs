@@ -84,7 +84,7 @@
 //! | samples of a segment, before compression | 128 MiB |
 //! | records of a segment | 4,194,304 |
 //! | a record, or the header | 16 MiB |
-//! | words of one stack | 262,144: 2 MiB, the recorder's largest copy |
+//! | words of one stack | 524,288: 4 MiB, twice the recorder's largest copy |
 //! | frames of one unwound stack | 524,288 beyond the chain |
 //! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 |
 //!

@@ -7,7 +7,7 @@ use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
-use crate::stack::{StackSpan, put_register, put_words, take_register, take_words};
+use crate::stack::{StackSpan, WORDS_LIMIT, put_register, put_words, take_register, take_words};
 use crate::times::{self, Ticks};
 use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
@@ -183,7 +183,9 @@ impl SampleEncoder {
         };
         let end = stack.ranges.last().map_or(stack.top, |range| range.end.max(stack.top));
         let span = StackSpan { start: stack.sp, end };
-        let lowest = put_words(columns, dictionary, (span, stack.top), (&last.words, &stack.words), &mut note);
+        // A reader refuses more; the innermost are kept.
+        let words = &stack.words[..stack.words.len().min(WORDS_LIMIT)];
+        let lowest = put_words(columns, dictionary, (span, stack.top), (&last.words, words), &mut note);
         columns.put(Column::Stack, lowest.wrapping_sub(stack.sp).rotate_right(3));
         if other_ranges {
             put_ranges(columns, stack);
@@ -197,7 +199,8 @@ impl SampleEncoder {
             note(value);
         }
         last.top = stack.top;
-        last.words.clone_from(&stack.words);
+        last.words.clear();
+        last.words.extend_from_slice(words);
     }
 }
 

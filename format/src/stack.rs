@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::sample::StackWord;
 use crate::varint::{fold_words, unfold_words};
 
-/// More words are in no stack: 2 MiB, the recorder's largest copies of both ends.
-const WORDS_LIMIT: usize = 256 << 10;
+/// More words are in no stack: twice what the recorder's largest copies of both ends have.
+pub(crate) const WORDS_LIMIT: usize = 512 << 10;
 /// Distances between words, in words, that leave room for the bit that tells stack from code.
 const NEAR: std::ops::Range<u64> = 1..1 << 62;
 
@@ -131,7 +131,7 @@ pub(crate) fn take_words(
         above = copied.last().map_or(above, |lowest| lowest.address);
         let insert = columns.take(Column::Stack)?;
         if (insert >> 1).saturating_add((new.len() + copied.len()) as u64) > WORDS_LIMIT as u64 {
-            return Err(columns.unexpected(Column::Stack, "a stack of at most 262,144 words"));
+            return Err(columns.unexpected(Column::Stack, "a stack of at most 524,288 words"));
         }
         new.extend_from_slice(copied);
         for _ in 0..insert >> 1 {

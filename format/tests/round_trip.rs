@@ -208,3 +208,25 @@ fn foreign_files_are_named() {
     let loss = Loss { time: 1, cause: LossCause::RingFull, count: 2 };
     assert_eq!(Record::Loss(loss).time(), Some(1));
 }
+
+/// The recorder's largest stack, every word of it a pointer, comes back; of a larger one, what a reader takes.
+#[test]
+fn the_largest_stack() {
+    let words = |count: u64| (0..count).map(|slot| StackWord { address: 0x10_0000 + slot * 8, value: slot }).collect();
+    let stack = |count| UserStack { sp: 0x10_0000, words: words(count), ..UserStack::default() };
+    let (largest, limit) = (2 * (1 << 20) / 8 + 511, 512 << 10);
+    for (count, read) in [(largest, largest), (limit + 9, limit)] {
+        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        for user in [stack(count), stack(3)] {
+            writer.sample(&Sample { user: UserState::Stack(user), ..Sample::default() }).unwrap();
+        }
+        let file = writer.finish(&Totals { samples: 2, expected: 2, ..Totals::default() }).unwrap();
+        let recording = Recording::open(&file).unwrap();
+        let mut samples = recording.segments()[0].samples();
+        for expected in [read, 3] {
+            let sample = samples.next().unwrap().unwrap();
+            assert!(matches!(&sample.user, UserState::Stack(stack) if stack.words == words(expected)));
+        }
+        assert!(samples.next().unwrap().is_none());
+    }
+}

@@ -4,7 +4,8 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use profrec_format::{
-    Header, Recording, Registers, Sample, StackRange, StackWord, Totals, UserStack, UserState, Writer,
+    Header, Recording, Registers, Sample, StackRange, StackWord, Totals, UnwoundFrame, UnwoundStack, UserStack,
+    UserState, Writer,
 };
 
 /// A sample in the words of the fuzzer. Small numbers make addresses that meet again.
@@ -23,6 +24,7 @@ struct Shot {
 enum User {
     None,
     Chain(Vec<u8>),
+    Unwound { frames: Vec<(u8, bool)>, verdict: u8 },
     Stack {
         ip: u8,
         sp: u8,
@@ -70,6 +72,10 @@ fn sample(shot: Shot) -> Sample {
     let user = match shot.user {
         User::None => UserState::None,
         User::Chain(chain) => UserState::Chain(chain.into_iter().map(code).collect()),
+        User::Unwound { frames, verdict } => UserState::Unwound(UnwoundStack {
+            frames: frames.into_iter().map(|(number, guessed)| UnwoundFrame { address: code(number), guessed }).collect(),
+            verdict: u32::from(verdict).into(),
+        }),
         User::Stack { ip, sp, top, registers: values, ranges, mut words } => {
             let mut registers = Registers::default();
             values.into_iter().for_each(|(number, value)| registers.set(usize::from(number), value));

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use profrec_format::{Loss, LossCause, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
-use crate::chunks::Chunks;
+use crate::chunks::SentChunks;
 use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
@@ -60,9 +60,9 @@ pub(crate) struct Stream<W: Write> {
     segment: u64,
     segment_start: u64,
     code: SeenCode,
-    chunks: Chunks,
+    chunks: SentChunks,
     giant_frames: GiantFrames,
-    /// Processes with new code, of which the kernel does not know yet.
+    /// Processes whose stacks are to be sent again, of which the kernel does not know yet.
     new_layouts: Vec<u32>,
     /// Threads with giant frames, of which the kernel does not know yet.
     new_giants: Vec<(u32, LeftOut)>,
@@ -100,7 +100,7 @@ impl<W: Write> Stream<W> {
             segment: 1,
             segment_start: 0,
             code: SeenCode::default(),
-            chunks: Chunks::default(),
+            chunks: SentChunks::default(),
             giant_frames: GiantFrames::default(),
             new_layouts: Vec::new(),
             new_giants: Vec::new(),
@@ -177,7 +177,12 @@ impl<W: Write> Stream<W> {
                 sample.user = UserState::Stack(UserStack::default());
             }
             if let (UserState::Stack(stack), Some(process)) = (&mut sample.user, self.processes.get_mut(tick.pid)) {
+                let unknown_before = self.chunks.unknown();
                 filter::keep_pointers(tick, process.code(), &mut self.chunks, stack);
+                if self.chunks.unknown() > unknown_before {
+                    process.renew_layout();
+                    self.new_layouts.push(tick.pid);
+                }
                 if !tick.frame_left_out && !tick.switched {
                     self.new_giants.extend(self.giant_frames.find(process, stack).map(|frame| (tick.tid, frame)));
                 }

@@ -2,7 +2,7 @@
 
 from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
 
-MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS = 4096, 524_288, 64, 262_144
+MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS = 4096, 524_288, 64, 524_288
 COLUMNS = 15
 
 
