@@ -13,6 +13,7 @@ mod args;
 mod attach;
 mod cfi;
 mod chunks;
+mod code_ranges;
 mod command;
 mod elf;
 mod event;

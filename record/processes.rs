@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use profrec_format::ModuleId;
 use rustc_hash::FxHashMap;
 
-use crate::filter::CodeRanges;
+use crate::code_ranges::CodeRanges;
 
 /// An executable mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
