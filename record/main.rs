@@ -4,7 +4,7 @@
 //! ```text
 //!  args ─► target ─► session ─► summary
 //!                      │
-//!   perf clock ─► bpf/on_tick ─► ring ─► event ─► filter ─┐
+//!   perf clock ─► bpf/on_tick ─► ring ─► event ─► filter ─┐    (chunks: what was sent before)
 //!   side_band ─► processes, modules ──────────────────────┼─► stream ─► the file
 //!   evidence (cfi, symbols), kernel_symbols ──────────────┘
 //! ```

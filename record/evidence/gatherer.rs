@@ -1,0 +1,196 @@
+//! The side of the thread that gathers: opens modules, and finds what covers code of theirs.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use profrec_format::{
+    CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol, SymbolSlice, UnwindSlice,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Answer, CodeOffset, Request};
+use crate::args::Embed;
+use crate::cfi::{Cfi, Found};
+use crate::elf::{Elf, LOAD};
+use crate::giant_frames::{GIANT, GiantFunction};
+use crate::pages::{PagedFile, Pages};
+use crate::symbols::{SymbolIndex, mini_debug_info};
+
+/// The files of the modules, and what is asked of them.
+#[derive(Default)]
+pub(super) struct Gatherer {
+    embed: Embed,
+    pages: Pages,
+    modules: FxHashMap<ModuleId, Source>,
+}
+
+/// A module's file and what was found in it.
+struct Source {
+    file: File,
+    layout: Layout,
+    cfi: Option<Cfi>,
+    symbols: Option<SymbolIndex>,
+    /// Start and end of the functions whose CFI this segment has.
+    covered: BTreeMap<u64, u64>,
+    given: FxHashSet<(CfiSection, u64)>,
+    named: FxHashSet<u64>,
+    /// This segment has its compressed symbol table, or there is none.
+    mini_debug_info_given: bool,
+}
+
+impl Gatherer {
+    /// With no modules yet.
+    pub(super) fn new(embed: Embed) -> Self {
+        Self { embed, ..Self::default() }
+    }
+
+    /// What comes of a request.
+    pub(super) fn answer(&mut self, request: Request) -> Answer {
+        let mut answer = Answer::default();
+        match request {
+            Request::Module(id, file) => answer.records = self.module(id, file),
+            Request::Code(offsets) => self.code(offsets, &mut answer),
+            Request::NewSegment => {
+                for source in self.modules.values_mut() {
+                    source.covered.clear();
+                    source.given.clear();
+                    source.named.clear();
+                    source.mini_debug_info_given = false;
+                }
+            }
+        }
+        answer
+    }
+
+    fn module(&mut self, id: ModuleId, file: Option<File>) -> Vec<Record> {
+        if let Some(source) = file.and_then(|file| Source::open(id, file)) {
+            self.modules.insert(id, source);
+        }
+        self.modules.get(&id).map(|source| Record::Layout(source.layout.clone())).into_iter().collect()
+    }
+
+    fn code(&mut self, mut offsets: Vec<CodeOffset>, answer: &mut Answer) {
+        if self.embed == Embed::None {
+            return;
+        }
+        offsets.sort_unstable();
+        for group in offsets.chunk_by(|one, other| one.0 == other.0) {
+            let Some((id, source)) = group.first().and_then(|(id, _)| Some((*id, self.modules.get_mut(id)?))) else {
+                continue;
+            };
+            let offsets = group.iter().map(|(_, offset)| *offset);
+            source.gather(id, offsets, self.embed, &mut self.pages, answer);
+        }
+    }
+}
+
+impl Source {
+    fn open(id: ModuleId, file: File) -> Option<Self> {
+        // A file that is not ELF (a JIT's memfd, a Wine DLL) gives no evidence.
+        let elf = Elf::open(&file).ok()?;
+        let loads = elf.segments.iter().filter(|segment| segment.kind == LOAD);
+        let loads = loads.map(|load| LoadSegment {
+            offset: load.offset,
+            address: load.address,
+            file_size: load.file_size,
+            executable: load.executable,
+        });
+        let build_id = elf.build_id();
+        // Without either the report cannot prove that a local file is this one, and says so.
+        let fingerprint = if build_id.is_empty() { elf.fingerprint().unwrap_or_default() } else { Vec::new() };
+        let layout = Layout { module: id, build_id, fingerprint, loads: loads.collect() };
+        Some(Self {
+            file,
+            layout,
+            cfi: None,
+            symbols: None,
+            covered: BTreeMap::new(),
+            given: FxHashSet::default(),
+            named: FxHashSet::default(),
+            mini_debug_info_given: false,
+        })
+    }
+
+    fn gather(
+        &mut self,
+        id: ModuleId,
+        offsets: impl Iterator<Item = u64>,
+        embed: Embed,
+        pages: &mut Pages,
+        answer: &mut Answer,
+    ) {
+        let Self { file, cfi, symbols, covered, given, named, .. } = self;
+        let Ok(elf) = Elf::open(file) else {
+            return;
+        };
+        let mut paged = PagedFile { pages, id, file };
+        let Answer { records, giant_functions } = answer;
+        if embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
+            let bytes = mini_debug_info(&elf, &mut paged);
+            records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
+        }
+        let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
+        let mut slices: BTreeMap<bool, UnwindSlice> = BTreeMap::new();
+        let mut names: Vec<Symbol> = Vec::new();
+        for offset in offsets {
+            let Some(address) = elf.address_of(offset) else {
+                continue;
+            };
+            // A return address stands after its call: behind a call that does not return, that is the
+            // next function. An interrupted instruction may be a function's first.
+            for address in [address, address.wrapping_sub(1)] {
+                if !is_covered(covered, address)
+                    && let Some(found) = cfi.find(address, &elf, &mut paged)
+                {
+                    covered.insert(found.start, found.end);
+                    giant_functions.extend(giant_function(id, &found, &elf));
+                    put(found, id, given, &mut slices);
+                }
+                if embed == Embed::Symbols {
+                    let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
+                    let symbol = index.find(address, &mut paged);
+                    names.extend(symbol.filter(|symbol| named.insert(symbol.address)));
+                }
+            }
+        }
+        records.extend(slices.into_values().map(Record::UnwindSlice));
+        if !names.is_empty() {
+            names.sort_by_key(|symbol| symbol.address);
+            records.push(Record::SymbolSlice(SymbolSlice { module: id, symbols: names }));
+        }
+    }
+}
+
+fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<GiantFunction> {
+    let (size, largest) = (*found.frame_size.start(), *found.frame_size.end());
+    if size < GIANT {
+        return None;
+    }
+    let (offset, length) = (elf.offset_of(found.start)?, found.end - found.start);
+    Some(GiantFunction { module, offset, length, size, pushed: largest - size })
+}
+
+fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
+    covered.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
+}
+
+/// Adds what was found to the slice of its section, the CIE only once.
+fn put(
+    found: Found,
+    module: ModuleId,
+    given: &mut FxHashSet<(CfiSection, u64)>,
+    slices: &mut BTreeMap<bool, UnwindSlice>,
+) {
+    let Found { section, fde, cie, .. } = found;
+    let slice = slices.entry(section == CfiSection::DebugFrame).or_insert_with(|| UnwindSlice {
+        module,
+        section,
+        ..UnwindSlice::default()
+    });
+    if given.insert((section, cie.address)) {
+        slice.cies.push(cie);
+    }
+    if given.insert((section, fde.address)) {
+        slice.fdes.push(fde);
+    }
+}
