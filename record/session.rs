@@ -23,6 +23,8 @@ use crate::target::Target;
 
 /// How long samples may wait in the ring, unless it fills.
 const LOOK: Duration = Duration::from_millis(300);
+/// The same at the start, from where it grows: the sooner a target is known, the cheaper it is.
+const FIRST_LOOK: Duration = Duration::from_millis(40);
 /// How long samples may wait in the recorder: what `kill -9` can cost.
 const FLUSH: Duration = Duration::from_millis(600);
 /// How long the end of a recording may wait for unwind evidence.
@@ -89,7 +91,8 @@ fn watch(
     let started = Instant::now();
     let mut flushed = started;
     loop {
-        stop.wait(ring.as_fd(), LOOK.min(FLUSH.saturating_sub(flushed.elapsed())))?;
+        let look = LOOK.min(FIRST_LOOK.max(started.elapsed() / 2));
+        stop.wait(ring.as_fd(), look.min(FLUSH.saturating_sub(flushed.elapsed())))?;
         stream.turn_segment(sampler)?;
         drain(ring, stream)?;
         stream.exchange_evidence()?;
