@@ -1,6 +1,8 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
-use profrec_format::{Coverage, Damage, Header, LossCause, LostToDamage, Record, Recording, Totals};
+use profrec_format::{Coverage, Damage, Header, LossCause, LostToDamage, Recording, Totals};
+
+use crate::losses::{Losses, noticed};
 
 /// The recording as a whole, whatever is shown of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,7 +16,7 @@ pub struct Facts {
     /// Samples in the file.
     pub samples: u64,
     /// Samples and process events lost, by cause; every cause is listed.
-    pub lost: Vec<(LossCause, u64)>,
+    pub lost: Losses,
     /// Nanoseconds from the start to the end.
     pub duration: u64,
     /// Where it is not whole, in words.
@@ -30,25 +32,20 @@ impl Facts {
     pub fn gather(recording: &Recording<'_>) -> Self {
         let header = recording.header().clone();
         let totals = recording.totals().cloned();
-        let last = recording.segments().iter().map(|segment| segment.last_time()).max().unwrap_or_default();
-        let end = totals.as_ref().map_or(last, |totals| totals.end_monotonic);
-        let mut known = match &totals {
-            Some(totals) => totals.lost.clone(),
-            None => noticed_losses(recording),
-        };
-        let mut lost: Vec<_> = LossCause::ALL.iter().map(|&cause| (cause, 0)).collect();
-        known.sort_by_key(|(cause, _)| *cause);
-        for (cause, count) in known {
-            match lost.iter_mut().find(|(known, _)| *known == cause) {
-                Some((_, sum)) => *sum = count.saturating_add(*sum),
-                None => lost.push((cause, count)),
-            }
+        let mut lost = Losses::default();
+        lost.add(LossCause::ALL.map(|cause| (cause, 0)));
+        match &totals {
+            Some(totals) => lost.add(totals.lost.iter().copied()),
+            // A segment that cannot be read counts none; whoever replays it notes that it is damaged.
+            None => recording.segments().iter().for_each(|segment| {
+                lost.add(noticed(&segment.records().unwrap_or_default()));
+            }),
         }
         Self {
             bytes: recording.file_length() as u64,
             samples: totals.as_ref().map_or_else(|| recording.samples_found(), |totals| totals.samples),
             lost,
-            duration: end.saturating_sub(header.start_monotonic),
+            duration: end(recording).saturating_sub(header.start_monotonic),
             damage: recording.damage().iter().map(damage_text).collect(),
             lost_to_damage: recording.lost_to_damage(),
             coverage: recording.coverage(),
@@ -64,8 +61,7 @@ impl Facts {
 
     /// Samples that were lost.
     pub fn samples_lost(&self) -> u64 {
-        let samples = self.lost.iter().filter(|(cause, _)| cause.is_samples());
-        samples.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+        self.lost.samples()
     }
 
     /// How much of the file was read for what is shown, when it was not all of it.
@@ -95,6 +91,13 @@ impl Facts {
     }
 }
 
+/// When a recording ended: when it was closed, else when its last sample or event was.
+pub fn end(recording: &Recording<'_>) -> u64 {
+    let last = || recording.segments().iter().map(|segment| segment.last_time()).max().unwrap_or_default();
+    let end = recording.totals().map_or_else(last, |totals| totals.end_monotonic);
+    end.max(recording.header().start_monotonic)
+}
+
 /// How much of a file was read, when it was not all of it.
 pub fn part_read(coverage: Coverage) -> Option<String> {
     let Coverage { segments_read, segments, bytes_read, bytes } = coverage;
@@ -110,15 +113,4 @@ fn damage_text(damage: &Damage) -> String {
         Some(nanoseconds) => format!("{damage}, where {:.1} s are lost", nanoseconds as f64 / 1e9),
         None => damage.to_string(),
     }
-}
-
-/// The losses that were noticed while recording: all there is to count when there are no totals.
-/// A segment that cannot be read counts none; whoever replays it notes that it is damaged.
-fn noticed_losses(recording: &Recording<'_>) -> Vec<(LossCause, u64)> {
-    let records = recording.segments().iter().flat_map(|segment| segment.records().unwrap_or_default());
-    let losses = records.filter_map(|record| match record {
-        Record::Loss(loss) => Some((loss.cause, loss.count)),
-        _ => None,
-    });
-    losses.collect()
 }

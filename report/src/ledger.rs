@@ -44,12 +44,11 @@ pub struct Unnamed {
 impl Ledger {
     /// Draws up the balance.
     pub fn build(facts: &Facts, stacks: &Stacks, names: &Names, location_samples: &[u64]) -> Self {
-        let lost = facts.lost.iter().filter(|(_, count)| *count > 0);
         Self {
             shown: stacks.samples,
             recorded: facts.samples,
             expected: facts.expected(),
-            lost: lost.copied().collect(),
+            lost: facts.lost.by_cause().filter(|(_, count)| *count > 0).collect(),
             verdicts: stacks.verdicts(),
             unnamed: unnamed(names, location_samples),
             notes: notes(facts),

@@ -24,6 +24,7 @@ pub mod facts;
 pub mod filter;
 pub mod ledger;
 pub mod local_files;
+pub mod losses;
 pub mod modules;
 pub mod pipeline;
 pub mod profile;

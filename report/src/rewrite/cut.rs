@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 use profrec_format::{Header, Part, Record, Recording, Segment, StopReason};
 
 use super::output::Output;
-use super::reading::{Tally, Written, end, losses, stop};
+use super::reading::{Tally, Written, stop};
 use super::start::{Wanted, definitions};
 use crate::args::TimeRange;
 use crate::evidence::{Evidence, ModuleNumbers};
-use crate::facts::part_read;
+use crate::facts::{end, part_read};
+use crate::losses::noticed;
 use crate::recording_file::RecordingFile;
 use crate::replay::in_order;
 use crate::world::World;
@@ -117,7 +118,7 @@ impl Span {
             };
             start.iter().try_for_each(|record| output.record(record))?;
         }
-        tally.lose(losses(&kept));
+        tally.lose(noticed(&kept));
         kept.iter().try_for_each(|record| output.record(record))?;
         tally.copy(segment, output, |sample| self.holds(sample.time))
     }

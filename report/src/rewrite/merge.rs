@@ -8,7 +8,9 @@ use profrec_format::{Header, ModuleId, Recording, Totals};
 
 use super::module_ids::{MergedModules, PartModules, renumber};
 use super::output::Output;
-use super::reading::{Tally, Written, end, losses, stop};
+use super::reading::{Tally, Written, stop};
+use crate::facts::end;
+use crate::losses::noticed;
 use crate::recording_file::RecordingFile;
 
 /// How far the clocks of two parts may differ: the wall clock is adjusted now and then.
@@ -100,25 +102,25 @@ impl<'a> Part<'a> {
         let mut modules = PartModules::default();
         for segment in self.recording.segments() {
             // What cannot be read is told when it is copied.
-            segment.records().unwrap_or_default().iter_mut().for_each(|record| modules.add(record));
+            segment.records().unwrap_or_default().into_iter().for_each(|record| modules.add(record));
         }
         modules
     }
 
     fn copy(&self, numbers: &HashMap<ModuleId, ModuleId>, output: &mut Output, tally: &mut Tally) -> Result<()> {
         tally.damage(&self.recording, |_| true);
-        let mut noticed = Vec::new();
+        let mut losses = Vec::new();
         for segment in self.recording.segments() {
             output.start_segment()?;
             let Some(records) = tally.records(segment) else { continue };
-            noticed.extend(losses(&records));
+            losses.extend(noticed(&records));
             for mut record in records {
                 renumber(&mut record, numbers);
                 output.record(&record)?;
             }
             tally.copy(segment, output, |_| true)?;
         }
-        tally.lose(self.recording.totals().map_or(noticed, |totals| totals.lost.clone()));
+        tally.lose(self.recording.totals().map_or(losses, |totals| totals.lost.clone()));
         Ok(())
     }
 

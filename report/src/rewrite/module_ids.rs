@@ -32,24 +32,23 @@ pub(super) struct MergedModules {
 
 impl PartModules {
     /// Notes what a record says of modules.
-    pub(super) fn add(&mut self, record: &mut Record) {
+    pub(super) fn add(&mut self, record: Record) {
         match record {
             Record::Module(Module { id, kind, path, build_id }) => {
-                let known = self.identities.entry(*id).or_default();
-                known.kind = *kind;
-                known.path.clone_from(path);
+                let known = self.identities.entry(id).or_default();
+                (known.kind, known.path) = (kind, path);
                 if !build_id.is_empty() {
-                    known.build_id.clone_from(build_id);
+                    known.build_id = build_id;
                 }
             }
             Record::Layout(Layout { module, build_id, fingerprint, .. }) => {
-                let known = self.identities.entry(*module).or_default();
+                let known = self.identities.entry(module).or_default();
                 if known.build_id.is_empty() {
-                    known.build_id.clone_from(build_id);
+                    known.build_id = build_id;
                 }
-                known.fingerprint.clone_from(fingerprint);
+                known.fingerprint = fingerprint;
             }
-            other => {
+            mut other => {
                 if let Some(id) = other.module_mut() {
                     self.identities.entry(*id).or_default();
                 }

@@ -1,18 +1,17 @@
 //! What is read of a recording that is rewritten, and what could not be.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use profrec_format::{Damage, LossCause, Record, Recording, Sample, Segment, StopReason, Totals};
 
 use super::output::Output;
 use crate::ledger::grouped;
+use crate::losses::Losses;
 
 /// What has been carried over so far.
 #[derive(Default)]
 pub(super) struct Tally {
     /// What was lost, by cause.
-    pub(super) lost: BTreeMap<LossCause, u64>,
+    lost: Losses,
     /// Samples that could not be read.
     unreadable: u64,
     /// Why, in words.
@@ -36,21 +35,6 @@ impl Written {
         let text = format!("{} samples, {:.1} s", grouped(self.samples), self.nanoseconds as f64 / 1e9);
         self.part_read.iter().fold(text, |text, part_read| format!("{text}; {part_read}"))
     }
-}
-
-/// When a recording ended: when it was closed, else when its last sample or event was.
-pub(super) fn end(recording: &Recording<'_>) -> u64 {
-    let last = || recording.segments().iter().map(|segment| segment.last_time()).max().unwrap_or_default();
-    let end = recording.totals().map_or_else(last, |totals| totals.end_monotonic);
-    end.max(recording.header().start_monotonic)
-}
-
-/// The losses that records tell of.
-pub(super) fn losses(records: &[Record]) -> impl Iterator<Item = (LossCause, u64)> + '_ {
-    records.iter().filter_map(|record| match record {
-        Record::Loss(loss) => Some((loss.cause, loss.count)),
-        _ => None,
-    })
 }
 
 /// What ended it.
@@ -104,10 +88,7 @@ impl Tally {
 
     /// Adds losses.
     pub(super) fn lose(&mut self, losses: impl IntoIterator<Item = (LossCause, u64)>) {
-        for (cause, count) in losses {
-            let sum = self.lost.entry(cause).or_default();
-            *sum = sum.saturating_add(count);
-        }
+        self.lost.add(losses);
     }
 
     /// Notes what the damage of a recording has cost, as far as it `concerns` what is carried over: where that is not all of
@@ -127,9 +108,7 @@ impl Tally {
             let unreadable = std::mem::take(&mut self.unreadable);
             self.lose([(LossCause::Unreadable, unreadable)]);
         }
-        let lost: Vec<_> = self.lost.iter().map(|(cause, count)| (*cause, *count)).collect();
-        let lost_samples = lost.iter().filter(|(cause, _)| cause.is_samples());
-        let expected = lost_samples.fold(samples, |sum, (_, count)| sum.saturating_add(*count));
+        let (expected, lost) = (samples.saturating_add(self.lost.samples()), self.lost.by_cause().collect());
         Totals { end_monotonic, stop, expected, samples, lost, ..Totals::default() }
     }
 }

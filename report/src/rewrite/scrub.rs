@@ -10,12 +10,14 @@ use profrec_format::{
 };
 
 use super::output::Output;
-use super::reading::{Tally, Written, end, losses, stop};
+use super::reading::{Tally, Written, stop};
 use super::redact;
 use crate::args::Args;
 use crate::collect::walk_user;
 use crate::evidence::{Evidence, ModuleEvidence, ModuleNumbers};
+use crate::facts::end;
 use crate::local_files::LocalFiles;
+use crate::losses::noticed;
 use crate::modules::Modules;
 use crate::recording_file::RecordingFile;
 use crate::replay::replay_records;
@@ -46,16 +48,16 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
     let scrubber = Scrubber { modules: &modules, numbers: &numbers, header: &header, redact: args.rewrite.redact };
     let mut tally = Tally::default();
     tally.damage(&recording, |_| true);
-    let mut noticed = Vec::new();
+    let mut losses = Vec::new();
     for segment in recording.segments() {
         output.start_segment()?;
         if let Some(records) = tally.records(segment) {
-            noticed.extend(losses(&records));
+            losses.extend(noticed(&records));
             scrubber.scrub((segment, records), &mut output, &mut tally)?;
         }
     }
     let whole = recording.totals();
-    tally.lose(whole.map_or(noticed, |whole| whole.lost.clone()));
+    tally.lose(whole.map_or(losses, |whole| whole.lost.clone()));
     let (samples, end) = (output.samples(), end(&recording));
     let mut totals = tally.totals(samples, end, stop(&recording));
     if let Some(whole) = whole {

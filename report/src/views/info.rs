@@ -46,8 +46,8 @@ fn recording(text: &mut String, facts: &Facts) {
         line(text, "of the file", &part_read);
     }
     line(text, "samples", &samples(facts));
-    for (cause, count) in facts.lost.iter().filter(|(_, count)| *count > 0) {
-        line(text, "lost", &format!("{} ({})", grouped(*count), cause.name()));
+    for (cause, count) in facts.lost.by_cause().filter(|(_, count)| *count > 0) {
+        line(text, "lost", &format!("{} ({})", grouped(count), cause.name()));
     }
     if let Some(totals) = facts.totals.as_ref().filter(|totals| totals.samples > 0 && totals.recorder_cpu > 0) {
         let per_sample = |nanoseconds: u64, runs: u64| nanoseconds as f64 / 1e3 / runs.max(1) as f64;

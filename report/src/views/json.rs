@@ -121,8 +121,8 @@ pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
 
 fn recording(facts: &Facts) -> Recording<'_> {
     let lost = |samples: bool| {
-        let of_kind = facts.lost.iter().filter(|(cause, _)| cause.is_samples() == samples);
-        of_kind.map(|(cause, count)| (cause.name(), *count)).collect()
+        let of_kind = facts.lost.by_cause().filter(|(cause, _)| cause.is_samples() == samples);
+        of_kind.map(|(cause, count)| (cause.name(), count)).collect()
     };
     Recording {
         samples: facts.samples,
