@@ -41,12 +41,11 @@ pub(super) fn definitions(world: &World<'_>, time: u64, wanted: &Wanted) -> Opti
             continue;
         }
         let comm = world.threads.get(&pid).map(|thread| thread.comm.clone()).unwrap_or_default();
-        records.push(if process.is_new {
-            Record::Exec(Exec { time, pid, comm })
-        } else {
-            let (parent, kernel_thread) = (process.parent, process.kernel_thread);
-            Record::Process(Process { time, pid, parent, comm, kernel_thread })
-        });
+        let (parent, kernel_thread) = (process.parent, process.kernel_thread);
+        records.push(Record::Process(Process { time, pid, parent, comm: comm.clone(), kernel_thread }));
+        if process.is_new {
+            records.push(Record::Exec(Exec { time, pid, comm }));
+        }
         if records.len() + process.space.mappings().len() > LIMIT {
             return None;
         }
@@ -72,4 +71,26 @@ fn in_order<T>(map: &HashMap<u32, T>) -> Vec<(&u32, &T)> {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_unstable_by_key(|(number, _)| **number);
     entries
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use profrec_format::Fork;
+
+    /// A process that has a new program when the part begins keeps its parent: an exec alone does not tell it.
+    #[test]
+    fn a_process_that_is_new_by_exec_lost_its_parent() {
+        let fork = Record::Fork(Fork { time: 1, pid: 7, tid: 7, parent: 5, parent_tid: 5 });
+        let exec = Record::Exec(Exec { time: 2, pid: 7, comm: "b".into() });
+        let numbers = HashMap::default();
+        let mut whole = World::new(&numbers, vec![fork, exec], 100);
+        whole.before(10);
+        let records = definitions(&whole, 10, &Wanted::default()).unwrap();
+        let mut part = World::new(&numbers, records, 100);
+        part.before(11);
+        let process = &part.processes[&7];
+        assert_eq!((process.parent, process.is_new, &*part.threads[&7].comm), (5, true, "b"));
+    }
 }
