@@ -54,11 +54,11 @@ pub struct Args {
     pub rewrite: RewriteArgs,
 
     /// A folder of binaries or debug files, or a .build-id tree; repeatable
-    #[arg(long, value_name = "DIR", help_heading = "Names")]
+    #[arg(long, conflicts_with_all = ["cut", "merge"], value_name = "DIR", help_heading = "Names")]
     pub symbols: Vec<PathBuf>,
 
     /// Use what is in the recording alone: no binaries or debug files of this machine
-    #[arg(long, conflicts_with = "symbols", help_heading = "Names")]
+    #[arg(long, conflicts_with_all = ["symbols", "cut", "merge"], help_heading = "Names")]
     pub no_local_files: bool,
 
     /// Do not show functions that the compiler inlined into others
@@ -292,6 +292,17 @@ mod tests {
             "report a --force",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Only --scrub looks for names and unwind information in files: the others refuse what they would ignore.
+    #[test]
+    fn cut_and_merge_ignored_where_files_are() {
+        for option in ["--symbols c", "--no-local-files"] {
+            let parse = |line: &str| Args::try_parse_from(format!("report {line} a -o b {option}").split(' '));
+            assert!(parse("--scrub").is_ok(), "{option}");
+            assert!(parse("--cut 1..2").is_err(), "{option}");
+            assert!(parse("--merge").is_err(), "{option}");
         }
     }
 }
