@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use foldhash::HashMap;
-use profrec_format::{Header, ModuleId, Recording, Totals};
+use profrec_format::{Header, ModuleId, Recording, StopReason, Totals};
 
 use super::module_ids::{MergedModules, PartModules, renumber};
 use super::output::Output;
@@ -48,10 +48,16 @@ pub(super) fn merge(paths: &[PathBuf], open: impl Fn(&Header, &[&Path]) -> Resul
     let samples = output.samples();
     let end = last.end;
     let Totals { recorder_cpu, bpf_time, bpf_runs, .. } = cost.unwrap_or_default();
-    let totals = Totals { recorder_cpu, bpf_time, bpf_runs, ..tally.totals(samples, end, stop(&last.recording)) };
+    let totals = Totals { recorder_cpu, bpf_time, bpf_runs, ..tally.totals(samples, end, stop_of_all(&parts, last)) };
     output.finish(&totals)?;
     let nanoseconds = end.saturating_sub(header.start_monotonic);
     Ok(Written { samples, nanoseconds, part_read: None, notes: tally.notes })
+}
+
+/// What ended the whole: the end of an earlier part that was not closed may be missing, whatever ended the last.
+fn stop_of_all(parts: &[Part<'_>], last: &Part<'_>) -> StopReason {
+    let mut stops = parts.iter().map(|part| stop(&part.recording));
+    stops.find(|stop| *stop == StopReason::NotClosed).unwrap_or_else(|| stop(&last.recording))
 }
 
 /// What recording has cost in all; `None` where that of a part is not known.

@@ -1,0 +1,91 @@
+//! Recordings that were not closed: whatever is made of them says so.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::process::{Command, Output};
+
+use profrec_format::{Header, Process, Record, Recording, Sample, StopReason, Totals, UserState, Writer};
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 5 * SECOND;
+/// Samples of a frame, one a second; three frames are a segment.
+const FRAME: u64 = 10;
+const SEGMENT: u64 = 3 * FRAME;
+
+/// A closed recording that starts so many segments after `START`.
+fn recording(first: u64, segments: u64) -> Vec<u8> {
+    let start = START + first * SEGMENT * SECOND;
+    let header =
+        Header { period: SECOND, start_monotonic: start, start_realtime: 1_000 * SECOND + start, ..Header::default() };
+    let mut writer = Writer::create(Vec::new(), &header).unwrap();
+    for number in 0..segments * SEGMENT {
+        let time = start + number * SECOND;
+        if number % SEGMENT == 0 {
+            writer.start_segment().unwrap();
+            let process = Process { time, pid: 7, comm: "app".into(), ..Process::default() };
+            writer.record(&Record::Process(process)).unwrap();
+        }
+        let user = UserState::Chain(vec![0x40_2010 + number / SEGMENT, 0x40_1021]);
+        writer.sample(&Sample { time, pid: 7, tid: 7, user, ..Sample::default() }).unwrap();
+        if number % FRAME == FRAME - 1 {
+            writer.flush().unwrap();
+        }
+    }
+    let (samples, end_monotonic) = (segments * SEGMENT, start + segments * SEGMENT * SECOND);
+    writer.finish(&Totals { end_monotonic, samples, expected: samples, ..Totals::default() }).unwrap()
+}
+
+/// The same as a recorder leaves it that was killed.
+fn unclosed(recording: &[u8]) -> Vec<u8> {
+    let opened = Recording::open(recording).unwrap();
+    let last = opened.index().unwrap().last().unwrap();
+    recording[..(last.offset + last.bytes) as usize].to_vec()
+}
+
+fn report(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_profrec-report")).args(arguments).output().unwrap();
+    assert!(output.status.code().is_some_and(|code| code != 1 && code != 2), "{arguments:?}: {}", said(&output));
+    output
+}
+
+/// What both outputs of a run say.
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> String {
+        fs::write(self.at(name), bytes).unwrap();
+        self.at(name)
+    }
+}
+
+/// The merged recording says that a part was not closed, also when the last one was, and when that part was itself made of
+/// one that was not closed.
+#[test]
+fn merge_forgot_that_an_earlier_part_was_not_closed() {
+    let folder = Folder::new();
+    let (first, second) = (folder.put("1", &unclosed(&recording(0, 1))), folder.put("2", &recording(1, 1)));
+    let (third, two, three) = (folder.put("3", &recording(2, 1)), folder.at("two"), folder.at("three"));
+    report(&["--merge", &first, &second, "-o", &two]);
+    report(&["--merge", &two, &third, "-o", &three]);
+    for merged in [two, three] {
+        let bytes = fs::read(&merged).unwrap();
+        assert_eq!(Recording::open(&bytes).unwrap().totals().unwrap().stop, StopReason::NotClosed);
+        let said = said(&report(&[&merged]));
+        assert!(said.contains("that this one was made of was not closed"), "{said}");
+    }
+    report(&["--merge", &second, &third, "-o", &folder.at("closed")]);
+    let bytes = fs::read(folder.at("closed")).unwrap();
+    assert_eq!(Recording::open(&bytes).unwrap().totals().unwrap().stop, StopReason::Interrupted);
+}
