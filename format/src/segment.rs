@@ -87,6 +87,18 @@ impl<'a> Segment<'a> {
         self.of_kind(FrameKind::Samples).map(|frame| u64::from(frame.header.items)).sum()
     }
 
+    /// How many samples its frames say they hold behind the first `read`, of those frames alone that `count` by their first
+    /// and last time: all that can be said of samples that cannot be decoded.
+    pub fn samples_behind(&self, mut read: u64, count: impl Fn(u64, u64) -> bool) -> u64 {
+        let behind = self.of_kind(FrameKind::Samples).map(|frame| {
+            let items = u64::from(frame.header.items);
+            let left = items.saturating_sub(read);
+            read = read.saturating_sub(items);
+            if count(frame.header.first_time, frame.header.last_time) { left } else { 0 }
+        });
+        behind.sum()
+    }
+
     /// Compressed bytes of metadata and of samples, heads included.
     pub fn byte_counts(&self) -> ByteCounts {
         let size = |kind| self.of_kind(kind).map(|frame| (frame.end() - frame.offset) as u64).sum();

@@ -1,9 +1,11 @@
-//! Recordings that were not closed: whatever is made of them says so.
+//! Recordings that were not closed, and those with samples that cannot be decoded: whatever is shown or made of them says
+//! what is missing, and no more than that.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::process::{Command, Output};
 
+use profrec_format::raw::RawRecording;
 use profrec_format::{Header, Process, Record, Recording, Sample, StopReason, Totals, UserState, Writer};
 
 const SECOND: u64 = 1_000_000_000;
@@ -40,6 +42,16 @@ fn unclosed(recording: &[u8]) -> Vec<u8> {
     let opened = Recording::open(recording).unwrap();
     let last = opened.index().unwrap().last().unwrap();
     recording[..(last.offset + last.bytes) as usize].to_vec()
+}
+
+/// Without index, and with a frame whose content is not what its kind promises: the first (1) of records, or the second (2)
+/// of samples.
+fn undecodable(recording: &[u8], kind: u8) -> Vec<u8> {
+    let mut raw = RawRecording::take_apart(recording).unwrap();
+    raw.frames.retain(|frame| ![3, 5].contains(&frame.kind));
+    let mut frames = raw.frames.iter_mut().filter(|frame| frame.kind == kind);
+    frames.nth(usize::from(kind) - 1).unwrap().content.truncate(3);
+    raw.put_together().unwrap()
 }
 
 fn report(arguments: &[&str]) -> Output {
@@ -88,4 +100,36 @@ fn merge_forgot_that_an_earlier_part_was_not_closed() {
     report(&["--merge", &second, &third, "-o", &folder.at("closed")]);
     let bytes = fs::read(folder.at("closed")).unwrap();
     assert_eq!(Recording::open(&bytes).unwrap().totals().unwrap().stop, StopReason::Interrupted);
+}
+
+/// What a recording of this file says: its samples, those expected, and those lost.
+fn figures(path: &str) -> (u64, Option<u64>, u64) {
+    let output = report(&[path, "--json", "--no-local-files"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let recording = &json["recording"];
+    assert_eq!(recording["samples"], json["stacks"]["total"]);
+    let lost = recording["lost"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    (recording["samples"].as_u64().unwrap(), recording["expected"].as_u64(), lost)
+}
+
+/// Samples that cannot be decoded are lost in the cut that has their frame's time, whole frames at a time, and in no other.
+#[test]
+fn cut_lost_samples_of_other_times() {
+    let folder = Folder::new();
+    let (samples, out) = (folder.put("samples", &undecodable(&recording(0, 2), 2)), folder.at("out"));
+    let records = folder.put("records", &undecodable(&recording(0, 2), 1));
+    for (path, range, shown, lost) in [
+        (&samples, "..9.5", 10, 0),
+        (&samples, "..12.5", 10, 10),
+        (&samples, "12.5..15.5", 0, 10),
+        (&samples, "12.5..20.5", 0, 20),
+        (&samples, "5.5..", 34, 20),
+        (&samples, "29.95..", 30, 0),
+        (&records, "..9.5", 0, 10),
+        (&records, "12.5..35.5", 6, 20),
+        (&records, "29.95..35.5", 6, 0),
+    ] {
+        report(&["--cut", range, path, "-o", &out, "--force"]);
+        assert_eq!(figures(&out), (shown, Some(shown + lost), lost), "{path} {range}");
+    }
 }

@@ -8,6 +8,7 @@ use profrec_format::{Header, Part, Record, Recording, Segment, StopReason};
 
 use super::output::Output;
 use super::reading::{Tally, Written, stop};
+use super::span::Span;
 use super::start::{Wanted, definitions};
 use crate::args::TimeRange;
 use crate::evidence::{Evidence, ModuleNumbers};
@@ -16,15 +17,6 @@ use crate::losses::noticed;
 use crate::recording_file::RecordingFile;
 use crate::replay::in_order;
 use crate::world::World;
-
-/// The time of the part, in nanoseconds of CLOCK_MONOTONIC.
-#[derive(Clone, Copy)]
-struct Span {
-    /// Its first; 0 when the part begins with the recording.
-    from: u64,
-    /// The first that is not in it.
-    to: Option<u64>,
-}
 
 /// Writes a part of a recording.
 pub(super) fn cut(
@@ -45,15 +37,13 @@ pub(super) fn cut(
     let header = span.header(header);
     let mut output = open(&header, &[input])?;
     let mut tally = Tally::default();
-    tally.damage(&recording, |damage| {
-        damage.until.is_none_or(|until| span.from <= until) && span.is_before_end(damage.since)
-    });
+    tally.damage(&recording, |damage| span.meets(damage.since, damage.until.unwrap_or(u64::MAX)));
     let ids = module_ids(&recording);
     for (number, segment) in recording.segments().iter().enumerate() {
         if number > 0 {
             output.start_segment()?;
         }
-        if let Some(records) = tally.records(segment) {
+        if let Some(records) = tally.records(segment, span) {
             span.cut_segment((segment, records), &ids, &mut output, &mut tally)?;
         }
     }
@@ -74,19 +64,6 @@ fn module_ids(recording: &Recording<'_>) -> ModuleNumbers {
 }
 
 impl Span {
-    fn of(range: TimeRange, start: u64) -> Self {
-        let from = range.from().filter(|from| *from > 0).map_or(0, |from| start.saturating_add(from));
-        Self { from, to: range.to().map(|to| start.saturating_add(to)) }
-    }
-
-    fn holds(self, time: u64) -> bool {
-        self.from <= time && self.is_before_end(time)
-    }
-
-    fn is_before_end(self, time: u64) -> bool {
-        self.to.is_none_or(|to| time < to)
-    }
-
     /// The header of the part.
     fn header(self, whole: &Header) -> Header {
         let start_monotonic = whole.start_monotonic.max(self.from);
@@ -120,7 +97,7 @@ impl Span {
         }
         tally.lose(noticed(&kept));
         kept.iter().try_for_each(|record| output.record(record))?;
-        tally.copy(segment, output, |sample| self.holds(sample.time))
+        tally.copy(segment, self, output)
     }
 
     /// What there is when the part begins, of a segment with these earlier records.

@@ -9,6 +9,7 @@ use profrec_format::{Header, ModuleId, Recording, StopReason, Totals};
 use super::module_ids::{MergedModules, PartModules, renumber};
 use super::output::Output;
 use super::reading::{Tally, Written, stop};
+use super::span::Span;
 use crate::facts::end;
 use crate::losses::noticed;
 use crate::recording_file::RecordingFile;
@@ -118,13 +119,13 @@ impl<'a> Part<'a> {
         let mut losses = Vec::new();
         for segment in self.recording.segments() {
             output.start_segment()?;
-            let Some(records) = tally.records(segment) else { continue };
+            let Some(records) = tally.records(segment, Span::default()) else { continue };
             losses.extend(noticed(&records));
             for mut record in records {
                 renumber(&mut record, numbers);
                 output.record(&record)?;
             }
-            tally.copy(segment, output, |_| true)?;
+            tally.copy(segment, Span::default(), output)?;
         }
         tally.lose(self.recording.totals().map_or(losses, |totals| totals.lost.clone()));
         Ok(())

@@ -16,6 +16,7 @@ mod output;
 mod reading;
 mod redact;
 mod scrub;
+mod span;
 mod start;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]

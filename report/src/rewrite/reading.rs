@@ -1,9 +1,10 @@
 //! What is read of a recording that is rewritten, and what could not be.
 
 use anyhow::Result;
-use profrec_format::{Damage, LossCause, Record, Recording, Sample, Segment, StopReason, Totals};
+use profrec_format::{Damage, LossCause, Record, Recording, Segment, StopReason, Totals};
 
 use super::output::Output;
+use super::span::Span;
 use crate::ledger::grouped;
 use crate::losses::Losses;
 
@@ -43,37 +44,33 @@ pub(super) fn stop(recording: &Recording<'_>) -> StopReason {
 }
 
 impl Tally {
-    /// The records of a segment; none when they cannot be read, and then its samples mean nothing.
-    pub(super) fn records(&mut self, segment: &Segment<'_>) -> Option<Vec<Record>> {
+    /// The records of a segment; none when they cannot be read, and then its samples of this time mean nothing.
+    pub(super) fn records(&mut self, segment: &Segment<'_>, span: Span) -> Option<Vec<Record>> {
         match segment.records() {
             Ok(records) => Some(records),
             Err(error) => {
-                self.unreadable(segment.sample_count(), &error.to_string());
+                self.unreadable(segment.samples_behind(0, |first, last| span.meets(first, last)), &error.to_string());
                 None
             }
         }
     }
 
-    /// Copies the samples of a segment that are wanted.
-    pub(super) fn copy(
-        &mut self,
-        segment: &Segment<'_>,
-        output: &mut Output,
-        wanted: impl Fn(&Sample) -> bool,
-    ) -> Result<()> {
+    /// Copies the samples of a segment that are of this time. Of those that cannot be read, the time is known by frames.
+    pub(super) fn copy(&mut self, segment: &Segment<'_>, span: Span, output: &mut Output) -> Result<()> {
         let mut samples = segment.samples();
         let mut read = 0;
         loop {
             match samples.next() {
                 Ok(Some(sample)) => {
                     read += 1;
-                    if wanted(sample) {
+                    if span.holds(sample.time) {
                         output.sample(sample)?;
                     }
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    self.unreadable(segment.sample_count().saturating_sub(read), &error.to_string());
+                    let lost = segment.samples_behind(read, |first, last| span.meets(first, last));
+                    self.unreadable(lost, &error.to_string());
                     return Ok(());
                 }
             }

@@ -12,6 +12,7 @@ use profrec_format::{
 use super::output::Output;
 use super::reading::{Tally, Written, stop};
 use super::redact;
+use super::span::Span;
 use crate::args::Args;
 use crate::collect::walk_user;
 use crate::evidence::{Evidence, ModuleEvidence, ModuleNumbers};
@@ -51,7 +52,7 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
     let mut losses = Vec::new();
     for segment in recording.segments() {
         output.start_segment()?;
-        if let Some(records) = tally.records(segment) {
+        if let Some(records) = tally.records(segment, Span::default()) {
             losses.extend(noticed(&records));
             scrubber.scrub((segment, records), &mut output, &mut tally)?;
         }
