@@ -24,6 +24,7 @@ fn recording(first: u64, segments: u64) -> Vec<u8> {
         let time = start + number * SECOND;
         if number % SEGMENT == 0 {
             writer.start_segment().unwrap();
+            let time = time - SECOND / 10;
             let process = Process { time, pid: 7, comm: "app".into(), ..Process::default() };
             writer.record(&Record::Process(process)).unwrap();
         }
@@ -131,5 +132,23 @@ fn cut_lost_samples_of_other_times() {
     ] {
         report(&["--cut", range, path, "-o", &out, "--force"]);
         assert_eq!(figures(&out), (shown, Some(shown + lost), lost), "{path} {range}");
+    }
+}
+
+/// A cut of a recording without an index is that of the same recording with one, to the last byte: it has no segment that has
+/// nothing of the time, nor one that only defines its processes then.
+#[test]
+fn cut_carried_segments_of_other_times_along() {
+    let folder = Folder::new();
+    let whole = recording(0, 4);
+    let (closed, unclosed) = (folder.put("closed", &whole), folder.put("unclosed", &unclosed(&whole)));
+    for (range, segments) in [("..29.95", 1), ("35..50", 1), ("50..70", 2), ("29.5..29.95", 0), ("0..118", 4)] {
+        let cuts = [&closed, &unclosed].map(|path| {
+            let out = folder.at("out");
+            report(&["--cut", range, path, "-o", &out, "--force"]);
+            fs::read(out).unwrap()
+        });
+        assert_eq!(Recording::open(&cuts[1]).unwrap().segments().len(), segments, "{range}");
+        assert!(cuts[0] == cuts[1], "{range}");
     }
 }

@@ -39,11 +39,11 @@ pub(super) fn cut(
     let mut tally = Tally::default();
     tally.damage(&recording, |damage| span.meets(damage.since, damage.until.unwrap_or(u64::MAX)));
     let ids = module_ids(&recording);
-    for (number, segment) in recording.segments().iter().enumerate() {
-        if number > 0 {
+    // An index has chosen the segments already. Without one, all are here.
+    for segment in recording.segments().iter().filter(|segment| span.meets(segment.first_time(), segment.last_time())) {
+        let Some(records) = tally.records(segment, span) else { continue };
+        if span.has_some_of(segment, &records) {
             output.start_segment()?;
-        }
-        if let Some(records) = tally.records(segment, span) {
             span.cut_segment((segment, records), &ids, &mut output, &mut tally)?;
         }
     }
@@ -75,6 +75,12 @@ impl Span {
             gaps: whole.gaps.iter().map(clipped).filter(|(from, to)| from < to).collect(),
             ..whole.clone()
         }
+    }
+
+    /// Whether a segment has samples or losses of the part. Processes may be defined a little before their first sample.
+    fn has_some_of(self, segment: &Segment<'_>, records: &[Record]) -> bool {
+        let is_loss = |record: &Record| matches!(record, Record::Loss(loss) if self.holds(loss.time));
+        segment.sample_times().is_some_and(|(first, last)| self.meets(first, last)) || records.iter().any(is_loss)
     }
 
     /// Writes what a segment has of the part.
