@@ -161,7 +161,12 @@ impl Content {
                 });
                 content.losses = times.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
             }
-            Err(error) => content.problems.push(error.to_string()),
+            // Without them, samples mean nothing.
+            Err(error) => {
+                content.problems.push(error.to_string());
+                content.undecoded = segment.sample_count();
+                return content;
+            }
         }
         let mut samples = segment.samples();
         loop {

@@ -19,8 +19,10 @@ pub struct Collected {
     pub stacks: Stacks,
     /// Samples that the filter held back.
     pub filtered_out: u64,
+    /// Samples that could not be read, whether the filter would have held them back or not.
+    pub unreadable: u64,
     /// What kept segments from being read to their ends, in the order of the segments.
-    pub unreadable: Vec<Error>,
+    pub errors: Vec<Error>,
     /// Samples that were not counted: there are more distinct stacks than can be kept.
     pub uncounted: u64,
     /// Samples that were not counted: their call frame information is more than their segment's allowance.
@@ -52,7 +54,8 @@ pub fn collect(
             whole.filtered_out += part.filtered_out;
             whole.uncounted += part.uncounted;
             whole.not_walked += part.not_walked;
-            whole.unreadable.extend(part.unreadable);
+            whole.unreadable += part.unreadable;
+            whole.errors.extend(part.errors);
         }
     }
     whole.uncounted += counter.uncounted();
@@ -75,7 +78,9 @@ impl Plan<'_> {
         let mut counter = StackCounter::of_segment();
         let mut unwinder = Unwinder::new(self.modules, self.arch);
         let mut frames = Vec::new();
+        let mut read = 0;
         let outcome = replay(segment, self.numbers, |sample, instant| {
+            read += 1;
             if !self.filter.lets_through(sample, instant.comm, self.start) {
                 collected.filtered_out += 1;
                 return;
@@ -89,7 +94,8 @@ impl Plan<'_> {
             let thread = CountedThread { comm: instant.comm, pid: sample.pid, tid: sample.tid };
             counter.count(thread, &frames, verdict, 1);
         });
-        collected.unreadable.extend(outcome.err());
+        collected.unreadable = segment.sample_count().saturating_sub(read);
+        collected.errors.extend(outcome.err());
         collected.uncounted = counter.uncounted();
         collected.stacks = counter.finish();
         collected

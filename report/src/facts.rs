@@ -1,6 +1,6 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
-use profrec_format::{Coverage, Damage, Header, LossCause, LostToDamage, Recording, Totals};
+use profrec_format::{Coverage, Damage, Error, Header, LossCause, LostToDamage, Recording, Totals};
 
 use crate::losses::{Losses, noticed};
 
@@ -13,7 +13,7 @@ pub struct Facts {
     pub totals: Option<Totals>,
     /// Length of the file.
     pub bytes: u64,
-    /// Samples in the file.
+    /// Samples in the file, without those that turned out to be unreadable.
     pub samples: u64,
     /// Samples and process events lost, by cause; every cause is listed.
     pub lost: Losses,
@@ -52,6 +52,13 @@ impl Facts {
             header,
             totals,
         }
+    }
+
+    /// Counts samples of the file as lost that could not be read, and notes why.
+    pub fn lose_unreadable(&mut self, samples: u64, errors: &[Error]) {
+        self.samples = self.samples.saturating_sub(samples);
+        self.lost.add([(LossCause::Unreadable, samples)]);
+        self.damage.extend(errors.iter().map(|error| format!("not readable in part: {error}")));
     }
 
     /// Ticks that hit the target, when the recorder got to say so.

@@ -159,7 +159,7 @@ fn notes(facts: &Facts) -> Vec<String> {
             let recovered = format!("{:.1} s, {} samples recovered", facts.seconds(), grouped(facts.samples));
             notes.push(format!("the recording was not closed, its end may be missing: {recovered}"));
         }
-        Some(totals) if totals.samples.checked_add(facts.samples_lost()) != Some(totals.expected) => {
+        Some(totals) if facts.samples.checked_add(facts.samples_lost()) != Some(totals.expected) => {
             notes.push("expected samples are not the samples written and lost: the recorder miscounted".to_owned());
         }
         Some(totals) if totals.stop == StopReason::NotClosed => {
@@ -193,6 +193,8 @@ fn lost_to_damage(facts: &Facts) -> Option<String> {
     }
     let lost = facts.lost_to_damage;
     match lost.samples {
+        // What is wrong has its own count already.
+        Some(0) if facts.lost.of(LossCause::Unreadable) > 0 => None,
         Some(samples) => Some(format!("{} samples", grouped(samples))),
         None if lost.at_least > 0 => Some(format!("at least {} samples", grouped(lost.at_least))),
         None => None,

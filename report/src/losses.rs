@@ -22,6 +22,11 @@ impl Losses {
         self.by_cause().filter(|(cause, _)| cause.is_samples()).fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
+    /// What was lost by one cause.
+    pub fn of(&self, cause: LossCause) -> u64 {
+        self.0.get(&cause).copied().unwrap_or_default()
+    }
+
     /// Each cause with its count, in the order of the causes.
     pub fn by_cause(&self) -> impl Iterator<Item = (LossCause, u64)> + '_ {
         self.0.iter().map(|(&cause, &count)| (cause, count))

@@ -62,7 +62,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
-    facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));
+    facts.lose_unreadable(collected.unreadable, &collected.errors);
     if collected.not_walked > 0 {
         let samples = grouped(collected.not_walked);
         facts.damage.push(format!("larger than it can be: {samples} samples have unwind information without end"));

@@ -192,7 +192,7 @@ fn shown(file: &[u8]) -> Option<(u64, Profile)> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
     let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
     let mut facts = Facts::gather(&recording);
-    facts.damage.extend(collected.unreadable.iter().map(ToString::to_string));
+    facts.lose_unreadable(collected.unreadable, &collected.errors);
     let profile = Profile::build(facts, &evidence, &collected.stacks, &names);
     Some((profile.samples, profile))
 }

@@ -152,3 +152,37 @@ fn cut_carried_segments_of_other_times_along() {
         assert!(cuts[0] == cuts[1], "{range}");
     }
 }
+
+/// Samples that cannot be decoded are lost under every view, with the same number that --check has; samples shown and lost are
+/// those expected, or, when nobody knows these, those that were found.
+#[test]
+fn report_forgot_samples_that_cannot_be_decoded() {
+    let folder = Folder::new();
+    for (kind, shown, lost) in [(2, 40, 20), (1, 30, 30)] {
+        let bytes = undecodable(&recording(0, 2), kind);
+        let path = folder.put("it.prof", &bytes);
+        let words = format!("{shown} samples, 60 expected, lost {lost} samples (unreadable)");
+        for view in ["--limit=0", "--tree", "--folded", "--info"] {
+            let said = said(&report(&[&path, view]));
+            assert!(said.contains(&words) && said.contains("note: the recording is not readable in part"), "{said}");
+            assert!(!said.contains("lost to damage") && !said.contains("miscounted"), "{said}");
+        }
+        assert!(said(&report(&[&path, "--flamegraph=-"])).contains(&format!("lost {lost} samples (unreadable); ")));
+        assert!(said(&report(&["--diff", &path, &path])).matches(&words).count() == 2);
+        let info = said(&report(&[&path, "--info"]));
+        assert!(info.contains(&format!("{shown} written + {lost} lost, of 60 expected")), "{info}");
+        assert!(
+            said(&report(&[&path, "--pid", "8"]))
+                .contains(&format!("0 of {words}").replace("samples,", "samples shown,"))
+        );
+        assert_eq!(figures(&path), (shown, Some(60), lost));
+        assert!(said(&report(&["--check", &path])).contains(&format!("lost: {lost} samples")));
+
+        let mut raw = RawRecording::take_apart(&bytes).unwrap();
+        raw.frames.retain(|frame| frame.kind != 4);
+        let path = folder.put("unclosed.prof", &raw.put_together().unwrap());
+        assert_eq!(figures(&path), (shown, None, lost));
+        let said = said(&report(&[&path]));
+        assert!(said.contains(&format!("its end may be missing: 59.0 s, {shown} samples recovered")), "{said}");
+    }
+}
