@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use profrec_format::{
     CallGraph, Header, KernelSymbol, KernelSymbols, LossCause, Mapping, Module, Process, Record, Recording, Sample,
@@ -373,10 +373,10 @@ fn a_recording_is_read_from_standard_input() {
 fn a_closed_pipe_is_a_quiet_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = recording(&folder, "a.prof", 100);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_profrec-report"));
-    let mut child = command.args([&path]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
+    let output = command.args([&path]).stdout(writer).output().unwrap();
     assert!(output.status.success());
     assert!(output.stderr.is_empty());
 }
