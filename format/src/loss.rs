@@ -18,7 +18,7 @@ pub enum LossCause {
     ProcessEvents,
     /// Samples: the output refused them.
     NotWritten,
-    /// Samples: they were in a part of a recording that could not be read when it was rewritten.
+    /// Samples: they were in a part of a recording that could not be read when it was shown or rewritten.
     Unreadable,
     /// A cause that this version does not know: samples if its number is even, other things if it is odd.
     Other(u32),

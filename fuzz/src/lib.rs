@@ -32,7 +32,9 @@ pub fn profile(file: &[u8]) -> Option<Profile> {
     let files = LocalFiles::default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
     let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
-    Some(Profile::build(Facts::gather(&recording), &evidence, &collected.stacks, &names))
+    let mut facts = Facts::gather(&recording);
+    facts.lose_unreadable(collected.unreadable, &collected.errors);
+    Some(Profile::build(facts, &evidence, &collected.stacks, &names))
 }
 
 /// Draws every view. What comes out is for terminals and browsers: nothing in it may be more than text.
