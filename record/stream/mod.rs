@@ -202,6 +202,7 @@ impl<W: Write> Stream<W> {
     /// Tells the kernel what the ticks so far have taught: whose stacks are to be sent again because there is new code, and
     /// what need not be copied.
     pub(crate) fn instruct(&mut self, sampler: &Sampler) -> Result<()> {
+        self.new_giants.dedup();
         for (tid, frame) in self.new_giants.drain(..) {
             sampler.leave_out(tid, frame)?;
         }
