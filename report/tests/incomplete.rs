@@ -2,11 +2,15 @@
 //! what is missing, and no more than that.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod folder;
+
 use std::fs;
 use std::process::{Command, Output};
 
 use profrec_format::raw::RawRecording;
 use profrec_format::{Header, Process, Record, Recording, Sample, StopReason, Totals, UserState, Writer};
+
+use folder::Folder;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 5 * SECOND;
@@ -64,23 +68,6 @@ fn report(arguments: &[&str]) -> Output {
 /// What both outputs of a run say.
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) -> String {
-        fs::write(self.at(name), bytes).unwrap();
-        self.at(name)
-    }
 }
 
 /// The merged recording says that a part was not closed, also when the last one was, and when that part was itself made of

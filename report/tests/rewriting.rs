@@ -2,6 +2,8 @@
 //! there.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod folder;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +15,8 @@ use profrec_format::{
     CallGraph, Header, Loss, LossCause, Mapping, Module, Process, Record, Recording, Sample, Totals, UserState, Writer,
 };
 use serde_json::Value;
+
+use folder::Folder;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 5 * SECOND;
@@ -50,23 +54,6 @@ fn fixtures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/recordings");
     let paths = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "prof")).collect()
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) -> String {
-        fs::write(self.at(name), bytes).unwrap();
-        self.at(name)
-    }
 }
 
 fn header() -> Header {
