@@ -71,7 +71,8 @@ enum outcome {
 	NOTE_STACK_CUT = 6,
 	NOTE_UNREADABLE_PAGES = 7,
 	NOTE_STACK_SWITCHED = 8,
-	OUTCOMES = 9,
+	NANOSECONDS = 9, /* spent on the ticks that were sent or did not fit */
+	OUTCOMES = 10,
 };
 
 struct {
@@ -118,12 +119,17 @@ struct {
 __u64 kernel_addresses[NAMES_AT_ONCE];
 char kernel_names[NAMES_AT_ONCE][NAME_BYTES];
 
-static __always_inline void count(__u32 outcome)
+static __always_inline void add(__u32 outcome, __u64 more)
 {
 	__u64 *counter = bpf_map_lookup_elem(&outcomes, &outcome);
 
 	if (counter)
-		*counter += 1; /* per CPU, and ticks of one CPU do not nest */
+		*counter += more; /* per CPU, and ticks of one CPU do not nest */
+}
+
+static __always_inline void count(__u32 outcome)
+{
+	add(outcome, 1);
 }
 
 /* Hides a value's origin from clang, which otherwise removes the bound checks that the verifier
@@ -195,11 +201,13 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	__u64 start_stack = 0;
 	__u64 used = 0, bytes, flags;
 	struct scratch *own;
+	__u64 time;
 
 	if (!is_target(ids >> 32)) {
 		count(OUTCOME_FILTERED);
 		return 0;
 	}
+	time = bpf_ktime_get_ns();
 	if ((__u32)ids == 0) {
 		count(OUTCOME_IDLE);
 		return 0;
@@ -211,7 +219,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 	tick = &own->tick;
 	__builtin_memset(tick, 0, sizeof(*tick));
-	tick->time = bpf_ktime_get_ns();
+	tick->time = time;
 	tick->pid = ids >> 32;
 	tick->tid = (__u32)ids;
 	tick->cpu = bpf_get_smp_processor_id();
@@ -251,6 +259,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	} else {
 		count(OUTCOME_SENT);
 	}
+	add(NANOSECONDS, bpf_ktime_get_ns() - time);
 	return 0;
 }
 

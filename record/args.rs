@@ -109,10 +109,6 @@ pub(crate) struct RecordArgs {
     /// Size of the ring between kernel and recorder: a power of two
     #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
     pub(crate) ring_size: u32,
-
-    /// Have the kernel measure the time that it spends on samples
-    #[arg(long, help_heading = "Tuning")]
-    pub(crate) bpf_stats: bool,
 }
 
 /// Rates by purpose.

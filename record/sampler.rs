@@ -4,12 +4,12 @@
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::sync::Mutex;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput, libbpf_sys};
+use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput};
 
 use crate::args::CallGraph;
 use crate::chunks::CHUNK;
@@ -58,6 +58,15 @@ pub(crate) struct Outcomes {
     pub(crate) stacks_cut: u64,
     pub(crate) unreadable_pages: u64,
     pub(crate) stacks_switched: u64,
+    /// Spent in the kernel on the ticks that were sent or did not fit into the ring.
+    pub(crate) nanoseconds: u64,
+}
+
+impl Outcomes {
+    /// Ticks that were captured, for the ring had no room or took them.
+    pub(crate) fn captured(&self) -> u64 {
+        self.sent + self.ring_full
+    }
 }
 
 /// The programs in the kernel and the clocks that run them.
@@ -65,7 +74,6 @@ pub(crate) struct Sampler {
     skeleton: ProfrecSkel<'static>,
     clocks: Vec<Link>,
     _fork: Option<Link>,
-    _statistics: Option<OwnedFd>,
 }
 
 impl Sampler {
@@ -104,7 +112,7 @@ impl Sampler {
         };
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
-        Ok((Self { skeleton, clocks: Vec::new(), _fork, _statistics: None }, ring))
+        Ok((Self { skeleton, clocks: Vec::new(), _fork }, ring))
     }
 
     /// Adds a process to those that count while ticks are CPU-wide.
@@ -174,6 +182,7 @@ impl Sampler {
             stacks_cut: count(6)?,
             unreadable_pages: count(7)?,
             stacks_switched: count(8)?,
+            nanoseconds: count(9)?,
         })
     }
 
@@ -193,29 +202,6 @@ impl Sampler {
             names.extend(bss.kernel_names[..batch.len()].iter().map(|name| text(name)));
         }
         Ok(names)
-    }
-
-    /// Has the kernel measure its BPF programs, for as long as the sampler lives.
-    pub(crate) fn measure(&mut self) -> Result<()> {
-        // SAFETY: the call takes a number and gives a new descriptor or an error.
-        let descriptor = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error()).context("asking the kernel to measure BPF programs");
-        }
-        // SAFETY: the kernel has just given us this descriptor, and nothing else owns it.
-        self._statistics = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
-        Ok(())
-    }
-
-    /// Nanoseconds spent in `on_tick` and its runs; zeros when nobody measures.
-    pub(crate) fn run_time(&self) -> Result<(u64, u64)> {
-        let descriptor = self.skeleton.progs.on_tick.as_fd().as_raw_fd();
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).context("reading the BPF run time")?;
-        let field = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
-        };
-        Ok((field("run_time_ns:"), field("run_cnt:")))
     }
 }
 

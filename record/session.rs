@@ -43,9 +43,6 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
         follow_children: !args.no_inherit,
     };
     let (mut sampler, mut ring) = Sampler::load(&settings)?;
-    if args.bpf_stats {
-        sampler.measure()?;
-    }
     let cpus = attach::online_cpus()?;
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
@@ -134,7 +131,6 @@ fn complete(ring: &mut BpfRing, stream: &mut Stream<Output>, sampler: &mut Sampl
 /// Closes the recording, also when the output has refused a part of it.
 fn finish(mut stream: Stream<Output>, sampler: &Sampler, ended: Result<StopReason>, start: u64) -> Result<Finished> {
     let outcomes = sampler.outcomes()?;
-    let (bpf_time, bpf_runs) = sampler.run_time()?;
     let (stop, refusal) = match ended {
         Ok(reason) => (reason, None),
         Err(error) if matches!(error.downcast_ref(), Some(profrec_format::Error::Io(_))) => {
@@ -146,12 +142,12 @@ fn finish(mut stream: Stream<Output>, sampler: &Sampler, ended: Result<StopReaso
     let totals = Totals {
         end_monotonic: now(),
         stop,
-        expected: outcomes.sent + outcomes.ring_full,
+        expected: outcomes.captured(),
         samples: stream.writer().samples_in_output(),
         lost: stream.losses().by_cause(),
         recorder_cpu: own_cpu_time().as_nanos() as u64,
-        bpf_time,
-        bpf_runs,
+        bpf_time: outcomes.nanoseconds,
+        bpf_runs: outcomes.captured(),
     };
     let unknown_chunks = stream.unknown_chunks();
     let (bytes, last) = (stream.writer().bytes_written(), stream.writer().last_time_in_output());

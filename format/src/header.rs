@@ -119,8 +119,9 @@ pub struct Totals {
     pub lost: Vec<(LossCause, u64)>,
     /// CPU time of the recorder, user and system, in nanoseconds.
     pub recorder_cpu: u64,
-    /// Time spent in the BPF program, in nanoseconds; 0 when the kernel did not count it.
+    /// Time spent in the BPF program on ticks that were captured, in nanoseconds, as the program measures it itself: what the kernel
+    /// does before and after it, about a microsecond a tick, is not in it.
     pub bpf_time: u64,
-    /// Runs of the BPF program that `bpf_time` is of.
+    /// Captured ticks, which `bpf_time` is of.
     pub bpf_runs: u64,
 }
