@@ -21,6 +21,8 @@ const KILLS: usize = 200;
 const AT_ONCE: usize = 20;
 /// The longest life of a recorder.
 const LONGEST: Duration = Duration::from_millis(3000);
+/// A recorder that lives longer is not killed before it has begun its file.
+const AT_LEAST_BEGUN: Duration = Duration::from_secs(1);
 /// What a kill may cost: the second that is promised, and what a busy machine may add to it.
 const MOST_LOST: u64 = 1_100_000_000;
 /// An attached clock may tick this much later than the recording's header says.
@@ -50,12 +52,25 @@ fn kill_after(life: Duration, pid: &str) -> Killed {
     let place = Place::new();
     let recorder = recorder(&place, pid);
     thread::sleep(life);
+    if life >= AT_LEAST_BEGUN {
+        wait_for_a_beginning(&place);
+    }
     let before = fs::read(place.path()).unwrap_or_default();
     let at = now();
     recorder.signal(Signal::KILL);
     recorder.finish_within(Duration::from_secs(10));
     let after = fs::read(place.path()).unwrap_or_default();
     Killed { place, life, at, before, after }
+}
+
+/// Recorders start one behind the other on a busy machine.
+fn wait_for_a_beginning(place: &Place) {
+    for _ in 0..300 {
+        if fs::metadata(place.path()).is_ok_and(|file| file.len() > 0) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// The times of all samples, ascending.
@@ -88,7 +103,7 @@ impl Killed {
         let recording = match Recording::open(&self.after) {
             Ok(recording) => recording,
             // Killed before it recorded anything.
-            Err(_) if self.after.is_empty() && self.life < Duration::from_secs(1) => return Ok(()),
+            Err(_) if self.after.is_empty() && self.life < AT_LEAST_BEGUN => return Ok(()),
             Err(error) => return Err(format!("not readable: {error}")),
         };
         if recording.damage().iter().any(|damage| damage.kind != DamageKind::Truncated) {
