@@ -101,6 +101,7 @@ mod dictionary;
 mod error;
 mod fingerprint;
 mod frame;
+mod frame_writer;
 mod header;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -1,20 +1,20 @@
 //! Writing a recording: records and samples are buffered, and leave as frames.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::Error;
-use crate::frame::{FrameHeader, FrameKind, SEGMENT_START, encode_header};
+use crate::frame::FrameKind;
+use crate::frame_writer::{FrameWriter, NewFrame};
 use crate::header::{Header, Totals};
-use crate::index::{self, SegmentSummary};
+use crate::index;
 use crate::metadata;
 use crate::record::Record;
 use crate::sample::Sample;
 use crate::samples::{NewAddresses, SampleEncoder};
 use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, WINDOW_LOG};
-use crate::{FILE_MAGIC, VERSION};
 
 /// Buffered bytes after which a frame is written without being asked for.
 const BUFFER_LIMIT: usize = 256 << 10;
@@ -37,14 +37,8 @@ const COMPRESSION_LEVEL: i32 = 3;
 /// never has a torn frame. When a call has failed, no record and no sample is written any more, for those that follow need those
 /// that are missing; [`Writer::finish`] then closes the recording without what waits.
 pub struct Writer<W: Write> {
-    out: W,
-    bytes_written: u64,
+    frames: FrameWriter<W>,
     samples_written: u64,
-    sequence: u32,
-    segments: Vec<SegmentSummary>,
-    segment_open: bool,
-    /// The output has refused a frame.
-    refused: bool,
     /// Bytes of the segment's samples before compression.
     samples_length: u64,
     /// Bytes of the segment's records before compression, and how many these are.
@@ -62,7 +56,6 @@ pub struct Writer<W: Write> {
     alone: Compressor<'static>,
     raw: Vec<u8>,
     compressed: Vec<u8>,
-    frame: Vec<u8>,
 }
 
 /// Records that wait to be written.
@@ -77,24 +70,10 @@ struct RecordBuffer {
 
 impl<W: Write> Writer<W> {
     /// Starts a recording: writes the header.
-    pub fn create(mut out: W, header: &Header) -> Result<Self, Error> {
-        let mut bytes = Vec::new();
-        metadata::encode(&mut bytes, header)?;
-        let mut head = FILE_MAGIC.to_vec();
-        head.extend_from_slice(&VERSION.to_le_bytes());
-        head.extend_from_slice(&0u16.to_le_bytes());
-        head.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        head.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        head.append(&mut bytes);
-        out.write_all(&head)?;
+    pub fn create(out: W, header: &Header) -> Result<Self, Error> {
         Ok(Self {
-            out,
-            bytes_written: head.len() as u64,
+            frames: FrameWriter::create(out, header)?,
             samples_written: 0,
-            sequence: 0,
-            segments: Vec::new(),
-            segment_open: false,
-            refused: false,
             samples_length: 0,
             records_length: 0,
             records_written: 0,
@@ -106,7 +85,6 @@ impl<W: Write> Writer<W> {
             alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
             compressed: Vec::new(),
-            frame: Vec::new(),
         })
     }
 
@@ -143,17 +121,15 @@ impl<W: Write> Writer<W> {
     pub fn flush(&mut self) -> Result<(), Error> {
         self.write_records()?;
         self.write_samples()?;
-        Ok(self.out.flush().inspect_err(|_| self.refused = true)?)
+        self.frames.flush()
     }
 
     /// Whether it is time for a new segment.
     pub fn segment_is_full(&self) -> bool {
         self.samples_length >= SAMPLES_LIMIT / 4
-            || self.segment_open
-                && self.segments.last().is_some_and(|segment| {
-                    segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME
-                        || self.bytes_written - segment.offset >= SEGMENT_BYTES
-                })
+            || self.frames.open_segment().is_some_and(|segment| {
+                segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME || segment.bytes >= SEGMENT_BYTES
+            })
     }
 
     /// Whether a reader takes all of the segment so far: it refuses what is more than any recorder makes.
@@ -164,7 +140,7 @@ impl<W: Write> Writer<W> {
     /// Ends the segment. From here on, all that samples refer to has to be recorded again.
     pub fn start_segment(&mut self) -> Result<(), Error> {
         self.flush()?;
-        self.segment_open = false;
+        self.frames.end_segment();
         (self.samples_length, self.records_length, self.records_written) = (0, 0, 0);
         self.samples = SampleEncoder::new(self.period);
         self.stream = None;
@@ -173,7 +149,7 @@ impl<W: Write> Writer<W> {
 
     /// Bytes that have left for the output.
     pub fn bytes_written(&self) -> u64 {
-        self.bytes_written
+        self.frames.bytes_written()
     }
 
     /// Samples that were added.
@@ -183,23 +159,23 @@ impl<W: Write> Writer<W> {
 
     /// Samples that have left for the output: those of [`Writer::samples_written`] that do not wait.
     pub fn samples_in_output(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.samples).sum()
+        self.frames.segments().iter().map(|segment| segment.samples).sum()
     }
 
     /// The time of the latest sample that has left for the output; 0 without any.
     pub fn last_time_in_output(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.last_time).max().unwrap_or_default()
+        self.frames.segments().iter().map(|segment| segment.last_time).max().unwrap_or_default()
     }
 
     /// Closes the recording with its index, totals and footer, and gives the output back.
     pub fn finish(mut self, totals: &Totals) -> Result<W, Error> {
-        if !self.refused {
+        if !self.frames.has_refused() {
             self.flush()?;
         }
-        let index_offset = self.bytes_written;
+        let index_offset = self.frames.bytes_written();
         self.raw.clear();
-        index::encode(&mut self.raw, &self.segments)?;
-        self.write_alone(FrameKind::Index, self.segments.len() as u32, (0, 0))?;
+        index::encode(&mut self.raw, self.frames.segments())?;
+        self.write_alone(FrameKind::Index, self.frames.segments().len() as u32, (0, 0))?;
         self.raw.clear();
         metadata::encode(&mut self.raw, totals)?;
         self.write_alone(FrameKind::Totals, 1, (totals.end_monotonic, totals.end_monotonic))?;
@@ -207,8 +183,7 @@ impl<W: Write> Writer<W> {
         self.raw.extend_from_slice(&index::footer(index_offset));
         self.compressed.clone_from(&self.raw);
         self.write_frame(FrameKind::Footer, 1, (0, 0))?;
-        self.out.flush()?;
-        Ok(self.out)
+        self.frames.finish()
     }
 
     fn write_records(&mut self) -> Result<(), Error> {
@@ -220,9 +195,7 @@ impl<W: Write> Writer<W> {
         self.records_length += self.raw.len() as u64;
         self.records_written += count as usize;
         self.write_alone(FrameKind::Records, count, times.unwrap_or((u64::MAX, 0)))?;
-        if let Some(segment) = self.segments.last_mut() {
-            losses.into_iter().for_each(|time| segment.add_loss(time));
-        }
+        self.frames.add_losses(&losses);
         self.records.bytes = std::mem::take(&mut self.raw);
         self.records.bytes.clear();
         Ok(())
@@ -257,48 +230,12 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_frame(&mut self, kind: FrameKind, items: u32, times: (u64, u64)) -> Result<(), Error> {
-        let of_segment = matches!(kind, FrameKind::Records | FrameKind::Samples);
-        if self.refused && of_segment {
-            return Err(io::Error::other("an earlier part of it could not be written").into());
-        }
-        let starts_segment = of_segment && !self.segment_open;
-        let header = FrameHeader {
-            kind,
-            flags: if starts_segment { SEGMENT_START } else { 0 },
-            segment: self.segments.len() as u32 + u32::from(starts_segment),
-            sequence: self.sequence,
-            raw_length: self.raw.len() as u32,
-            items,
-            first_time: times.0,
-            last_time: times.1,
-        };
-        self.frame.clear();
-        self.frame.extend_from_slice(&encode_header(&header, &self.compressed));
-        self.frame.extend_from_slice(&self.compressed);
-        self.out.write_all(&self.frame).inspect_err(|_| self.refused = true)?;
-        if starts_segment {
-            self.segment_open = true;
-            let (offset, first_time) = (self.bytes_written, u64::MAX);
-            self.segments.push(SegmentSummary { offset, first_time, ..SegmentSummary::default() });
-        }
-        self.sequence += 1;
-        self.bytes_written += self.frame.len() as u64;
-        if of_segment {
-            self.count(&header);
+        let frame = NewFrame { kind, items, times, raw_length: self.raw.len() as u32, content: &self.compressed };
+        self.frames.write(frame)?;
+        if kind == FrameKind::Samples {
+            self.frames.add_pids(&mut self.pids);
         }
         Ok(())
-    }
-
-    /// Adds a frame that was written to what the index will say of its segment.
-    fn count(&mut self, frame: &FrameHeader) {
-        let Some(segment) = self.segments.last_mut() else { return };
-        segment.bytes += self.frame.len() as u64;
-        if frame.kind == FrameKind::Samples {
-            segment.first_time = segment.first_time.min(frame.first_time);
-            segment.last_time = segment.last_time.max(frame.last_time);
-            segment.samples += u64::from(frame.items);
-            segment.add_pids(&mut self.pids);
-        }
     }
 }
 
