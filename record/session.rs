@@ -42,7 +42,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
         only_targets: clocks.needs_filter(),
         follow_children: !args.no_inherit,
     };
-    let (mut sampler, mut ring) = Sampler::load(&settings)?;
+    let (mut sampler, ring) = Sampler::load(&settings)?;
     let cpus = attach::online_cpus()?;
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
@@ -70,92 +70,110 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);
-    let ended = watch(&mut stop, &mut ring, &mut stream, &mut sampler, &progress);
-    sampler.stop();
-    progress.clear();
-    let ended = ended.and_then(|reason| complete(&mut ring, &mut stream, &mut sampler).map(|()| reason));
-    Ok((finish(stream, &sampler, ended, start)?, stop))
+    let mut session = Session { stop, ring, stream, sampler, progress, started: Instant::now() };
+    let ended = session.watch();
+    session.sampler.stop();
+    session.progress.clear();
+    let ended = ended.and_then(|reason| session.complete().map(|()| reason));
+    session.finish(ended, start)
 }
 
-/// Writes what comes until something ends the recording, and says what.
-fn watch(
-    stop: &mut Stop,
-    ring: &mut BpfRing,
-    stream: &mut Stream<Output>,
-    sampler: &mut Sampler,
-    progress: &Progress,
-) -> Result<StopReason> {
-    let started = Instant::now();
-    let mut flushed = started;
-    loop {
-        let look = LOOK.min(FIRST_LOOK.max(started.elapsed() / 2));
-        stop.wait(ring.as_fd(), look.min(FLUSH.saturating_sub(flushed.elapsed())))?;
-        stream.turn_segment(sampler)?;
-        drain(ring, stream)?;
-        stream.exchange_evidence()?;
-        stream.instruct(sampler)?;
-        if flushed.elapsed() >= FLUSH {
-            flushed = Instant::now();
-            stream.flush(sampler)?;
-            progress.show(stream, started.elapsed());
-        }
-        if let Some(reason) = stop.reason() {
-            return Ok(reason);
+/// A recording that runs.
+struct Session {
+    stop: Stop,
+    ring: BpfRing,
+    stream: Stream<Output>,
+    sampler: Sampler,
+    progress: Progress,
+    started: Instant,
+}
+
+impl Session {
+    /// Writes what comes until something ends the recording, and says what.
+    fn watch(&mut self) -> Result<StopReason> {
+        let mut flushed = self.started;
+        loop {
+            let look = LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2));
+            self.stop.wait(self.ring.as_fd(), look.min(FLUSH.saturating_sub(flushed.elapsed())))?;
+            self.look()?;
+            if flushed.elapsed() >= FLUSH {
+                flushed = Instant::now();
+                self.flush()?;
+            }
+            if let Some(reason) = self.stop.reason() {
+                return Ok(reason);
+            }
         }
     }
-}
 
-/// Uses all ticks that are in the ring.
-fn drain(ring: &mut BpfRing, stream: &mut Stream<Output>) -> Result<()> {
-    // Ticks that come later than this look are later than this time.
-    let looked = now().saturating_sub(5_000_000);
-    let mut result = Ok(());
-    ring.drain(|bytes| {
-        if result.is_ok() {
-            result = stream.tick(bytes);
-        }
-    });
-    result?;
-    stream.catch_up(looked)
-}
+    /// What is done whenever the ring is looked at.
+    fn look(&mut self) -> Result<()> {
+        self.stream.turn_segment(&mut self.sampler)?;
+        self.drain()?;
+        self.stream.exchange_evidence()?;
+        self.stream.instruct(&self.sampler)
+    }
 
-/// Writes what has waited, when no more ticks come.
-fn complete(ring: &mut BpfRing, stream: &mut Stream<Output>, sampler: &mut Sampler) -> Result<()> {
-    drain(ring, stream)?;
-    stream.catch_up(now())?;
-    stream.flush(sampler)?;
-    stream.complete_evidence(Instant::now() + EVIDENCE_PATIENCE)?;
-    stream.flush(sampler)
-}
+    /// What is done whenever what was collected leaves for the output: somewhat more often than once a second.
+    fn flush(&mut self) -> Result<()> {
+        self.stream.flush(&mut self.sampler)?;
+        self.progress.show(&self.stream, self.started.elapsed());
+        Ok(())
+    }
 
-/// Closes the recording, also when the output has refused a part of it.
-fn finish(mut stream: Stream<Output>, sampler: &Sampler, ended: Result<StopReason>, start: u64) -> Result<Finished> {
-    let outcomes = sampler.outcomes()?;
-    let (stop, refusal) = match ended {
-        Ok(reason) => (reason, None),
-        Err(error) if matches!(error.downcast_ref(), Some(profrec_format::Error::Io(_))) => {
-            stream.lose_what_waits(&outcomes);
-            (StopReason::WriteFailed, Some(error))
-        }
-        Err(error) => return Err(error),
-    };
-    let totals = Totals {
-        end_monotonic: now(),
-        stop,
-        expected: outcomes.captured(),
-        samples: stream.writer().samples_in_output(),
-        lost: stream.losses().by_cause(),
-        recorder_cpu: own_cpu_time().as_nanos() as u64,
-        bpf_time: outcomes.nanoseconds,
-        bpf_runs: outcomes.captured(),
-    };
-    let unknown_chunks = stream.unknown_chunks();
-    let (bytes, last) = (stream.writer().bytes_written(), stream.writer().last_time_in_output());
-    let end = if refusal.is_some() { last } else { totals.end_monotonic };
-    let closed = stream.close(&totals);
-    let lasted = Duration::from_nanos(end.saturating_sub(start));
-    let (closed, refusal) = (closed.is_ok(), refusal.or(closed.err()));
-    Ok(Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal })
+    /// Uses all ticks that are in the ring.
+    fn drain(&mut self) -> Result<()> {
+        // Ticks that come later than this look are later than this time.
+        let looked = now().saturating_sub(5_000_000);
+        let mut result = Ok(());
+        self.ring.drain(|bytes| {
+            if result.is_ok() {
+                result = self.stream.tick(bytes);
+            }
+        });
+        result?;
+        self.stream.catch_up(looked)
+    }
+
+    /// Writes what has waited, when no more ticks come.
+    fn complete(&mut self) -> Result<()> {
+        self.drain()?;
+        self.stream.catch_up(now())?;
+        self.stream.flush(&mut self.sampler)?;
+        self.stream.complete_evidence(Instant::now() + EVIDENCE_PATIENCE)?;
+        self.stream.flush(&mut self.sampler)
+    }
+
+    /// Closes the recording, also when the output has refused a part of it.
+    fn finish(self, ended: Result<StopReason>, start: u64) -> Result<(Finished, Stop)> {
+        let Self { stop, mut stream, sampler, .. } = self;
+        let outcomes = sampler.outcomes()?;
+        let (reason, refusal) = match ended {
+            Ok(reason) => (reason, None),
+            Err(error) if matches!(error.downcast_ref(), Some(profrec_format::Error::Io(_))) => {
+                stream.lose_what_waits(&outcomes);
+                (StopReason::WriteFailed, Some(error))
+            }
+            Err(error) => return Err(error),
+        };
+        let totals = Totals {
+            end_monotonic: now(),
+            stop: reason,
+            expected: outcomes.captured(),
+            samples: stream.writer().samples_in_output(),
+            lost: stream.losses().by_cause(),
+            recorder_cpu: own_cpu_time().as_nanos() as u64,
+            bpf_time: outcomes.nanoseconds,
+            bpf_runs: outcomes.captured(),
+        };
+        let unknown_chunks = stream.unknown_chunks();
+        let (bytes, last) = (stream.writer().bytes_written(), stream.writer().last_time_in_output());
+        let end = if refusal.is_some() { last } else { totals.end_monotonic };
+        let closed = stream.close(&totals);
+        let lasted = Duration::from_nanos(end.saturating_sub(start));
+        let (closed, refusal) = (closed.is_ok(), refusal.or(closed.err()));
+        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal }, stop))
+    }
 }
 
 fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
