@@ -8,6 +8,12 @@ pub enum Error {
     /// The output refused bytes.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The recording would become longer than it may (see [`Writer::limit_to`](crate::Writer::limit_to)).
+    #[error("the recording may not become larger than {limit} bytes")]
+    LimitReached {
+        /// Bytes.
+        limit: u64,
+    },
     /// The file does not start as a recording does.
     #[error("not a profrec recording: it should start with the 8 bytes \"profrec\\0\"")]
     NotARecording,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::error::Error;
-use crate::frame::{FrameHeader, FrameKind, SEGMENT_START, encode_header};
+use crate::frame::{FrameHeader, FrameKind, HEADER_LENGTH, SEGMENT_START, encode_header};
 use crate::header::Header;
 use crate::index::SegmentSummary;
 use crate::metadata;
@@ -35,8 +35,10 @@ pub(crate) struct FrameWriter<W: Write> {
     sequence: u32,
     segments: Vec<SegmentSummary>,
     segment_open: bool,
-    /// The output has refused a frame.
+    /// A frame has been refused, by the output or for the limit.
     refused: bool,
+    /// The file becomes no longer than this.
+    limit: u64,
     frame: Vec<u8>,
 }
 
@@ -59,6 +61,7 @@ impl<W: Write> FrameWriter<W> {
             segments: Vec::new(),
             segment_open: false,
             refused: false,
+            limit: u64::MAX,
             frame: Vec::new(),
         })
     }
@@ -81,7 +84,12 @@ impl<W: Write> FrameWriter<W> {
         self.segment_open = false;
     }
 
-    /// Whether the output has refused a frame: then it takes no more that belong to a segment.
+    /// Refuses what would make the file longer than this once it is closed.
+    pub(crate) fn limit_to(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
+    /// Whether a frame has been refused: then it takes no more that belong to a segment.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused
     }
@@ -91,6 +99,10 @@ impl<W: Write> FrameWriter<W> {
         let of_segment = new.is_of_segment();
         if self.refused && of_segment {
             return Err(io::Error::other("an earlier part of it could not be written").into());
+        }
+        if of_segment && self.length_with(&new) > self.limit {
+            self.refused = true;
+            return Err(Error::LimitReached { limit: self.limit });
         }
         let starts_segment = of_segment && !self.segment_open;
         let header = FrameHeader {
@@ -118,6 +130,19 @@ impl<W: Write> FrameWriter<W> {
             self.count(&header);
         }
         Ok(())
+    }
+
+    /// How long the file can be at most when it is closed behind this frame.
+    fn length_with(&self, new: &NewFrame<'_>) -> u64 {
+        /// The totals, the footer, the heads of the last frames, and what compression adds at most.
+        const CLOSING: u64 = 2048;
+        /// A segment in the index, without its processes.
+        const SUMMARY: u64 = 80;
+        let pids: usize = self.segments.iter().map(|segment| segment.pids.len()).sum();
+        let pids = (pids as u64).saturating_add(u64::from(new.items)).saturating_mul(4);
+        let index = (self.segments.len() as u64 + 1) * SUMMARY + pids;
+        let frame = (HEADER_LENGTH + new.content.len()) as u64;
+        self.bytes_written.saturating_add(frame).saturating_add(index + index / 128 + CLOSING)
     }
 
     /// Adds a frame that was written to what the index will say of its segment.

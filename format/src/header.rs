@@ -98,11 +98,13 @@ pub enum StopReason {
     NotClosed,
     /// It was cut off here; the recording went on.
     Cut,
+    /// It had become as large as it may.
+    SizeReached,
     /// For a reason that this version does not know.
     Other(u32),
 }
 
-numbered!(StopReason { 0 Interrupted, 1 Duration, 2 TargetEnded, 3 WriteFailed, 4 NotClosed, 5 Cut });
+numbered!(StopReason { 0 Interrupted, 1 Duration, 2 TargetEnded, 3 WriteFailed, 4 NotClosed, 5 Cut, 6 SizeReached });
 
 /// What a recording holds in all. Stored at its very end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

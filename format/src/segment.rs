@@ -6,6 +6,7 @@ use zstd::zstd_safe::DParameter;
 use crate::columns::ColumnReader;
 use crate::error::Error;
 use crate::frame::{Frame, FrameKind, LENGTH_LIMIT};
+use crate::frame_writer::NewFrame;
 use crate::metadata;
 use crate::record::Record;
 use crate::sample::{Sample, UserState};
@@ -142,6 +143,17 @@ impl<'a> Segment<'a> {
             offset: self.span().0,
             length: 0,
         }
+    }
+
+    /// Its frames, for another recording.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = NewFrame<'a>> + '_ {
+        self.frames.iter().map(|Frame { header, content, .. }| NewFrame {
+            kind: header.kind,
+            items: header.items,
+            times: (header.first_time, header.last_time),
+            raw_length: header.raw_length,
+            content,
+        })
     }
 
     fn of_kind(&self, kind: FrameKind) -> impl Iterator<Item = &Frame<'a>> {

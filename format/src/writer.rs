@@ -9,12 +9,12 @@ use crate::error::Error;
 use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
 use crate::header::{Header, Totals};
-use crate::index;
+use crate::index::{self, SegmentSummary};
 use crate::metadata;
 use crate::record::Record;
 use crate::sample::Sample;
 use crate::samples::{NewAddresses, SampleEncoder};
-use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, WINDOW_LOG};
+use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, Segment, WINDOW_LOG};
 
 /// Buffered bytes after which a frame is written without being asked for.
 const BUFFER_LIMIT: usize = 256 << 10;
@@ -86,6 +86,29 @@ impl<W: Write> Writer<W> {
             raw: Vec::new(),
             compressed: Vec::new(),
         })
+    }
+
+    /// Sets how many bytes the recording may have once it is closed. What would make it longer is refused with
+    /// [`Error::LimitReached`], as a failed write is: [`Writer::finish`] then closes it without what waits. Where the
+    /// limit is below what an empty recording takes, that is written.
+    pub fn limit_to(&mut self, bytes: u64) {
+        self.frames.limit_to(bytes);
+    }
+
+    /// Adds a segment of another recording as it is, with what that recording's index says of it. The other one must be without damage, and of
+    /// the same header but for its start.
+    pub fn copy_segment(&mut self, segment: &Segment<'_>, summary: &SegmentSummary) -> Result<(), Error> {
+        self.start_segment()?;
+        for frame in segment.frames() {
+            self.frames.write(frame)?;
+        }
+        self.frames.add_pids(&mut summary.pids.clone());
+        if summary.last_loss > 0 {
+            self.frames.add_losses(&[summary.first_loss, summary.last_loss]);
+        }
+        self.samples_written += segment.sample_count();
+        self.frames.end_segment();
+        Ok(())
     }
 
     /// Adds a record.

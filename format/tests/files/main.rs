@@ -1,6 +1,7 @@
 //! Files as a reader may meet them: parts of them, damaged ones, and those of later versions.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod copied;
 mod evolution;
 mod frames;
 mod parts;

@@ -81,6 +81,7 @@ fn stop(facts: &Facts) -> &'static str {
         Some(StopReason::WriteFailed) => "ended because nothing more could be written",
         Some(StopReason::NotClosed) => "made of a recording that was not closed",
         Some(StopReason::Cut) => "cut off there",
+        Some(StopReason::SizeReached) => "ended when it had the size asked for",
         Some(_) => "ended for a reason that this version does not know",
     }
 }
