@@ -1,11 +1,17 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::amounts::{Rotation, parse_file_size, parse_long_time, parse_memory, parse_rotation};
+use crate::trigger::Trigger;
+
+/// What --max-size has to leave to the parts of a recording.
+const LEAST_FOR_PARTS: u64 = 512 << 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,6 +88,11 @@ pub(crate) struct RecordArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
+    /// Stop before the recording is larger than this, such as 500MB; with --rotate and --ring: delete the oldest files before
+    /// all are larger together
+    #[arg(long, value_name = "SIZE", value_parser = parse_file_size, help_heading = "Output")]
+    pub(crate) max_size: Option<u64>,
+
     /// Have the disk confirm what was written, about twice a second: a power cut costs no more than a kill then
     #[arg(long, help_heading = "Output")]
     pub(crate) sync: bool,
@@ -89,6 +100,35 @@ pub(crate) struct RecordArgs {
     /// No progress, no summary
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
+
+    /// Begin another file after this time (10m) or size (100MB): FILE.000001.prof and so on, each a whole recording. SIGUSR1
+    /// begins one at once
+    #[arg(long, value_name = "TIME|SIZE", value_parser = parse_rotation, conflicts_with = "force", help_heading = "Parts")]
+    pub(crate) rotate: Option<Rotation>,
+
+    /// With --rotate or --ring: so many files stay, the oldest are deleted, those of earlier runs too
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Parts")]
+    pub(crate) keep: Option<u32>,
+
+    /// Flight recorder: hold the last TIME in memory alone; write it to FILE.000001.prof and so on at SIGUSR1, at a --trigger, and
+    /// at the end. SIGKILL leaves nothing
+    #[arg(
+        long, value_name = "TIME", value_parser = parse_long_time, conflicts_with_all = ["rotate", "force"],
+        help_heading = "Flight recorder"
+    )]
+    pub(crate) ring: Option<Duration>,
+
+    /// Memory for what --ring holds (while a file is written, up to twice): with less than TIME needs, it holds less time
+    #[arg(
+        long, value_name = "SIZE", value_parser = parse_memory, default_value = "64MB", requires = "ring",
+        help_heading = "Flight recorder"
+    )]
+    pub(crate) ring_memory: u64,
+
+    /// Write the ring out when this is true: 'cpu>90% for 5s' (-a: of all CPUs; else of one CPU, by the target), 'load>8 for 1m',
+    /// or with <
+    #[arg(long, value_name = "CONDITION", requires = "ring", help_heading = "Flight recorder")]
+    pub(crate) trigger: Vec<Trigger>,
 
     /// How user stacks are captured
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
@@ -106,7 +146,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
     pub(crate) embed: Embed,
 
-    /// Size of the ring between kernel and recorder: a power of two
+    /// Size of the buffer between kernel and recorder: a power of two. (What --ring holds has --ring-memory)
     #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
     pub(crate) ring_size: u32,
 }
@@ -149,11 +189,34 @@ pub(crate) enum Embed {
 impl RecordArgs {
     /// What the definition above cannot say.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        self.check_parts()?;
         if self.all || !self.pids.is_empty() || !self.command.is_empty() {
             return Ok(());
         }
         let message = "nothing to record: give -p PID, -a for the whole machine, or -- COMMAND";
         Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
+    }
+
+    fn check_parts(&self) -> Result<(), clap::Error> {
+        let wrong = |message| Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+        let has_parts = self.rotate.is_some() || self.ring.is_some();
+        if has_parts && self.output == Path::new("-") {
+            return wrong(
+                "--rotate and --ring make several files, and cannot write to the standard output: give a file with -o",
+            );
+        }
+        if has_parts && self.output.file_name().is_none() {
+            return wrong("--rotate and --ring need the name of a file: give one with -o, such as -o DIR/app.prof");
+        }
+        if self.keep.is_some() && !has_parts {
+            return wrong("--keep is about the files of --rotate or --ring: one of these is missing");
+        }
+        if self.rotate.is_some() && self.max_size.is_some_and(|bytes| bytes < LEAST_FOR_PARTS) {
+            return wrong(
+                "with --rotate, --max-size has to be at least 512k: parts of an eighth of it would hold nothing",
+            );
+        }
+        Ok(())
     }
 
     /// Nanoseconds between two samples of a CPU.
@@ -172,7 +235,7 @@ impl RecordArgs {
 }
 
 /// A time such as `30s`, `500ms`, `2m`, `1h` or `30` (seconds).
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {

@@ -7,18 +7,22 @@
 //!   perf clock ─► bpf/on_tick ─► ring ─► event ─► filter ─┐    (chunks: what was sent before)
 //!   side_band ─► processes, modules ──────────────────────┼─► stream ─► the file
 //!   evidence (cfi, symbols), kernel_symbols ──────────────┘
+//!   parts (when a file ends) ─► store: one file, part_files, or a flight_recorder in memory
 //! ```
 
+mod amounts;
 mod args;
 mod attach;
 mod cfi;
 mod chunks;
 mod code_ranges;
 mod command;
+mod cpu_use;
 mod elf;
 mod event;
 mod evidence;
 mod filter;
+mod flight_recorder;
 mod giant_frames;
 mod kernel_symbols;
 mod losses;
@@ -26,23 +30,29 @@ mod modules;
 mod output;
 mod own_cost;
 mod pages;
+mod part_files;
+mod parts;
 mod perf_event;
 mod proc_maps;
 mod processes;
 mod progress;
 mod refusal;
 mod ring;
+mod ring_file;
 mod sampler;
 mod scan;
 mod seen_code;
 mod session;
 mod side_band;
+mod sink;
 mod stop;
+mod store;
 mod stream;
 mod subcommand;
 mod summary;
 mod symbols;
 mod target;
+mod trigger;
 mod vdso;
 
 use std::process::ExitCode;
@@ -52,7 +62,7 @@ use clap::Parser;
 
 use crate::args::{Cli, Command, RecordArgs};
 use crate::command::NotStarted;
-use crate::output::Output;
+use crate::store::Store;
 use crate::target::Target;
 
 fn main() -> ExitCode {
@@ -71,19 +81,21 @@ fn main() -> ExitCode {
 
 fn record(args: &RecordArgs) -> Result<ExitCode> {
     let target = Target::from_args(args)?;
-    let output = Output::open(&args.output, args.force, args.sync)?;
-    let recorded = session::record(args, target, output).inspect_err(|_| output::discard_if_empty(&args.output));
+    let (store, sink) = Store::open(args)?;
+    let first = store.path();
+    let recorded = session::record(args, target, store, sink);
+    let recorded = recorded.inspect_err(|_| first.iter().for_each(|path| output::discard_if_empty(path)));
     let (finished, mut stop) = recorded?;
-    let refused = finished.refusal.as_ref().map(|error| refusal::text(error, &finished, &args.output));
+    let refused = finished.refusal.as_ref().map(|error| refusal::text(error, &finished, &finished.kept.path));
     if let Some(refused) = &refused {
-        output::discard_if_empty(&args.output);
+        output::discard_if_empty(&finished.kept.path);
         progress::put(&format!("profrec: {refused}\n"));
     } else if !args.quiet {
-        progress::put(&format!("{}\n", summary::text(&finished, &args.output)));
+        progress::put(&format!("{}\n", summary::text(&finished)));
     }
     // A command goes on when its recording could not.
     let status = stop.command_status()?;
-    if refused.is_some() {
+    if refused.is_some() || finished.kept.failed {
         return Ok(ExitCode::FAILURE);
     }
     Ok(status.map_or(ExitCode::SUCCESS, |status| command::shell_status(status).into()))

@@ -23,14 +23,13 @@ impl Progress {
         if !self.visible {
             return;
         }
-        let writer = stream.writer();
         let cpu = own_cpu_time().as_secs_f64() / elapsed.as_secs_f64().max(0.001) * 100.0;
         put(&format!(
             "\r\x1b[K{:.0} s  {} samples  {} lost  {}  own CPU {cpu:.1} %",
             elapsed.as_secs_f64(),
-            writer.samples_written(),
+            stream.samples_written(),
             stream.losses().samples(),
-            summary::size(writer.bytes_written()),
+            summary::size(stream.bytes_written()),
         ));
     }
 

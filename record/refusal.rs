@@ -56,6 +56,7 @@ mod tests {
 
     use super::*;
     use crate::sampler::Outcomes;
+    use crate::store::Kept;
 
     fn told(kind: ErrorKind, samples: u64, output: &str) -> String {
         let error = Error::from(profrec_format::Error::Io(kind.into())).context("writing the recording");
@@ -67,6 +68,7 @@ mod tests {
             lasted: Duration::from_millis(2500),
             closed: false,
             refusal: None,
+            kept: Kept { path: output.into(), lines: Vec::new(), failed: false },
         };
         text(&error, &finished, Path::new(output))
     }

@@ -4,18 +4,20 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason, Totals, Writer};
+use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason};
 
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
+use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
-use crate::output::Output;
-use crate::own_cost::own_cpu_time;
+use crate::parts::{Parts, realtime};
 use crate::progress::Progress;
 use crate::ring::BpfRing;
 use crate::sampler::{Sampler, Settings};
 use crate::side_band::SideBand;
+use crate::sink::Sink;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::stream::{Follow, Stream, now};
 use crate::subcommand;
 use crate::summary::Finished;
@@ -30,9 +32,9 @@ const FLUSH: Duration = Duration::from_millis(600);
 /// How long the end of a recording may wait for unwind evidence.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Records `target` into `output` until something ends it. Also tells what ends it, for it may be waited for.
-pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Result<(Finished, Stop)> {
-    let mut stop = Stop::new(output.as_fd().try_clone_to_owned().context("watching the output")?)?;
+/// Records `target` into `store`, first into `sink`, until something ends it. Also tells what ends it, for it may be waited for.
+pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink) -> Result<(Finished, Stop)> {
+    let mut stop = Stop::new(Store::watched(&sink)?)?;
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
     let settings = Settings {
         call_graph: args.call_graph,
@@ -47,7 +49,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
     let start = header.start_monotonic;
-    let writer = Writer::create(output, &header).with_context(|| format!("writing {}", args.output.display()))?;
+    let (parts, writer) = Parts::begin(store, sink, header).context("writing the recording")?;
     let evidence = Evidence::start(args.embed)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
@@ -62,6 +64,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     if attached == 0 {
         bail!("the recorded process ended before its clock was attached");
     }
+    let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));
     match target {
         Target::Machine => {}
         Target::Processes(pids) => stop.with_processes(&pids)?,
@@ -70,7 +73,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);
-    let mut session = Session { stop, ring, stream, sampler, progress, started: Instant::now() };
+    let mut session = Session { stop, ring, stream, sampler, parts, triggers, progress, started: Instant::now() };
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
@@ -82,8 +85,10 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
 struct Session {
     stop: Stop,
     ring: BpfRing,
-    stream: Stream<Output>,
+    stream: Stream<Sink>,
     sampler: Sampler,
+    parts: Parts,
+    triggers: Triggers,
     progress: Progress,
     started: Instant,
 }
@@ -100,6 +105,9 @@ impl Session {
                 flushed = Instant::now();
                 self.flush()?;
             }
+            if self.parts.are_full(&self.stream) {
+                return Ok(StopReason::SizeReached);
+            }
             if let Some(reason) = self.stop.reason() {
                 return Ok(reason);
             }
@@ -108,6 +116,10 @@ impl Session {
 
     /// What is done whenever the ring is looked at.
     fn look(&mut self) -> Result<()> {
+        if self.stop.take_request() {
+            self.parts.ask("SIGUSR1");
+        }
+        self.parts.tend(&mut self.stream, &mut self.sampler)?;
         self.stream.turn_segment(&mut self.sampler)?;
         self.drain()?;
         self.stream.exchange_evidence()?;
@@ -117,6 +129,9 @@ impl Session {
     /// What is done whenever what was collected leaves for the output: somewhat more often than once a second.
     fn flush(&mut self) -> Result<()> {
         self.stream.flush(&mut self.sampler)?;
+        if let Some(why) = self.triggers.look() {
+            self.parts.ask(&why);
+        }
         self.progress.show(&self.stream, self.started.elapsed());
         Ok(())
     }
@@ -146,39 +161,41 @@ impl Session {
 
     /// Closes the recording, also when the output has refused a part of it.
     fn finish(self, ended: Result<StopReason>, start: u64) -> Result<(Finished, Stop)> {
-        let Self { stop, mut stream, sampler, .. } = self;
+        let Self { stop, mut stream, sampler, parts, .. } = self;
         let outcomes = sampler.outcomes()?;
         let (reason, refusal) = match ended {
             Ok(reason) => (reason, None),
-            Err(error) if matches!(error.downcast_ref(), Some(profrec_format::Error::Io(_))) => {
+            Err(error) => {
+                let reason = match error.downcast_ref() {
+                    Some(profrec_format::Error::Io(_)) => StopReason::WriteFailed,
+                    Some(profrec_format::Error::LimitReached { .. }) => StopReason::SizeReached,
+                    _ => return Err(error),
+                };
                 stream.lose_what_waits(&outcomes);
-                (StopReason::WriteFailed, Some(error))
+                (reason, Some(error).filter(|_| reason == StopReason::WriteFailed))
             }
-            Err(error) => return Err(error),
-        };
-        let totals = Totals {
-            end_monotonic: now(),
-            stop: reason,
-            expected: outcomes.captured(),
-            samples: stream.writer().samples_in_output(),
-            lost: stream.losses().by_cause(),
-            recorder_cpu: own_cpu_time().as_nanos() as u64,
-            bpf_time: outcomes.nanoseconds,
-            bpf_runs: outcomes.captured(),
         };
         let unknown_chunks = stream.unknown_chunks();
-        let (bytes, last) = (stream.writer().bytes_written(), stream.writer().last_time_in_output());
+        let (bytes, last) = (stream.bytes_written(), stream.writer().last_time_in_output());
+        let (totals, kept, error) = parts.close(stream, &outcomes, reason);
         let end = if refusal.is_some() { last } else { totals.end_monotonic };
-        let closed = stream.close(&totals);
         let lasted = Duration::from_nanos(end.saturating_sub(start));
-        let (closed, refusal) = (closed.is_ok(), refusal.or(closed.err()));
-        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal }, stop))
+        let (closed, refusal) = (error.is_none(), refusal.or(error));
+        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal, kept }, stop))
+    }
+}
+
+/// Whose CPU time triggers look at.
+fn whose(target: &Target, children: bool) -> Whose {
+    match target {
+        Target::Machine => Whose::Machine,
+        target => Whose::Processes(target.pids(), children),
     }
 }
 
 fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
     let (host, kernel) = subcommand::machine();
-    let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let start = now();
     Ok(Header {
         recorder: subcommand::version(),
         arch: Arch::X86_64,
@@ -195,8 +212,8 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
             CallGraph::None => HeaderCallGraph::None,
         },
         stack_size: args.stack_size,
-        start_monotonic: now(),
-        start_realtime: real.tv_sec as u64 * 1_000_000_000 + real.tv_nsec as u64,
+        start_monotonic: start,
+        start_realtime: realtime(start),
         ..Header::default()
     })
 }

@@ -1,4 +1,4 @@
-//! When a recording ends: a signal, the time asked for, or the end of what is recorded.
+//! When a recording ends: a signal, the time asked for, or the end of what is recorded. And the signal that asks for what there is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ExitStatus};
@@ -10,29 +10,33 @@ use anyhow::{Context, Result};
 use profrec_format::StopReason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 /// Everything that ends a recording.
 pub(crate) struct Stop {
     interrupted: Arc<AtomicBool>,
+    /// What was recorded is asked for now.
+    asked: Arc<AtomicBool>,
     deadline: Option<Instant>,
     /// The recorded processes that have not ended; `None` when their end does not matter.
     running: Option<Vec<OwnedFd>>,
     child: Option<Child>,
     /// Where the recording goes, to notice that its reader has gone even when there is nothing to write.
-    output: OwnedFd,
+    output: Option<OwnedFd>,
 }
 
 impl Stop {
     /// Catches the signals from here on.
-    pub(crate) fn new(output: OwnedFd) -> Result<Self> {
+    pub(crate) fn new(output: Option<OwnedFd>) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
         }
+        let asked = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&asked)).context("catching signals")?;
         // A file that may not grow is an error of the write then, instead of a sudden end.
         signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching signals")?;
-        Ok(Self { interrupted, deadline: None, running: None, child: None, output })
+        Ok(Self { interrupted, asked, deadline: None, running: None, child: None, output })
     }
 
     /// The recording ends after this time, from now on.
@@ -64,6 +68,11 @@ impl Stop {
         Ok(())
     }
 
+    /// Whether SIGUSR1 has come since this was asked last.
+    pub(crate) fn take_request(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
+    }
+
     /// Why the recording is to end now, if it is.
     pub(crate) fn reason(&self) -> Option<StopReason> {
         if self.interrupted.load(Ordering::Relaxed) {
@@ -81,7 +90,9 @@ impl Stop {
     /// Waits until `ring` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
     pub(crate) fn wait(&mut self, ring: BorrowedFd<'_>, at_most: Duration) -> Result<()> {
         let left = self.deadline.map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
-        let output = PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::empty());
+        // The ring twice where no reader can go away.
+        let output = self.output.as_ref().map_or(ring, AsFd::as_fd);
+        let output = PollFd::from_borrowed_fd(output, PollFlags::empty());
         let mut polled = vec![PollFd::from_borrowed_fd(ring, PollFlags::IN), output];
         let running = self.running.as_deref().unwrap_or_default();
         polled.extend(running.iter().map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)));

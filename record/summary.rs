@@ -1,12 +1,12 @@
 //! The last words of a recording: how much there is, what is missing, and what to do with it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Error;
-use profrec_format::Totals;
+use profrec_format::{StopReason, Totals};
 
 use crate::sampler::Outcomes;
+use crate::store::Kept;
 
 /// What a finished recording holds, for the summary.
 pub(crate) struct Finished {
@@ -20,10 +20,12 @@ pub(crate) struct Finished {
     pub(crate) closed: bool,
     /// Why the output took no more.
     pub(crate) refusal: Option<Error>,
+    /// What there is of it.
+    pub(crate) kept: Kept,
 }
 
 /// The summary as it is printed.
-pub(crate) fn text(finished: &Finished, output: &Path) -> String {
+pub(crate) fn text(finished: &Finished) -> String {
     let Totals { expected, samples, lost, recorder_cpu, bpf_time, bpf_runs, .. } = &finished.totals;
     let mut lines = vec![format!(
         "Recorded {samples} samples in {:.1} s: {} ({} a sample)",
@@ -43,6 +45,9 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
     }
     if lost.iter().any(|(cause, _)| cause.is_samples()) {
         lines.push("  less is lost with a larger --ring-size or a lower rate (-F)".to_owned());
+    }
+    if finished.totals.stop == StopReason::SizeReached {
+        lines.push("  --max-size was reached: what came later was not recorded".to_owned());
     }
     let outcomes = &finished.outcomes;
     if outcomes.stacks_cut > 0 {
@@ -71,9 +76,7 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
     if *samples == 0 {
         lines.push("No sample: the target did not use the CPU, or ran for less than the interval".to_owned());
     }
-    if output != Path::new("-") {
-        lines.push(format!("Next: profrec report {}", output.display()));
-    }
+    lines.extend(finished.kept.lines.iter().cloned());
     lines.join("\n")
 }
 
@@ -104,21 +107,25 @@ mod tests {
             lasted: Duration::from_secs(2),
             closed: true,
             refusal: None,
+            kept: Kept { path: "a.prof".into(), lines: vec!["Next: profrec report a.prof".to_owned()], failed: false },
         }
     }
 
     /// The equation closes, losses are named with what helps, and the next command is given.
     #[test]
     fn the_equation_closes() {
-        let text = text(&finished(vec![(LossCause::RingFull, 10)]), Path::new("a.prof"));
+        let text = text(&finished(vec![(LossCause::RingFull, 10)]));
         assert!(text.contains("expected 110 = 100 written + 10 lost (ring_full)"), "{text}");
         assert!(text.contains("--ring-size"));
         assert!(text.ends_with("Next: profrec report a.prof"));
     }
 
-    /// A recording into a pipe names no file.
+    /// A recording that has ended for its size says so.
     #[test]
-    fn a_pipe_has_no_name() {
-        assert!(!text(&finished(Vec::new()), Path::new("-")).contains("Next"));
+    fn a_limit_is_told() {
+        let mut finished = finished(Vec::new());
+        assert!(!text(&finished).contains("--max-size"));
+        finished.totals.stop = StopReason::SizeReached;
+        assert!(text(&finished).contains("--max-size was reached"));
     }
 }

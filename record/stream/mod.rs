@@ -69,6 +69,8 @@ pub(crate) struct Stream<W: Write> {
     sample: Sample,
     losses: Losses,
     ended: Vec<u32>,
+    /// Samples and bytes of the parts before.
+    earlier: (u64, u64),
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -107,6 +109,7 @@ impl<W: Write> Stream<W> {
             sample: Sample::default(),
             losses: Losses::default(),
             ended: Vec::new(),
+            earlier: (0, 0),
         }
     }
 
@@ -268,18 +271,41 @@ impl<W: Write> Stream<W> {
         if !self.writer.segment_is_full() {
             return Ok(());
         }
-        self.write_evidence()?;
-        if !self.evidence.is_idle() || self.code.has_new() {
+        if !self.has_all_evidence()? {
             return Ok(());
         }
         self.flush(sampler)?;
         self.writer.start_segment().context("starting a segment")?;
+        self.define_all_again();
+        Ok(())
+    }
+
+    /// Whether all evidence that the samples need has been written.
+    pub(crate) fn has_all_evidence(&mut self) -> Result<bool> {
+        self.write_evidence()?;
+        Ok(self.evidence.is_idle() && !self.code.has_new())
+    }
+
+    /// Begins a part that stands alone, when all that waited has been flushed. Gives back the writer of the part that ends.
+    pub(crate) fn begin_part(&mut self, next: Writer<W>) -> Writer<W> {
+        let ended = std::mem::replace(&mut self.writer, next);
+        self.earlier.0 += ended.samples_in_output();
+        self.earlier.1 += ended.bytes_written();
+        self.define_all_again();
+        ended
+    }
+
+    /// The part at hand may have so many bytes.
+    pub(crate) fn limit_part_to(&mut self, bytes: u64) {
+        self.writer.limit_to(bytes);
+    }
+
+    fn define_all_again(&mut self) {
         self.segment += 1;
         self.segment_start = 0;
         self.code.start_segment();
         self.kernel_names.start_segment();
         self.evidence.start_segment();
-        Ok(())
     }
 
     /// Waits for the evidence that is missing, at most until `deadline`, and writes it.
@@ -299,7 +325,7 @@ impl<W: Write> Stream<W> {
     /// Counts as lost what was expected and is not in the output, when nothing more can be written.
     pub(crate) fn lose_what_waits(&mut self, outcomes: &Outcomes) {
         self.losses.ring_full = outcomes.ring_full;
-        let accounted = self.writer.samples_in_output() + self.losses.samples();
+        let accounted = self.samples_in_output() + self.losses.samples();
         self.losses.not_written = (outcomes.sent + outcomes.ring_full).saturating_sub(accounted);
     }
 
@@ -308,13 +334,28 @@ impl<W: Write> Stream<W> {
         self.losses
     }
 
-    /// The writer, for counts, and to close the recording.
+    /// Samples of all parts.
+    pub(crate) fn samples_written(&self) -> u64 {
+        self.earlier.0 + self.writer.samples_written()
+    }
+
+    /// Samples of all parts that do not wait.
+    pub(crate) fn samples_in_output(&self) -> u64 {
+        self.earlier.0 + self.writer.samples_in_output()
+    }
+
+    /// Bytes of all parts.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.earlier.1 + self.writer.bytes_written()
+    }
+
+    /// The writer of the part at hand.
     pub(crate) fn writer(&self) -> &Writer<W> {
         &self.writer
     }
 
-    /// Closes the recording.
-    pub(crate) fn close(self, totals: &Totals) -> Result<()> {
-        self.writer.finish(totals).context("closing the recording").map(drop)
+    /// Closes the part at hand.
+    pub(crate) fn close(self, totals: &Totals) -> Result<W> {
+        self.writer.finish(totals).context("closing the recording")
     }
 }

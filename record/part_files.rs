@@ -1,0 +1,252 @@
+//! Files with a number each, `app.000001.prof` and so on: the parts of a rotated recording, or what a flight recorder wrote out.
+//!
+//! The folder is looked at whenever a file is begun: files of earlier runs count as ours do, and those that somebody else
+//! deleted do not.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{Access, access};
+
+use crate::output::{Output, discard_if_empty};
+use crate::progress::put;
+
+/// Digits of a number: names sort as numbers do for 19 years of parts of ten minutes.
+const DIGITS: usize = 6;
+/// What the closed files may have together is this much less than asked for: the head of a file that is begun fits in.
+const HEAD: u64 = 4096;
+
+/// Numbered files of one name, in one folder.
+pub(crate) struct PartFiles {
+    folder: PathBuf,
+    /// The name before the number, its dot included, and what follows the number.
+    before: OsString,
+    after: OsString,
+    /// How many files may be there.
+    keep: Option<usize>,
+    /// How many bytes all files may have together.
+    max_size: Option<u64>,
+    sync: bool,
+    /// The numbers of the first and the last file of this run; 0 before there is one.
+    first: u64,
+    current: u64,
+    /// Files that were deleted.
+    deleted: u64,
+    told: bool,
+}
+
+impl PartFiles {
+    /// Files named after `path`; none is made.
+    pub(crate) fn new(path: &Path, keep: Option<usize>, max_size: Option<u64>, sync: bool) -> Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut before = path.file_stem().unwrap_or_default().to_owned();
+        before.push(".");
+        let mut after = OsString::new();
+        if let Some(extension) = path.extension() {
+            after.push(".");
+            after.push(extension);
+        }
+        let may = access(folder, Access::WRITE_OK | Access::EXEC_OK);
+        may.with_context(|| format!("creating files in {}: give another place with -o", folder.display()))?;
+        let folder = folder.to_owned();
+        Ok(Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, deleted: 0, told: false })
+    }
+
+    /// Creates the next file: its number is above those of all that are there.
+    pub(crate) fn begin(&mut self) -> Result<Output> {
+        /// Other recorders with the same name may be as many times faster.
+        const ATTEMPTS: u64 = 100;
+        let last = self.list().last().map_or(0, |(number, _)| *number).max(self.current);
+        let free = |number: &u64| self.path_of(*number).symlink_metadata().is_err();
+        let mut result = Err(anyhow!("there is no number for another file of this name: give another one with -o"));
+        for number in (last + 1..=last + ATTEMPTS).filter(free) {
+            result = Output::open(&self.path_of(number), false, self.sync).map(|output| (number, output));
+            if result.is_ok() || free(&number) {
+                break;
+            }
+        }
+        let (number, output) = result?;
+        self.first = if self.first == 0 { number } else { self.first };
+        self.current = number;
+        Ok(output)
+    }
+
+    /// Takes back the file that was begun last, in which there is nothing.
+    pub(crate) fn take_back(&mut self) {
+        discard_if_empty(&self.path());
+        self.current -= 1;
+    }
+
+    /// The file that was begun last.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path_of(self.current)
+    }
+
+    /// Deletes the oldest files, until there are no more than may be.
+    pub(crate) fn delete_beyond_keep(&mut self) {
+        let Some(keep) = self.keep else { return };
+        let list = self.list();
+        for (number, _) in list.iter().take(list.len().saturating_sub(keep)) {
+            self.delete(*number);
+        }
+    }
+
+    /// Deletes the oldest files until the one that was begun last may grow to `bytes`; says how large it may become.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> Option<u64> {
+        let max_size = self.max_size?.saturating_sub(HEAD);
+        let others: Vec<_> = self.list().into_iter().filter(|(number, _)| *number != self.current).collect();
+        let mut total: u64 = others.iter().map(|(_, bytes)| bytes).sum();
+        for (number, size) in others {
+            if total <= max_size.saturating_sub(bytes) {
+                break;
+            }
+            if self.delete(number) {
+                total -= size;
+            }
+        }
+        Some(max_size.saturating_sub(total))
+    }
+
+    /// What all files may have together.
+    pub(crate) fn max_size(&self) -> Option<u64> {
+        self.max_size
+    }
+
+    /// The files of this run that are there, in words: from the first to the last.
+    pub(crate) fn range(&self) -> String {
+        let there = self.list();
+        let first = there.iter().map(|(number, _)| *number).find(|number| *number >= self.first);
+        let (first, last) = (self.path_of(first.unwrap_or(self.first)), self.path());
+        if first == last { last.display().to_string() } else { format!("{} to {}", first.display(), last.display()) }
+    }
+
+    /// How many files were begun, and how many of any run were deleted.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (if self.first == 0 { 0 } else { self.current - self.first + 1 }, self.deleted)
+    }
+
+    /// A pattern that a shell makes the names of.
+    pub(crate) fn pattern(&self) -> String {
+        let mut name = self.before.clone();
+        name.push("*");
+        name.push(&self.after);
+        self.folder.join(name).display().to_string()
+    }
+
+    fn path_of(&self, number: u64) -> PathBuf {
+        let mut name = self.before.clone();
+        name.push(format!("{number:0DIGITS$}"));
+        name.push(&self.after);
+        let folder = if self.folder == Path::new(".") { Path::new("") } else { &self.folder };
+        folder.join(name)
+    }
+
+    /// The number of a file, if its name is one of ours.
+    fn number(&self, name: &[u8]) -> Option<u64> {
+        let digits = name.strip_prefix(self.before.as_bytes())?.strip_suffix(self.after.as_bytes())?;
+        let are_digits = digits.len() >= DIGITS && digits.iter().all(u8::is_ascii_digit);
+        std::str::from_utf8(digits).ok().filter(|_| are_digits)?.parse().ok()
+    }
+
+    /// Numbers and sizes of the files that are there, ascending. A folder that cannot be read has none.
+    fn list(&self) -> Vec<(u64, u64)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| {
+            let number = self.number(entry.file_name().as_bytes())?;
+            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            Some((number, metadata.len()))
+        });
+        let mut files: Vec<_> = files.collect();
+        files.sort_unstable();
+        files
+    }
+
+    /// Deletes a file. False when it is still there, which is told once.
+    fn delete(&mut self, number: u64) -> bool {
+        let path = self.path_of(number);
+        match fs::remove_file(&path) {
+            Ok(()) => self.deleted += 1,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    put(&format!("profrec: {} cannot be deleted: {error}\n", path.display()));
+                }
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn files(folder: &Path, keep: Option<usize>, max_size: Option<u64>) -> PartFiles {
+        PartFiles::new(&folder.join("app.prof"), keep, max_size, false).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// A new run goes on behind the numbers that are there; what has other names is left alone.
+    #[test]
+    fn numbers_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let others = ["app.000002.profx", "app.2.prof", "app.prof", "app.x00003.prof", "apple.000009.prof"];
+        others.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+        fs::create_dir(folder.path().join("app.000050.prof")).unwrap();
+        let mut first = files(folder.path(), None, None);
+        first.begin().unwrap();
+        first.begin().unwrap();
+        assert_eq!(first.path(), folder.path().join("app.000002.prof"));
+        let mut second = files(folder.path(), Some(1), None);
+        second.begin().unwrap();
+        assert_eq!(second.path(), folder.path().join("app.000003.prof"));
+        second.delete_beyond_keep();
+        assert_eq!(second.counts(), (1, 2));
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+        assert!(second.path().exists() && folder.path().join("app.000050.prof").exists());
+        fs::write(folder.path().join("app.1234567.prof"), "").unwrap();
+        second.begin().unwrap();
+        assert_eq!(second.path(), folder.path().join("app.1234568.prof"));
+    }
+
+    /// The oldest go until there is room, never the one that was begun last; files that somebody else deleted take none.
+    #[test]
+    fn the_oldest_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut parts = files(folder.path(), None, Some(10_000 + HEAD));
+        for _ in 0..4 {
+            parts.begin().unwrap().write_all(&[0; 3000]).unwrap();
+        }
+        assert_eq!(parts.make_room(4000), Some(4000));
+        assert_eq!(names(folder.path()), ["app.000002.prof", "app.000003.prof", "app.000004.prof"]);
+        fs::remove_file(folder.path().join("app.000002.prof")).unwrap();
+        assert_eq!(parts.make_room(5000), Some(7000));
+        assert_eq!(parts.make_room(1_000_000), Some(10_000));
+        assert_eq!(names(folder.path()), ["app.000004.prof"]);
+    }
+
+    /// Without an extension the number is one; a folder that is not there is an error before anything is recorded.
+    #[test]
+    fn names_without_an_extension() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut parts = PartFiles::new(&folder.path().join("app"), None, None, false).unwrap();
+        parts.begin().unwrap();
+        assert_eq!(names(folder.path()), ["app.000001"]);
+        let error = PartFiles::new(&folder.path().join("no/app"), None, None, false).err().unwrap();
+        assert!(error.to_string().contains("-o"), "{error}");
+    }
+}

@@ -1,0 +1,174 @@
+//! The parts of a recording: when one ends and the next begins, and what each holds in all.
+//!
+//! ```text
+//!   ticks ─► part 1 │ part 2 │ part 3 ...      no tick in two of them, none in neither
+//!            header │ header │ header          each defines again all that its samples refer to
+//!            totals │ totals │                 differences of what was counted from the start
+//! ```
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use profrec_format::{Header, LossCause, StopReason, Totals, Writer};
+
+use crate::own_cost::own_cpu_time;
+use crate::sampler::{Outcomes, Sampler};
+use crate::sink::Sink;
+use crate::store::{Kept, Store};
+use crate::stream::{Stream, now};
+
+/// How long a part that should end may wait for the evidence that its samples need.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const BEGINNING: &str = "beginning the next part";
+
+/// The part at hand, and what was before it.
+pub(crate) struct Parts {
+    store: Store,
+    header: Header,
+    begun: Instant,
+    /// Since when it should end.
+    due: Option<Instant>,
+    /// What had been counted when it began.
+    before: Totals,
+}
+
+impl Parts {
+    /// Begins with the first part.
+    pub(crate) fn begin(mut store: Store, sink: Sink, header: Header) -> Result<(Self, Writer<Sink>)> {
+        let mut writer = Writer::create(sink, &header)?;
+        if let Some(bytes) = store.limit() {
+            writer.limit_to(bytes);
+        }
+        let parts = Self { store, header, begun: Instant::now(), due: None, before: Totals::default() };
+        Ok((parts, writer))
+    }
+
+    /// What was recorded is asked for now, for this reason.
+    pub(crate) fn ask(&mut self, why: &str) {
+        if self.store.ask(why) {
+            self.due.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether the recording has become as large as it may.
+    pub(crate) fn are_full(&self, stream: &Stream<Sink>) -> bool {
+        self.store.full_at().is_some_and(|bytes| stream.writer().bytes_written() >= bytes)
+    }
+
+    /// Ends the part when it is time and its evidence is complete, and begins the next.
+    pub(crate) fn tend(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler) -> Result<()> {
+        self.store.tend(false);
+        let (end, bytes) = (self.store.part_end(), stream.writer().bytes_written());
+        let is_old = end.time.is_some_and(|time| self.begun.elapsed() >= time);
+        if is_old || end.bytes.is_some_and(|most| bytes >= most) {
+            self.due.get_or_insert_with(Instant::now);
+        }
+        let Some(due) = self.due else { return Ok(()) };
+        let cannot_wait = due.elapsed() >= PATIENCE || end.bytes.is_some_and(|most| bytes >= most + most / 2);
+        if stream.has_all_evidence()? || cannot_wait {
+            self.turn(stream, sampler)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler) -> Result<()> {
+        stream.flush(sampler)?;
+        // Times of samples are rounded up.
+        let at = now().max(stream.writer().last_time_in_output());
+        let sink = self.store.begin().map_err(refused)?;
+        let header = Header { start_monotonic: at, start_realtime: realtime(at), ..self.header.clone() };
+        let next = Writer::create(sink, &header).inspect_err(|_| self.store.take_back()).context(BEGINNING)?;
+        let counted = self.count(stream, &sampler.outcomes()?, at, StopReason::Cut);
+        let ended = stream.begin_part(next);
+        let closed = ended.finish(&since(&counted, &self.before)).context("closing a part")?;
+        (self.before, self.due, self.begun) = (counted, None, Instant::now());
+        self.store.take(closed);
+        if let Some(bytes) = self.store.limit() {
+            stream.limit_part_to(bytes);
+        }
+        self.store.tend(true);
+        Ok(())
+    }
+
+    /// Everything that was counted from the start of the recording to `end`.
+    fn count(&self, stream: &Stream<Sink>, outcomes: &Outcomes, end: u64, stop: StopReason) -> Totals {
+        let samples = stream.samples_in_output();
+        Totals {
+            end_monotonic: end,
+            stop,
+            // Ticks that are still in the ring belong to the next part.
+            expected: samples + stream.losses().samples(),
+            samples,
+            lost: stream.losses().by_cause(),
+            recorder_cpu: own_cpu_time().as_nanos() as u64,
+            bpf_time: outcomes.nanoseconds,
+            bpf_runs: outcomes.captured(),
+        }
+    }
+
+    /// Closes the last part. Gives the totals of the whole recording, what became of it, and why its end could not be written.
+    pub(crate) fn close(
+        self,
+        stream: Stream<Sink>,
+        outcomes: &Outcomes,
+        stop: StopReason,
+    ) -> (Totals, Kept, Option<anyhow::Error>) {
+        // What the kernel has counted is what was expected: here the equation shows whether a tick is missing.
+        let whole = Totals { expected: outcomes.captured(), ..self.count(&stream, outcomes, now(), stop) };
+        let (sink, error) = match stream.close(&since(&whole, &self.before)) {
+            Ok(sink) => (Some(sink), None),
+            Err(error) => (None, Some(error)),
+        };
+        (whole, self.store.close(sink, stop), error)
+    }
+}
+
+/// A file that cannot be made is one that cannot be written.
+fn refused(error: anyhow::Error) -> anyhow::Error {
+    let cause = match error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::other(format!("{error:#}")),
+    };
+    anyhow::Error::from(profrec_format::Error::Io(cause)).context(BEGINNING)
+}
+
+/// What was counted since `before`.
+fn since(whole: &Totals, before: &Totals) -> Totals {
+    let before_of = |cause: LossCause| before.lost.iter().find(|(it, _)| *it == cause).map_or(0, |(_, count)| *count);
+    let lost = whole.lost.iter().map(|(cause, count)| (*cause, count.saturating_sub(before_of(*cause))));
+    Totals {
+        end_monotonic: whole.end_monotonic,
+        stop: whole.stop,
+        expected: whole.expected.saturating_sub(before.expected),
+        samples: whole.samples.saturating_sub(before.samples),
+        lost: lost.filter(|(_, count)| *count > 0).collect(),
+        recorder_cpu: whole.recorder_cpu.saturating_sub(before.recorder_cpu),
+        bpf_time: whole.bpf_time.saturating_sub(before.bpf_time),
+        bpf_runs: whole.bpf_runs.saturating_sub(before.bpf_runs),
+    }
+}
+
+/// The wall clock at a time of CLOCK_MONOTONIC that has just been.
+pub(crate) fn realtime(at: u64) -> u64 {
+    let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let real = real.tv_sec as u64 * 1_000_000_000 + real.tv_nsec as u64;
+    real.saturating_add(at).saturating_sub(now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Totals of parts are differences, cause by cause; a cause that lost nothing in a part is not told there.
+    #[test]
+    fn totals_of_a_part_are_differences() {
+        let lost = |ring, malformed| vec![(LossCause::RingFull, ring), (LossCause::Malformed, malformed)];
+        let before = Totals { expected: 10, samples: 7, lost: lost(3, 0), recorder_cpu: 5, ..Totals::default() };
+        let whole = Totals { expected: 30, samples: 25, lost: lost(3, 2), recorder_cpu: 9, ..Totals::default() };
+        let part = since(&whole, &before);
+        assert_eq!((part.expected, part.samples, part.recorder_cpu), (20, 18, 4));
+        assert_eq!(part.lost, [(LossCause::Malformed, 2)]);
+    }
+}

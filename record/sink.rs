@@ -1,0 +1,36 @@
+//! What takes the frames of the part at hand: a file, or memory.
+
+use std::io::{self, Write};
+
+use crate::output::Output;
+
+/// Where frames go.
+pub(crate) enum Sink {
+    /// A file, or the standard output.
+    File(Output),
+    /// Memory: the part may be written to a file later, or never.
+    Memory(Vec<u8>),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(output) => output.write_all(bytes),
+            Self::Memory(memory) => {
+                memory.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(output) => output.flush(),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}
