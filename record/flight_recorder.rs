@@ -51,6 +51,9 @@ pub(crate) struct FlightRecorder {
     held: u64,
     /// The most that it ever was.
     most_held: u64,
+    /// Bytes and nanoseconds of all parts that ever were.
+    taken: u64,
+    lasted: u64,
     /// Why it is to be written out, when it is.
     wanted: Option<String>,
     /// The part at hand at that time has ended.
@@ -72,6 +75,8 @@ impl FlightRecorder {
             parts: VecDeque::new(),
             held: 0,
             most_held: 0,
+            taken: 0,
+            lasted: 0,
             wanted: None,
             ready: false,
             writing: None,
@@ -95,6 +100,8 @@ impl FlightRecorder {
         bytes.shrink_to_fit();
         let Some((start, end)) = times(&bytes) else { return };
         self.held += bytes.len() as u64;
+        self.taken += bytes.len() as u64;
+        self.lasted += end.saturating_sub(start);
         self.parts.push_back(Arc::new(Part { bytes, start }));
         let oldest = end.saturating_sub(self.time.as_nanos() as u64);
         // The part at hand needs room, too.
@@ -171,8 +178,13 @@ impl FlightRecorder {
             self.start(why.to_owned(), stop);
             self.wait();
         }
-        let (memory, most) = (summary::size(self.memory), summary::size(self.most_held));
-        let mut lines = vec![format!("  memory of --ring: at most {most} were held, of {memory}")];
+        let (begun, deleted) = self.files.counts();
+        let mut lines = vec![format!(
+            "  --ring held at most {} of {} MB, {} a minute; files begun: {begun}, deleted: {deleted}",
+            summary::size(self.most_held),
+            self.memory >> 20,
+            summary::size(self.taken.saturating_mul(60_000_000_000) / self.lasted.max(1)),
+        )];
         lines.extend(self.last.iter().map(|path| format!("Next: profrec report {}", path.display())));
         Kept { path: self.last.unwrap_or_default(), lines, failed: self.failed }
     }

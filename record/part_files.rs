@@ -134,15 +134,18 @@ impl PartFiles {
         let mut name = self.before.clone();
         name.push("*");
         name.push(&self.after);
-        self.folder.join(name).display().to_string()
+        self.in_folder(name).display().to_string()
     }
 
     fn path_of(&self, number: u64) -> PathBuf {
         let mut name = self.before.clone();
         name.push(format!("{number:0DIGITS$}"));
         name.push(&self.after);
-        let folder = if self.folder == Path::new(".") { Path::new("") } else { &self.folder };
-        folder.join(name)
+        self.in_folder(name)
+    }
+
+    fn in_folder(&self, name: OsString) -> PathBuf {
+        if self.folder == Path::new(".") { name.into() } else { self.folder.join(name) }
     }
 
     /// The number of a file, if its name is one of ours.

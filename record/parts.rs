@@ -57,8 +57,8 @@ impl Parts {
         self.store.full_at().is_some_and(|bytes| stream.writer().bytes_written() >= bytes)
     }
 
-    /// Ends the part when it is time and its evidence is complete, and begins the next.
-    pub(crate) fn tend(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler) -> Result<()> {
+    /// Ends the part when it is time and its evidence is complete, and begins the next. Ticks of before `looked` have been used.
+    pub(crate) fn tend(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler, looked: u64) -> Result<()> {
         self.store.tend(false);
         let (end, bytes) = (self.store.part_end(), stream.writer().bytes_written());
         let is_old = end.time.is_some_and(|time| self.begun.elapsed() >= time);
@@ -68,15 +68,15 @@ impl Parts {
         let Some(due) = self.due else { return Ok(()) };
         let cannot_wait = due.elapsed() >= PATIENCE || end.bytes.is_some_and(|most| bytes >= most + most / 2);
         if stream.has_all_evidence()? || cannot_wait {
-            self.turn(stream, sampler)?;
+            self.turn(stream, sampler, looked)?;
         }
         Ok(())
     }
 
-    fn turn(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler) -> Result<()> {
+    fn turn(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler, looked: u64) -> Result<()> {
         stream.flush(sampler)?;
-        // Times of samples are rounded up.
-        let at = now().max(stream.writer().last_time_in_output());
+        // Ticks that are still in the ring are of the next part.
+        let at = looked.max(stream.writer().last_time_in_output());
         let sink = self.store.begin().map_err(refused)?;
         let header = Header { start_monotonic: at, start_realtime: realtime(at), ..self.header.clone() };
         let next = Writer::create(sink, &header).inspect_err(|_| self.store.take_back()).context(BEGINNING)?;
@@ -98,7 +98,6 @@ impl Parts {
         Totals {
             end_monotonic: end,
             stop,
-            // Ticks that are still in the ring belong to the next part.
             expected: samples + stream.losses().samples(),
             samples,
             lost: stream.losses().by_cause(),
@@ -150,7 +149,7 @@ fn since(whole: &Totals, before: &Totals) -> Totals {
     }
 }
 
-/// The wall clock at a time of CLOCK_MONOTONIC that has just been.
+/// The wall clock at a time of CLOCK_MONOTONIC that was a moment ago.
 pub(crate) fn realtime(at: u64) -> u64 {
     let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let real = real.tv_sec as u64 * 1_000_000_000 + real.tv_nsec as u64;

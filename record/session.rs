@@ -73,7 +73,8 @@ pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);
-    let mut session = Session { stop, ring, stream, sampler, parts, triggers, progress, started: Instant::now() };
+    let started = Instant::now();
+    let mut session = Session { stop, ring, stream, sampler, parts, triggers, progress, started, looked: start };
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
@@ -91,6 +92,8 @@ struct Session {
     triggers: Triggers,
     progress: Progress,
     started: Instant,
+    /// Ticks of before this time have been used.
+    looked: u64,
 }
 
 impl Session {
@@ -116,13 +119,14 @@ impl Session {
 
     /// What is done whenever the ring is looked at.
     fn look(&mut self) -> Result<()> {
-        if self.stop.take_request() {
-            self.parts.ask("SIGUSR1");
-        }
-        self.parts.tend(&mut self.stream, &mut self.sampler)?;
+        self.parts.tend(&mut self.stream, &mut self.sampler, self.looked)?;
         self.stream.turn_segment(&mut self.sampler)?;
         self.drain()?;
         self.stream.exchange_evidence()?;
+        // Now that all ticks of before have been used.
+        if self.stop.take_request() {
+            self.parts.ask("SIGUSR1");
+        }
         self.stream.instruct(&self.sampler)
     }
 
@@ -138,8 +142,7 @@ impl Session {
 
     /// Uses all ticks that are in the ring.
     fn drain(&mut self) -> Result<()> {
-        // Ticks that come later than this look are later than this time.
-        let looked = now().saturating_sub(5_000_000);
+        self.looked = now();
         let mut result = Ok(());
         self.ring.drain(|bytes| {
             if result.is_ok() {
@@ -147,7 +150,8 @@ impl Session {
             }
         });
         result?;
-        self.stream.catch_up(looked)
+        // Ticks that come later than this look are later than this time.
+        self.stream.catch_up(self.looked.saturating_sub(5_000_000))
     }
 
     /// Writes what has waited, when no more ticks come.

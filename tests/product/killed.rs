@@ -24,9 +24,9 @@ const LONGEST: Duration = Duration::from_millis(3000);
 /// A recorder that lives longer is not killed before it has begun its file.
 const AT_LEAST_BEGUN: Duration = Duration::from_secs(1);
 /// What a kill may cost: the second that is promised, and what a busy machine may add to it.
-const MOST_LOST: u64 = 1_100_000_000;
+pub(crate) const MOST_LOST: u64 = 1_100_000_000;
 /// An attached clock may tick this much later than the recording's header says.
-const TO_ATTACH: u64 = 300_000_000;
+pub(crate) const TO_ATTACH: u64 = 300_000_000;
 
 /// A recorder that was killed, and its file right before and after.
 struct Killed {
@@ -38,7 +38,7 @@ struct Killed {
     after: Vec<u8>,
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
@@ -74,7 +74,7 @@ fn wait_for_a_beginning(place: &Place) {
 }
 
 /// The times of all samples, ascending.
-fn times(recording: &Recording<'_>) -> Vec<u64> {
+pub(crate) fn times(recording: &Recording<'_>) -> Vec<u64> {
     let mut times = Vec::new();
     for segment in recording.segments() {
         let mut samples = segment.samples();
@@ -86,7 +86,7 @@ fn times(recording: &Recording<'_>) -> Vec<u64> {
     times
 }
 
-fn count(times: &[u64], from: u64, to: u64) -> usize {
+pub(crate) fn count(times: &[u64], from: u64, to: u64) -> usize {
     times.partition_point(|time| *time < to).saturating_sub(times.partition_point(|time| *time < from))
 }
 
@@ -155,10 +155,10 @@ impl Killed {
 }
 
 /// Random numbers (xorshift64*), the same for the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -166,7 +166,7 @@ impl Random {
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     match std::env::var("PROFREC_SEED") {
         Ok(text) => text.parse().unwrap(),
         Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64,
