@@ -36,7 +36,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Record processes, a command or the whole machine
-    Record(RecordArgs),
+    Record(Box<RecordArgs>),
     /// Any other subcommand is the program `profrec-NAME`, such as `profrec-report`.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -285,7 +285,7 @@ mod tests {
     fn record(words: &[&str]) -> Result<RecordArgs, clap::Error> {
         let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
         match Cli::try_parse_from(words)?.command {
-            Command::Record(args) => Ok(args),
+            Command::Record(args) => Ok(*args),
             Command::Other(_) => unreachable!("the subcommand is record"),
         }
     }
