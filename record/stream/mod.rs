@@ -300,6 +300,7 @@ impl<W: Write> Stream<W> {
         self.writer.limit_to(bytes);
     }
 
+    /// What samples refer to has to be said again, for a segment stands alone.
     fn define_all_again(&mut self) {
         self.segment += 1;
         self.segment_start = 0;
