@@ -133,9 +133,14 @@ impl FlightRecorder {
             Err(error) => return self.fail(&format!("{error:#}")),
         };
         let path = self.files.path();
-        let limit = self.files.make_room(self.held);
+        // Some room is for the index of the whole.
+        let room = self.files.room().map(|mut room| {
+            let bytes = room.make(self.held + self.held / 16 + ring_file::HEAD);
+            self.files.leave(&room);
+            bytes
+        });
         let parts: Vec<_> = self.parts.iter().cloned().collect();
-        let write = move || ring_file::write(&parts, output, stop, limit);
+        let write = move || ring_file::write(&parts, output, stop, room);
         match thread::Builder::new().name("profrec-ring".to_owned()).spawn(write).context("starting the writing thread")
         {
             Ok(thread) => self.writing = Some(Writing { thread, path, why }),
@@ -281,6 +286,30 @@ mod tests {
         let kept = recorder.close(StopReason::Duration);
         assert!(!kept.failed);
         assert!(Recording::open(&read(folder.path(), 1)).unwrap().samples_found() >= 120);
+    }
+
+    /// Where all files together may not be larger, the newest parts are written, as far as they fit, and older files make room.
+    #[test]
+    fn files_of_limited_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = part(1).len() as u64;
+        let (path, most) = (folder.path().join("it.prof"), 3 * 4096 + 5 * size);
+        let files = PartFiles::new(&path, None, Some(most), false).unwrap();
+        let mut recorder = FlightRecorder::new(Duration::from_secs(1000), 64 << 20, files, true);
+        (1..40).for_each(|second| recorder.take(part(second)));
+        recorder.ask("a test");
+        recorder.tend(true);
+        settle(&mut recorder);
+        let first = read(folder.path(), 1);
+        recorder.take(part(40));
+        let kept = recorder.close(StopReason::Duration);
+        assert!(!kept.failed && !folder.path().join("it.000001.prof").exists());
+        for (bytes, end) in [(first, 40), (read(folder.path(), 2), 41)] {
+            assert!(bytes.len() as u64 <= most, "{} of {most}", bytes.len());
+            let recording = Recording::open(&bytes).unwrap();
+            assert_eq!(recording.totals().unwrap().end_monotonic, end * SECOND);
+            assert!(recording.samples_found() >= 40 && recording.damage().is_empty());
+        }
     }
 
     /// Who asks while a file is written gets another one, with what came since; only as many files stay as may.

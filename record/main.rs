@@ -39,6 +39,7 @@ mod progress;
 mod refusal;
 mod ring;
 mod ring_file;
+mod room;
 mod sampler;
 mod scan;
 mod seen_code;

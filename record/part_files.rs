@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +12,11 @@ use anyhow::{Context, Result, anyhow};
 use rustix::fs::{Access, access};
 
 use crate::output::{Output, discard_if_empty};
-use crate::progress::put;
+use crate::room::{Room, delete};
 
 /// Digits of a number: names sort as numbers do for 19 years of parts of ten minutes.
 const DIGITS: usize = 6;
-/// What the closed files may have together is this much less than asked for: the head of a file that is begun fits in.
+/// The head of a file.
 const HEAD: u64 = 4096;
 
 /// Numbered files of one name, in one folder.
@@ -36,7 +35,6 @@ pub(crate) struct PartFiles {
     current: u64,
     /// Files that were deleted.
     deleted: u64,
-    told: bool,
 }
 
 impl PartFiles {
@@ -53,7 +51,7 @@ impl PartFiles {
         let may = access(folder, Access::WRITE_OK | Access::EXEC_OK);
         may.with_context(|| format!("creating files in {}: give another place with -o", folder.display()))?;
         let folder = folder.to_owned();
-        Ok(Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, deleted: 0, told: false })
+        Ok(Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, deleted: 0 })
     }
 
     /// Creates the next file: its number is above those of all that are there.
@@ -91,24 +89,26 @@ impl PartFiles {
         let Some(keep) = self.keep else { return };
         let list = self.list();
         for (number, _) in list.iter().take(list.len().saturating_sub(keep)) {
-            self.delete(*number);
+            self.deleted += u64::from(delete(&self.path_of(*number)));
         }
     }
 
-    /// Deletes the oldest files until the one that was begun last may grow to `bytes`; says how large it may become.
-    pub(crate) fn make_room(&mut self, bytes: u64) -> Option<u64> {
-        let max_size = self.max_size?.saturating_sub(HEAD);
-        let others: Vec<_> = self.list().into_iter().filter(|(number, _)| *number != self.current).collect();
-        let mut total: u64 = others.iter().map(|(_, bytes)| bytes).sum();
-        for (number, size) in others {
-            if total <= max_size.saturating_sub(bytes) {
-                break;
-            }
-            if self.delete(number) {
-                total -= size;
-            }
-        }
-        Some(max_size.saturating_sub(total))
+    /// The room that there is for the file that was begun last, when all have to be of limited size. It is given back with
+    /// [`Self::leave`].
+    pub(crate) fn room(&self) -> Option<Room> {
+        let usable = self.usable()?;
+        let others = self.list().into_iter().filter(|(number, _)| *number != self.current);
+        Some(Room::new(usable, others.map(|(number, bytes)| (self.path_of(number), bytes))))
+    }
+
+    /// Counts what went for a file.
+    pub(crate) fn leave(&mut self, room: &Room) {
+        self.deleted += room.deleted();
+    }
+
+    /// What all files may have together, but for what is needed when one ends and another begins.
+    pub(crate) fn usable(&self) -> Option<u64> {
+        self.max_size.map(|bytes| (bytes - bytes / 64).saturating_sub(HEAD))
     }
 
     /// What all files may have together.
@@ -167,22 +167,6 @@ impl PartFiles {
         files.sort_unstable();
         files
     }
-
-    /// Deletes a file. False when it is still there, which is told once.
-    fn delete(&mut self, number: u64) -> bool {
-        let path = self.path_of(number);
-        match fs::remove_file(&path) {
-            Ok(()) => self.deleted += 1,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                if !std::mem::replace(&mut self.told, true) {
-                    put(&format!("profrec: {} cannot be deleted: {error}\n", path.display()));
-                }
-                return false;
-            }
-        }
-        true
-    }
 }
 
 #[cfg(test)]
@@ -226,20 +210,21 @@ mod tests {
         assert_eq!(second.path(), folder.path().join("app.1234568.prof"));
     }
 
-    /// The oldest go until there is room, never the one that was begun last; files that somebody else deleted take none.
+    /// Room is made of all files but the one that was begun last; files that somebody else deleted take none.
     #[test]
-    fn the_oldest_make_room() {
+    fn others_make_room() {
         let folder = tempfile::tempdir().unwrap();
-        let mut parts = files(folder.path(), None, Some(10_000 + HEAD));
+        let mut parts = files(folder.path(), None, Some(64 * 1024));
+        let usable = parts.usable().unwrap();
         for _ in 0..4 {
-            parts.begin().unwrap().write_all(&[0; 3000]).unwrap();
+            parts.begin().unwrap().write_all(&[0; 20_000]).unwrap();
         }
-        assert_eq!(parts.make_room(4000), Some(4000));
-        assert_eq!(names(folder.path()), ["app.000002.prof", "app.000003.prof", "app.000004.prof"]);
-        fs::remove_file(folder.path().join("app.000002.prof")).unwrap();
-        assert_eq!(parts.make_room(5000), Some(7000));
-        assert_eq!(parts.make_room(1_000_000), Some(10_000));
-        assert_eq!(names(folder.path()), ["app.000004.prof"]);
+        fs::remove_file(folder.path().join("app.000001.prof")).unwrap();
+        let mut room = parts.room().unwrap();
+        assert_eq!(room.make(0), usable - 40_000);
+        assert_eq!(room.make(usable), usable);
+        parts.leave(&room);
+        assert_eq!((names(folder.path()), parts.counts()), (vec!["app.000004.prof".to_owned()], (4, 2)));
     }
 
     /// Without an extension the number is one; a folder that is not there is an error before anything is recorded.

@@ -36,7 +36,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Begins with the first part.
-    pub(crate) fn begin(mut store: Store, sink: Sink, header: Header) -> Result<(Self, Writer<Sink>)> {
+    pub(crate) fn begin(store: Store, sink: Sink, header: Header) -> Result<(Self, Writer<Sink>)> {
         let mut writer = Writer::create(sink, &header)?;
         if let Some(bytes) = store.limit() {
             writer.limit_to(bytes);
@@ -79,15 +79,15 @@ impl Parts {
         let at = looked.max(stream.writer().last_time_in_output());
         let sink = self.store.begin().map_err(refused)?;
         let header = Header { start_monotonic: at, start_realtime: realtime(at), ..self.header.clone() };
-        let next = Writer::create(sink, &header).inspect_err(|_| self.store.take_back()).context(BEGINNING)?;
+        let mut next = Writer::create(sink, &header).inspect_err(|_| self.store.take_back()).context(BEGINNING)?;
+        if let Some(bytes) = self.store.limit() {
+            next.limit_to(bytes);
+        }
         let counted = self.count(stream, &sampler.outcomes()?, at, StopReason::Cut);
         let ended = stream.begin_part(next);
         let closed = ended.finish(&since(&counted, &self.before)).context("closing a part")?;
         (self.before, self.due, self.begun) = (counted, None, Instant::now());
         self.store.take(closed);
-        if let Some(bytes) = self.store.limit() {
-            stream.limit_part_to(bytes);
-        }
         self.store.tend(true);
         Ok(())
     }

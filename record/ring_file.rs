@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::summary::size;
 
 /// What a file needs beside its parts.
-const HEAD: u64 = 4096;
+pub(crate) const HEAD: u64 = 4096;
 
 /// What was written.
 pub(crate) struct Written {

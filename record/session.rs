@@ -49,7 +49,9 @@ pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
     let start = header.start_monotonic;
-    let (parts, writer) = Parts::begin(store, sink, header).context("writing the recording")?;
+    let name = store.path().unwrap_or_else(|| args.output.clone());
+    let begun = Parts::begin(store, sink, header);
+    let (parts, writer) = begun.with_context(|| format!("writing {}", name.display()))?;
     let evidence = Evidence::start(args.embed)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,

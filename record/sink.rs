@@ -3,11 +3,14 @@
 use std::io::{self, Write};
 
 use crate::output::Output;
+use crate::room::Room;
 
 /// Where frames go.
 pub(crate) enum Sink {
     /// A file, or the standard output.
     File(Output),
+    /// One of several files that may have so much together.
+    Part(Output, Room),
     /// Memory: the part may be written to a file later, or never.
     Memory(Vec<u8>),
 }
@@ -20,6 +23,10 @@ impl Write for Sink {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::File(output) => output.write_all(bytes),
+            Self::Part(output, room) => {
+                room.take(bytes.len() as u64)?;
+                output.write_all(bytes)
+            }
             Self::Memory(memory) => {
                 memory.extend_from_slice(bytes);
                 Ok(())
@@ -29,7 +36,7 @@ impl Write for Sink {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File(output) => output.flush(),
+            Self::File(output) | Self::Part(output, _) => output.flush(),
             Self::Memory(_) => Ok(()),
         }
     }

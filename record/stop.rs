@@ -1,5 +1,6 @@
 //! When a recording ends: a signal, the time asked for, or the end of what is recorded. And the signal that asks for what there is.
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 use profrec_format::StopReason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 /// Everything that ends a recording.
 pub(crate) struct Stop {
@@ -29,7 +30,9 @@ impl Stop {
     /// Catches the signals from here on.
     pub(crate) fn new(output: Option<OwnedFd>) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        // A terminal that goes away ends a recording, too, unless nohup says otherwise.
+        let ending = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP));
+        for signal in ending {
             signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
         }
         let asked = Arc::new(AtomicBool::new(false));
@@ -128,4 +131,12 @@ impl Stop {
         }
         Ok(Some(child.wait().context("waiting for the command")?))
     }
+}
+
+/// Whether whoever started us wants this signal to be ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (signal - 1) & 1 != 0
 }

@@ -55,7 +55,7 @@ impl Store {
         }
         if let Some(rotation) = args.rotate {
             let mut files = files()?;
-            let first = Sink::File(files.begin()?);
+            let first = begin(&mut files)?;
             return Ok((Self::Files(files, rotation), first));
         }
         let output = Output::open(&args.output, args.force, args.sync)?;
@@ -75,7 +75,9 @@ impl Store {
     /// What to watch for a reader that goes away.
     pub(crate) fn watched(sink: &Sink) -> Result<Option<OwnedFd>> {
         match sink {
-            Sink::File(output) => Ok(Some(output.as_fd().try_clone_to_owned().context("watching the output")?)),
+            Sink::File(output) | Sink::Part(output, _) => {
+                Ok(Some(output.as_fd().try_clone_to_owned().context("watching the output")?))
+            }
             Sink::Memory(_) => Ok(None),
         }
     }
@@ -108,7 +110,7 @@ impl Store {
     /// Begins a part.
     pub(crate) fn begin(&mut self) -> Result<Sink> {
         match self {
-            Self::Files(files, _) => files.begin().map(Sink::File),
+            Self::Files(files, _) => begin(files),
             Self::One { .. } | Self::Memory(_) => Ok(Sink::Memory(Vec::new())),
         }
     }
@@ -124,17 +126,16 @@ impl Store {
     pub(crate) fn take(&mut self, part: Sink) {
         match (self, part) {
             (Self::Memory(recorder), Sink::Memory(bytes)) => recorder.take(bytes),
-            (Self::Files(files, _), _) => files.delete_beyond_keep(),
+            (Self::Files(files, _), part) => leave(files, Some(part)),
             _ => {}
         }
     }
 
-    /// How many bytes the part that was begun last may have. The oldest files make room for it.
-    pub(crate) fn limit(&mut self) -> Option<u64> {
+    /// How many bytes a part may have.
+    pub(crate) fn limit(&self) -> Option<u64> {
         match self {
             Self::One { max_size, .. } => *max_size,
-            // Twice what a part should have: it ends when its evidence is complete.
-            Self::Files(files, _) => files.make_room(files.max_size().map_or(0, |bytes| bytes / SHARE * 2)),
+            Self::Files(files, _) => files.usable(),
             Self::Memory(_) => None,
         }
     }
@@ -171,7 +172,7 @@ impl Store {
                 recorder.close(stop)
             }
             Self::Files(mut files, _) => {
-                files.delete_beyond_keep();
+                leave(&mut files, part);
                 Kept { path: files.path(), lines: told_of_files(&files), failed: false }
             }
             Self::One { path, .. } => {
@@ -183,15 +184,29 @@ impl Store {
     }
 }
 
+/// Begins a file. The oldest make room for it when it needs some.
+fn begin(files: &mut PartFiles) -> Result<Sink> {
+    let output = files.begin()?;
+    Ok(match files.room() {
+        Some(room) => Sink::Part(output, room),
+        None => Sink::File(output),
+    })
+}
+
+/// A file has ended, and the next has begun if there is one.
+fn leave(files: &mut PartFiles, part: Option<Sink>) {
+    if let Some(Sink::Part(_, room)) = &part {
+        files.leave(room);
+    }
+    files.delete_beyond_keep();
+}
+
 fn told_of_files(files: &PartFiles) -> Vec<String> {
     let (begun, deleted) = files.counts();
-    let deleted = if deleted > 0 { format!("; {deleted} older ones were deleted") } else { String::new() };
-    let mut lines = vec![format!("  {begun} parts, {} are there{deleted}", files.range())];
-    if begun == 1 {
-        lines[0] = format!("  1 part: {}{deleted}", files.range());
-    }
-    let pattern = files.pattern();
-    lines.push(format!("Next: profrec report {}", files.path().display()));
-    lines.push(format!("  or: profrec report --merge {pattern} -o all.prof"));
-    lines
+    let deleted = if deleted > 0 { format!("; deleted: {deleted}") } else { String::new() };
+    vec![
+        format!("  parts: {begun}, of which there are {}{deleted}", files.range()),
+        format!("Next: profrec report {}", files.path().display()),
+        format!("  or: profrec report --merge {} -o all.prof", files.pattern()),
+    ]
 }

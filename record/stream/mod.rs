@@ -295,11 +295,6 @@ impl<W: Write> Stream<W> {
         ended
     }
 
-    /// The part at hand may have so many bytes.
-    pub(crate) fn limit_part_to(&mut self, bytes: u64) {
-        self.writer.limit_to(bytes);
-    }
-
     /// What samples refer to has to be said again, for a segment stands alone.
     fn define_all_again(&mut self) {
         self.segment += 1;

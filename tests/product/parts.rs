@@ -161,7 +161,7 @@ fn the_oldest_are_deleted() {
     second.signal(Signal::INT);
     let output = second.finish_within(LONG);
     assert_success(&output);
-    assert!(stderr(&output).contains("older ones were deleted"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("; deleted: "), "{}", stderr(&output));
     let parts = parts(&place);
     assert_eq!(parts.len(), 2);
     let bytes = fs::metadata(&parts[0].path).unwrap().len();
@@ -238,6 +238,27 @@ fn a_ring_is_written_on_demand_and_at_the_end() {
     assert_eq!(count(&first.times, from, to), count(&second.times, from, to));
     for word in ["SIGUSR1", "000001.prof", "000002.prof", "a minute"] {
         assert!(stderr(&output).contains(word), "`{word}` is not in the summary:\n{}", stderr(&output));
+    }
+}
+
+/// A terminal that goes away is an end like others: the ring is written out. With nohup the recorder goes on.
+#[test]
+fn the_terminal_goes_away() {
+    let _guard = needs_root!();
+    let target = busy();
+    let places = [("default", Place::new()), ("ignore", Place::new())];
+    let start = |(how, place): &(&str, Place)| {
+        let mut command = Command::new("env");
+        command.arg(format!("--{how}-signal=HUP")).arg(profrec()).args(place.record().get_args());
+        Running::start(command.args(["--ring", "5s", "-d", "3s", "-p", &target.pid()]))
+    };
+    let recorders: Vec<_> = places.iter().map(start).collect();
+    thread::sleep(Duration::from_millis(1200));
+    recorders.iter().for_each(|recorder| recorder.signal(Signal::HUP));
+    let stops = [StopReason::Interrupted, StopReason::Duration];
+    for ((recorder, (_, place)), stop) in recorders.into_iter().zip(&places).zip(stops) {
+        assert_success(&recorder.finish_within(LONG));
+        assert_eq!(parts(place).iter().map(|part| part.totals.stop).collect::<Vec<_>>(), [stop]);
     }
 }
 
