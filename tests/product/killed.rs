@@ -4,6 +4,7 @@
 //! instant; the other ends well, and tells which ticks of the process's clock there were.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use profrec_format::{DamageKind, Recording};
 use rustix::process::Signal;
 
+use crate::parts::{LONG, Part, assert_success, files};
 use crate::programs::{Running, fixture, profrec_report, run, stdout};
 use crate::recorded::Place;
 use crate::rights::needs_root;
@@ -24,9 +26,9 @@ const LONGEST: Duration = Duration::from_millis(3000);
 /// A recorder that lives longer is not killed before it has begun its file.
 const AT_LEAST_BEGUN: Duration = Duration::from_secs(1);
 /// What a kill may cost: the second that is promised, and what a busy machine may add to it.
-pub(crate) const MOST_LOST: u64 = 1_100_000_000;
+const MOST_LOST: u64 = 1_100_000_000;
 /// An attached clock may tick this much later than the recording's header says.
-pub(crate) const TO_ATTACH: u64 = 300_000_000;
+const TO_ATTACH: u64 = 300_000_000;
 
 /// A recorder that was killed, and its file right before and after.
 struct Killed {
@@ -155,10 +157,10 @@ impl Killed {
 }
 
 /// Random numbers (xorshift64*), the same for the same seed.
-pub(crate) struct Random(pub(crate) u64);
+struct Random(u64);
 
 impl Random {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+    fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -166,7 +168,7 @@ impl Random {
     }
 }
 
-pub(crate) fn seed() -> u64 {
+fn seed() -> u64 {
     match std::env::var("PROFREC_SEED") {
         Ok(text) => text.parse().unwrap(),
         Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64,
@@ -214,4 +216,79 @@ fn at_two_hundred_random_instants() {
     assert!(failures.is_empty(), "PROFREC_SEED={seed}: {} of {KILLS}:\n{}", failures.len(), failures.join("\n"));
     let with_samples = killed.iter().filter(|one| Recording::open(&one.after).is_ok_and(|it| it.samples_found() > 0));
     assert!(with_samples.count() > KILLS / 3, "hardly a recorder lived long enough to flush anything");
+}
+
+/// Killed at random instants, a rotated recording has lost nothing that is older than a second: all parts but the last are whole, the last can
+/// be read, and together they have the ticks that a recorder beside them has.
+#[test]
+fn between_parts() {
+    let _guard = needs_root!();
+    const KILLS: usize = 16;
+    let seed = seed();
+    let mut random = Random(seed | 1);
+    let lives: Vec<_> = (0..KILLS).map(|_| Duration::from_millis(1000 + random.below(2000))).collect();
+    let target = Running::start(Command::new(fixture("no_frame_pointers")).arg("120"));
+    let pid = target.pid();
+    let place = Place::new();
+    let witness = Running::start(place.record().args(["-q", "-F", "199", "-p", &pid]));
+    thread::sleep(Duration::from_millis(500));
+    let killed: Vec<_> = thread::scope(|scope| {
+        let kills = lives.iter().map(|life| scope.spawn(|| kill_parts_after(*life, &pid))).collect::<Vec<_>>();
+        kills.into_iter().map(|kill| kill.join().unwrap()).collect()
+    });
+    witness.signal(Signal::INT);
+    assert_success(&witness.finish_within(LONG));
+    let ticks = Part::read(&place.path()).times;
+    let judged = killed.iter().zip(&lives).map(|((place, at), life)| (life, judge_parts(&files(place), *at, &ticks)));
+    let failures: Vec<_> =
+        judged.filter_map(|(life, judged)| Some(format!("after {life:?}: {}", judged.err()?))).collect();
+    assert!(failures.is_empty(), "PROFREC_SEED={seed}: {}", failures.join("\n"));
+    let several = killed.iter().filter(|(place, _)| files(place).len() > 1).count();
+    assert!(several > 1, "hardly a recorder came to its second part");
+}
+
+fn kill_parts_after(life: Duration, pid: &str) -> (Place, u64) {
+    let place = Place::new();
+    let recorder = Running::start(place.record().args(["-q", "-F", "199", "--rotate", "1s", "-p", pid]));
+    thread::sleep(life);
+    let at = now();
+    recorder.signal(Signal::KILL);
+    recorder.finish_within(Duration::from_secs(10));
+    (place, at)
+}
+
+/// What is wrong with the parts of a recorder that was killed `at` that time. `ticks` are those that there were.
+fn judge_parts(files: &[PathBuf], at: u64, ticks: &[u64]) -> Result<(), String> {
+    let (mut found, mut start) = (Vec::new(), None);
+    for (number, path) in files.iter().enumerate() {
+        let bytes = fs::read(path).unwrap();
+        let is_last = number + 1 == files.len();
+        let recording = match Recording::open(&bytes) {
+            Ok(recording) => recording,
+            // Killed before its header.
+            Err(_) if is_last && bytes.is_empty() => continue,
+            Err(error) => return Err(format!("part {number} is not readable: {error}")),
+        };
+        // The last but one may be about to be closed when the last has begun.
+        let may_be_open = number + 2 >= files.len();
+        if recording.totals().is_none() && !may_be_open {
+            return Err(format!("part {number} of {} was not closed", files.len()));
+        }
+        if recording.damage().iter().any(|damage| damage.kind != DamageKind::Truncated) {
+            return Err(format!("part {number} is damaged: {:?}", recording.damage()));
+        }
+        start.get_or_insert(recording.header().start_monotonic);
+        found.extend(times(&recording));
+    }
+    let attached = start.map_or(at, |start| start + TO_ATTACH);
+    let (first, last) = (found.first().copied().unwrap_or(attached), found.last().copied().unwrap_or(attached));
+    let missing = count(ticks, last + 1, at - MOST_LOST);
+    if missing > 2 {
+        return Err(format!("{missing} ticks are missing at the end"));
+    }
+    let (expected, samples) = (count(ticks, first, last), found.len());
+    if samples.abs_diff(expected) > 3 + expected / 50 {
+        return Err(format!("{samples} samples instead of {expected} up to its last"));
+    }
+    Ok(())
 }

@@ -27,6 +27,7 @@ mod parts;
 mod pipes;
 mod privacy;
 mod refusals;
+mod rings;
 mod second_reader;
 mod targets;
 mod truth;
