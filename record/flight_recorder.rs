@@ -179,16 +179,16 @@ impl FlightRecorder {
         if self.parts.is_empty() {
             self.fail("nothing was recorded");
         } else {
-            let why = if stop == StopReason::Interrupted { "the end" } else { stop_word(stop) };
-            self.start(why.to_owned(), stop);
+            self.start(stop_word(stop).to_owned(), stop);
             self.wait();
         }
         let (begun, deleted) = self.files.counts();
+        let a_minute = u128::from(self.taken) * 60_000_000_000 / u128::from(self.lasted.max(1));
         let mut lines = vec![format!(
             "  --ring held at most {} of {} MB, {} a minute; files begun: {begun}, deleted: {deleted}",
             summary::size(self.most_held),
             self.memory >> 20,
-            summary::size(self.taken.saturating_mul(60_000_000_000) / self.lasted.max(1)),
+            summary::size(a_minute as u64),
         )];
         lines.extend(self.last.iter().map(|path| format!("Next: profrec report {}", path.display())));
         Kept { path: self.last.unwrap_or_default(), lines, failed: self.failed }
