@@ -7,13 +7,18 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::narrowing;
+
 const EXAMPLES: &str = "\
 Examples:
   profrec record -p 4711 -d 30s               a running process, all its threads, for 30 seconds
   profrec record -p 4711,4712 -F 499 -o incident.prof
   profrec record -- g++ -O2 -c big.cpp        a command and its children, from the first instruction
   profrec record -a --preset prod             the whole machine, until Ctrl-C
+  profrec record --cgroup /web --comm nginx   what of a control group has this name
   profrec report incident.prof                look at it, on any machine";
+
+const NARROWED: &str = "Target, narrowed (each that is given must be met; one that is repeated, by any of its values)";
 
 /// Production CPU profiler for Linux.
 ///
@@ -30,7 +35,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Record processes, a command or the whole machine
-    Record(RecordArgs),
+    Record(Box<RecordArgs>),
     /// Any other subcommand is the program `profrec-NAME`, such as `profrec-report`.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -44,15 +49,38 @@ pub(crate) struct RecordArgs {
     #[arg(short, long = "pid", value_name = "PID[,PID...]", value_delimiter = ',', help_heading = "Target")]
     pub(crate) pids: Vec<u32>,
 
+    /// Record these threads alone, without those that they create
+    #[arg(
+        short,
+        long = "tid",
+        value_name = "TID[,TID...]",
+        value_delimiter = ',',
+        conflicts_with = "pids",
+        help_heading = "Target"
+    )]
+    pub(crate) tids: Vec<u32>,
+
     /// Record the whole machine
-    #[arg(short, long, conflicts_with = "pids", help_heading = "Target")]
+    #[arg(short, long, conflicts_with_all = ["pids", "tids"], help_heading = "Target")]
     pub(crate) all: bool,
 
     /// Record this command from its first instruction to its end, and exit with its status
     #[arg(
-        last = true, value_name = "COMMAND", conflicts_with_all = ["pids", "all"], help_heading = "Target"
+        last = true, value_name = "COMMAND", conflicts_with_all = ["pids", "tids", "all"], help_heading = "Target"
     )]
     pub(crate) command: Vec<OsString>,
+
+    /// Only what runs in this control group of version 2, or below it: a path as in /proc/PID/cgroup
+    #[arg(long = "cgroup", value_name = "PATH", conflicts_with = "command", help_heading = NARROWED)]
+    pub(crate) cgroups: Vec<PathBuf>,
+
+    /// Only threads of this name, and all threads of processes of this name
+    #[arg(long = "comm", value_name = "NAME", value_parser = narrowing::parse_comm, help_heading = NARROWED)]
+    pub(crate) comms: Vec<String>,
+
+    /// Only what runs for this real user, by name or number
+    #[arg(long = "uid", value_name = "USER", conflicts_with = "command", help_heading = NARROWED)]
+    pub(crate) users: Vec<String>,
 
     /// Do not follow child processes
     #[arg(long, help_heading = "Target")]
@@ -149,11 +177,18 @@ pub(crate) enum Embed {
 impl RecordArgs {
     /// What the definition above cannot say.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
-        if self.all || !self.pids.is_empty() || !self.command.is_empty() {
+        let who = self.all || !self.pids.is_empty() || !self.tids.is_empty() || !self.command.is_empty();
+        if who || self.is_narrowed() {
             return Ok(());
         }
-        let message = "nothing to record: give -p PID, -a for the whole machine, or -- COMMAND";
+        let message = "nothing to record: give -p PID, -t TID, --cgroup PATH, --comm NAME, --uid USER, -a for the whole \
+                       machine, or -- COMMAND";
         Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
+    }
+
+    /// Only some of what the target does is recorded.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.cgroups.is_empty() || !self.comms.is_empty() || !self.users.is_empty()
     }
 
     /// Nanoseconds between two samples of a CPU.
@@ -222,7 +257,7 @@ mod tests {
     fn record(words: &[&str]) -> Result<RecordArgs, clap::Error> {
         let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
         match Cli::try_parse_from(words)?.command {
-            Command::Record(args) => Ok(args),
+            Command::Record(args) => Ok(*args),
             Command::Other(_) => unreachable!("the subcommand is record"),
         }
     }
@@ -238,7 +273,21 @@ mod tests {
     fn targets_are_read() {
         assert_eq!(record(&["-p", "1,2", "-p", "3"]).unwrap().pids, [1, 2, 3]);
         assert_eq!(record(&["--", "ls", "-a", "-p"]).unwrap().command, ["ls", "-a", "-p"]);
-        assert!(record(&["-a", "-p", "1"]).is_err());
+        for wrong in [&["-a", "-p", "1"][..], &["-t", "1", "-p", "1"], &["-a", "-t", "1"], &["-t", "1", "--", "ls"]] {
+            assert!(record(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(record(&[]).unwrap().check().is_err());
+    }
+
+    /// What narrows goes with every target, or stands alone; a command is in the recorder's own group.
+    #[test]
+    fn narrowings_are_read() {
+        let args = record(&["--comm", "a", "--comm", "b", "--uid", "0", "--cgroup", "/x", "-p", "1"]).unwrap();
+        assert_eq!((args.comms.len(), args.users.len(), args.cgroups.len()), (2, 1, 1));
+        assert!(record(&["--comm", "cc1plus"]).unwrap().check().is_ok());
+        assert!(record(&["--comm", "cc1plus", "--", "make"]).is_ok());
+        assert!(record(&["--cgroup", "/x", "--", "make"]).is_err());
+        assert!(record(&["--comm", "sixteen letters!"]).is_err());
     }
 
     /// Rate, interval and preset give the same kind of number, and exclude each other.

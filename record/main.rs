@@ -12,6 +12,7 @@
 mod args;
 mod attach;
 mod cfi;
+mod cgroup;
 mod chunks;
 mod code_ranges;
 mod command;
@@ -23,6 +24,7 @@ mod giant_frames;
 mod kernel_symbols;
 mod losses;
 mod modules;
+mod narrowing;
 mod output;
 mod own_cost;
 mod pages;

@@ -14,6 +14,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput};
 use crate::args::CallGraph;
 use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
+use crate::narrowing::Narrowing;
 use crate::perf_event::{self, Scope};
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
@@ -34,16 +35,20 @@ const SCRATCH_LIMIT: u32 = 32 << 20;
 const PAGE: u32 = 4096;
 
 /// How ticks are captured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) call_graph: CallGraph,
     pub(crate) whole_stack: u32,
     pub(crate) stack_size: u32,
     pub(crate) ring_size: u32,
-    /// Ticks are CPU-wide, but only those of some processes count.
+    /// Ticks are CPU-wide, but only those of some processes or threads count.
     pub(crate) only_targets: bool,
+    /// These are threads.
+    pub(crate) targets_are_threads: bool,
     /// Children of these processes count too.
     pub(crate) follow_children: bool,
+    /// Of these, only some ticks count.
+    pub(crate) narrowing: Narrowing,
 }
 
 /// What became of the ticks so far; `enum outcome` in bpf/profrec.bpf.c.
@@ -96,20 +101,26 @@ impl Sampler {
         (rodata.whole_stack, rodata.stack_cap, rodata.most_payload) = (whole_stack, settings.stack_size, most_payload);
         rodata.wakeup_bytes = settings.ring_size / 4;
         rodata.only_targets = settings.only_targets;
+        rodata.targets_are_threads = settings.targets_are_threads;
+        let Narrowing { cgroups, comms, users } = &settings.narrowing;
+        rodata.only_cgroups = cgroups.len() as u32;
+        (rodata.only_comms, rodata.only_users) = (!comms.is_empty(), !users.is_empty());
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch_size(most_payload))?;
-        if !settings.only_targets {
-            // All entries are allocated at once; none is needed.
-            open.maps.targets.set_max_entries(1)?;
-        }
         let fork = settings.only_targets && settings.follow_children;
+        // Of a map that no code uses, all entries would be allocated at once.
+        open.maps.targets.set_autocreate(settings.only_targets)?;
+        open.maps.cgroups.set_autocreate(!cgroups.is_empty())?;
+        open.maps.comms.set_autocreate(!comms.is_empty())?;
+        open.maps.users.set_autocreate(!users.is_empty())?;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
         let _fork = match fork {
             true => Some(skeleton.progs.on_fork.attach_trace().context("attaching to the creation of processes")?),
             false => None,
         };
+        narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
         Ok((Self { skeleton, clocks: Vec::new(), _fork }, ring))
@@ -203,6 +214,21 @@ impl Sampler {
         }
         Ok(names)
     }
+}
+
+/// Fills the maps that narrow the target.
+fn narrow(skeleton: &ProfrecSkel<'_>, narrowing: &Narrowing) -> Result<()> {
+    for (index, cgroup) in (0u32..).zip(&narrowing.cgroups) {
+        let descriptor = cgroup.as_raw_fd().to_le_bytes();
+        skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)?;
+    }
+    for comm in &narrowing.comms {
+        skeleton.maps.comms.update(comm, &[1], MapFlags::ANY)?;
+    }
+    for user in &narrowing.users {
+        skeleton.maps.users.update(&user.to_le_bytes(), &[1], MapFlags::ANY)?;
+    }
+    Ok(())
 }
 
 /// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.

@@ -9,6 +9,7 @@ use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason, Tot
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
 use crate::evidence::Evidence;
+use crate::narrowing::Narrowing;
 use crate::output::Output;
 use crate::own_cost::own_cpu_time;
 use crate::progress::Progress;
@@ -40,7 +41,9 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
         stack_size: args.stack_size,
         ring_size: args.ring_size,
         only_targets: clocks.needs_filter(),
-        follow_children: !args.no_inherit,
+        targets_are_threads: matches!(target, Target::Threads(_)),
+        follow_children: target.has_children(args),
+        narrowing: Narrowing::from_args(args)?,
     };
     let (mut sampler, mut ring) = Sampler::load(&settings)?;
     let cpus = attach::online_cpus()?;
@@ -51,8 +54,8 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     let evidence = Evidence::start(args.embed)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
-        _ if args.no_inherit => Follow::Nothing,
-        _ => Follow::Children,
+        _ if target.has_children(args) => Follow::Children,
+        _ => Follow::Nothing,
     };
     let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph);
     for pid in target.pids() {
@@ -60,11 +63,12 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     }
     let attached = clocks.attach(&target, &mut sampler, &mut stream, &cpus, args.period())?;
     if attached == 0 {
-        bail!("the recorded process ended before its clock was attached");
+        bail!("the target ended before its clock was attached");
     }
     match target {
         Target::Machine => {}
         Target::Processes(pids) => stop.with_processes(&pids)?,
+        Target::Threads(threads) => stop.with_threads(threads)?,
         Target::Command(held) => stop.with_child(held.release()?)?,
     }
     stop.after(args.duration);

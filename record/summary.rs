@@ -70,6 +70,12 @@ pub(crate) fn text(finished: &Finished, output: &Path) -> String {
     lines.push(cost);
     if *samples == 0 {
         lines.push("No sample: the target did not use the CPU, or ran for less than the interval".to_owned());
+        if outcomes.filtered > 0 {
+            lines.push(format!(
+                "  {} ticks hit others, or idle CPUs: are the target's number and names right?",
+                outcomes.filtered
+            ));
+        }
     }
     if output != Path::new("-") {
         lines.push(format!("Next: profrec report {}", output.display()));

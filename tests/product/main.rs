@@ -23,6 +23,7 @@ mod formats;
 mod golden;
 mod killed;
 mod losses;
+mod narrowed;
 mod pipes;
 mod privacy;
 mod refusals;
