@@ -118,6 +118,10 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
 
+    /// Work for this account once all is attached, and give it the file; a command stays yours
+    #[arg(long, value_name = "NAME", help_heading = "Rights")]
+    pub(crate) user: Option<String>,
+
     /// How user stacks are captured
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
     pub(crate) call_graph: CallGraph,

@@ -21,6 +21,7 @@ mod event;
 mod evidence;
 mod filter;
 mod giant_frames;
+mod kernel;
 mod kernel_symbols;
 mod losses;
 mod modules;
@@ -33,6 +34,7 @@ mod proc_maps;
 mod processes;
 mod progress;
 mod refusal;
+mod rights;
 mod ring;
 mod sampler;
 mod scan;
@@ -47,6 +49,8 @@ mod symbols;
 mod target;
 mod vdso;
 
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Error, Result};
@@ -55,6 +59,7 @@ use clap::Parser;
 use crate::args::{Cli, Command, RecordArgs};
 use crate::command::NotStarted;
 use crate::output::Output;
+use crate::rights::Account;
 use crate::target::Target;
 
 fn main() -> ExitCode {
@@ -72,9 +77,14 @@ fn main() -> ExitCode {
 }
 
 fn record(args: &RecordArgs) -> Result<ExitCode> {
+    let account = Account::from_args(args)?;
     let target = Target::from_args(args)?;
     let output = Output::open(&args.output, args.force, args.sync)?;
-    let recorded = session::record(args, target, output).inspect_err(|_| output::discard_if_empty(&args.output));
+    if let Some(account) = account.filter(|_| args.output != Path::new("-")) {
+        account.take(output.as_fd())?;
+    }
+    let recorded =
+        session::record(args, target, output, account).inspect_err(|_| output::discard_if_empty(&args.output));
     let (finished, mut stop) = recorded?;
     let refused = finished.refusal.as_ref().map(|error| refusal::text(error, &finished, &args.output));
     if let Some(refused) = &refused {

@@ -14,6 +14,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput};
 use crate::args::CallGraph;
 use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
+use crate::kernel;
 use crate::narrowing::Narrowing;
 use crate::perf_event::{self, Scope};
 use crate::ring::BpfRing;
@@ -33,6 +34,8 @@ const NAMES_AT_ONCE: usize = 64;
 /// All CPUs' copies of stacks that are copied whole take no more kernel memory than this.
 const SCRATCH_LIMIT: u32 = 32 << 20;
 const PAGE: u32 = 4096;
+/// The first with the BPF helper `bpf_task_pt_regs`.
+pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 15);
 
 /// How ticks are captured.
 #[derive(Debug)]
@@ -197,6 +200,11 @@ impl Sampler {
         })
     }
 
+    /// Whether counters can be read and kernel code be named with the rights that the thread has now.
+    pub(crate) fn works(&mut self) -> bool {
+        self.outcomes().is_ok() && self.name_kernel_addresses(&[0]).is_ok()
+    }
+
     /// Names addresses in the kernel as the kernel prints them, such as `do_idle+0x8f/0x1b0`.
     pub(crate) fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Result<Vec<String>> {
         let mut names = Vec::with_capacity(addresses.len());
@@ -252,10 +260,8 @@ fn text(bytes: &[i8]) -> String {
 
 /// Fails on kernels that cannot run the programs, before libbpf does with a stranger message.
 fn check_kernel() -> Result<()> {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (5, 15) {
+    if kernel::version() < OLDEST_KERNEL {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
         bail!("kernel {release} is too old: profrec needs Linux 5.15 (the BPF helper bpf_task_pt_regs)");
     }
     if !fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false) {
@@ -286,7 +292,8 @@ fn explain(error: libbpf_rs::Error) -> Error {
         // EPERM. EACCES, which is of the same kind, is what the verifier says to a program.
         libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => anyhow!(
             "no rights to load BPF programs: run profrec as root (sudo), or give it CAP_BPF and CAP_PERFMON \
-             (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(which profrec)`)"
+             (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore+ep $(which \
+             profrec)`); `profrec doctor` says what is missing"
         ),
         _ if text.contains("os error 38") => {
             anyhow!("the kernel has no bpf system call (or a container's seccomp filter hides it)")

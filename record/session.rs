@@ -13,6 +13,7 @@ use crate::narrowing::Narrowing;
 use crate::output::Output;
 use crate::own_cost::own_cpu_time;
 use crate::progress::Progress;
+use crate::rights::{self, Account};
 use crate::ring::BpfRing;
 use crate::sampler::{Sampler, Settings};
 use crate::side_band::SideBand;
@@ -32,7 +33,12 @@ const FLUSH: Duration = Duration::from_millis(600);
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Records `target` into `output` until something ends it. Also tells what ends it, for it may be waited for.
-pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Result<(Finished, Stop)> {
+pub(crate) fn record(
+    args: &RecordArgs,
+    target: Target,
+    output: Output,
+    account: Option<Account>,
+) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(output.as_fd().try_clone_to_owned().context("watching the output")?)?;
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
     let settings = Settings {
@@ -51,7 +57,7 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     let header = header(args, cpus.len() as u32)?;
     let start = header.start_monotonic;
     let writer = Writer::create(output, &header).with_context(|| format!("writing {}", args.output.display()))?;
-    let evidence = Evidence::start(args.embed)?;
+    let evidence = Evidence::start(args.embed, account)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
         _ if target.has_children(args) => Follow::Children,
@@ -65,12 +71,14 @@ pub(crate) fn record(args: &RecordArgs, target: Target, output: Output) -> Resul
     if attached == 0 {
         bail!("the target ended before its clock was attached");
     }
+    let needed = rights::needed(args, &target);
     match target {
         Target::Machine => {}
         Target::Processes(pids) => stop.with_processes(&pids)?,
         Target::Threads(threads) => stop.with_threads(threads)?,
         Target::Command(held) => stop.with_child(held.release()?)?,
     }
+    rights::keep_what_works(needed, account, || sampler.works())?;
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);

@@ -22,6 +22,7 @@ mod endings;
 mod formats;
 mod golden;
 mod killed;
+mod least_privilege;
 mod losses;
 mod narrowed;
 mod pipes;
