@@ -16,6 +16,7 @@ Examples:
   profrec record -- g++ -O2 -c big.cpp        a command and its children, from the first instruction
   profrec record -a --preset prod             the whole machine, until Ctrl-C
   profrec record --cgroup /web --comm nginx   what of a control group has this name
+  profrec doctor                              can this host be recorded? what is missing?
   profrec report incident.prof                look at it, on any machine";
 
 const NARROWED: &str = "Target, narrowed (each that is given must be met; one that is repeated, by any of its values)";
@@ -36,6 +37,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Record processes, a command or the whole machine
     Record(Box<RecordArgs>),
+    /// Check whether this host can be recorded, and say what helps
+    Doctor(DoctorArgs),
     /// Any other subcommand is the program `profrec-NAME`, such as `profrec-report`.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -141,6 +144,18 @@ pub(crate) struct RecordArgs {
     /// Size of the ring between kernel and recorder: a power of two
     #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
     pub(crate) ring_size: u32,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Where a recording would go
+    #[arg(short, long, value_name = "PATH", default_value = ".")]
+    pub(crate) output: PathBuf,
+
+    /// For scripts: docs/doctor.md
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Rates by purpose.
@@ -262,7 +277,7 @@ mod tests {
         let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
         match Cli::try_parse_from(words)?.command {
             Command::Record(args) => Ok(*args),
-            Command::Other(_) => unreachable!("the subcommand is record"),
+            Command::Doctor(_) | Command::Other(_) => unreachable!("the subcommand is record"),
         }
     }
 

@@ -1,8 +1,41 @@
-//! The version of the running kernel.
+//! What the running kernel is, and whether it can run the BPF programs.
 
-/// The first two numbers of `uname -r`; zeros where there are none.
+use std::fs;
+
+use crate::remedy::Refused;
+
+/// The first with the BPF helper `bpf_task_pt_regs`.
+const OLDEST: (u32, u32) = (5, 15);
+/// The kernel's own types.
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+
+/// Its release, as `uname -r` prints it.
+pub(crate) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The first two numbers of its release; zeros where there are none.
 pub(crate) fn version() -> (u32, u32) {
-    parse_version(&rustix::system::uname().release().to_string_lossy())
+    parse_version(&release())
+}
+
+/// Why it is too old, if it is.
+pub(crate) fn too_old() -> Option<Refused> {
+    (version() < OLDEST).then(|| {
+        let what =
+            format!("kernel {} is too old: profrec needs Linux 5.15 (the BPF helper bpf_task_pt_regs)", release());
+        Refused::new(what, "a newer kernel: all large distributions have one")
+    })
+}
+
+/// That its types are missing, if they are.
+pub(crate) fn no_types() -> Option<Refused> {
+    (!fs::exists(TYPES).unwrap_or(false)).then(|| {
+        Refused::new(
+            format!("the kernel's type information is missing ({TYPES})"),
+            "a kernel built with CONFIG_DEBUG_INFO_BTF=y, as all large distributions build theirs; in a container, mount /sys",
+        )
+    })
 }
 
 fn parse_version(release: &str) -> (u32, u32) {

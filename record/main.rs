@@ -16,6 +16,7 @@ mod cgroup;
 mod chunks;
 mod code_ranges;
 mod command;
+mod doctor;
 mod elf;
 mod event;
 mod evidence;
@@ -34,6 +35,7 @@ mod proc_maps;
 mod processes;
 mod progress;
 mod refusal;
+mod remedy;
 mod rights;
 mod ring;
 mod sampler;
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
             args.check().unwrap_or_else(|wrong_usage| wrong_usage.exit());
             record(&args)
         }
+        Command::Doctor(args) => Ok(doctor::run(&args)),
         Command::Other(words) => Err(subcommand::become_program(&words)),
     };
     result.unwrap_or_else(|error| {

@@ -99,15 +99,22 @@ pub(crate) fn keep_what_works(
     account: Option<Account>,
     works: impl FnOnce() -> bool,
 ) -> Result<()> {
-    let sets = capabilities(None).context("reading the own capabilities")?;
-    let trial = CapabilitySets { effective: sets.permitted & keep, ..sets };
-    set_capabilities(None, trial).context("trying without rights")?;
-    if !works() {
+    if !works_without(works)? {
+        let held = capabilities(None).context("reading the own capabilities")?.permitted;
         let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
-        keep |= if sets.permitted.contains(bpf) { bpf } else { CapabilitySet::SYS_ADMIN };
+        keep |= if held.contains(bpf) { bpf } else { CapabilitySet::SYS_ADMIN };
     }
-    set_capabilities(None, sets).context("taking rights back")?;
     keep_only(keep, account)
+}
+
+/// Whether `works` says so while the calling thread has no rights. Afterwards it has them again.
+pub(crate) fn works_without(works: impl FnOnce() -> bool) -> Result<bool> {
+    let sets = capabilities(None).context("reading the own capabilities")?;
+    set_capabilities(None, CapabilitySets { effective: CapabilitySet::empty(), ..sets })
+        .context("trying without rights")?;
+    let works = works();
+    set_capabilities(None, sets).context("taking rights back")?;
+    Ok(works)
 }
 
 fn reduce(keep: CapabilitySet, account: Option<Account>) -> Result<(), Errno> {

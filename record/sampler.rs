@@ -1,8 +1,6 @@
 //! The only room that knows libbpf: loads the BPF programs, attaches them to clocks, and reads their
 //! counters.
 
-use std::fs;
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::sync::Mutex;
@@ -17,6 +15,7 @@ use crate::giant_frames::LeftOut;
 use crate::kernel;
 use crate::narrowing::Narrowing;
 use crate::perf_event::{self, Scope};
+use crate::remedy;
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
 
@@ -34,8 +33,6 @@ const NAMES_AT_ONCE: usize = 64;
 /// All CPUs' copies of stacks that are copied whole take no more kernel memory than this.
 const SCRATCH_LIMIT: u32 = 32 << 20;
 const PAGE: u32 = 4096;
-/// The first with the BPF helper `bpf_task_pt_regs`.
-pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 15);
 
 /// How ticks are captured.
 #[derive(Debug)]
@@ -165,7 +162,7 @@ impl Sampler {
         let event = match perf_event::open_clock(scope, period) {
             Ok(event) => event,
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(false),
-            Err(error) => return Err(explain_perf(error)),
+            Err(error) => return Err(remedy::perf(error)),
         };
         let link = self.skeleton.progs.on_tick.attach_perf_event(event.as_raw_fd()).context("attaching to a clock")?;
         // The link closes the event with itself.
@@ -260,15 +257,8 @@ fn text(bytes: &[i8]) -> String {
 
 /// Fails on kernels that cannot run the programs, before libbpf does with a stranger message.
 fn check_kernel() -> Result<()> {
-    if kernel::version() < OLDEST_KERNEL {
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        bail!("kernel {release} is too old: profrec needs Linux 5.15 (the BPF helper bpf_task_pt_regs)");
-    }
-    if !fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false) {
-        bail!(
-            "the kernel's type information is missing (/sys/kernel/btf/vmlinux): profrec needs a kernel built with \
-             CONFIG_DEBUG_INFO_BTF=y, as all large distributions build theirs; in a container, mount /sys"
-        );
+    if let Some(refused) = kernel::too_old().or_else(kernel::no_types) {
+        bail!(refused);
     }
     Ok(())
 }
@@ -290,14 +280,8 @@ fn explain(error: libbpf_rs::Error) -> Error {
     let text = format!("{error:#}");
     match error.kind() {
         // EPERM. EACCES, which is of the same kind, is what the verifier says to a program.
-        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => anyhow!(
-            "no rights to load BPF programs: run profrec as root (sudo), or give it CAP_BPF and CAP_PERFMON \
-             (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore+ep $(which \
-             profrec)`); `profrec doctor` says what is missing"
-        ),
-        _ if text.contains("os error 38") => {
-            anyhow!("the kernel has no bpf system call (or a container's seccomp filter hides it)")
-        }
+        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => remedy::bpf(),
+        _ if text.contains("os error 38") => remedy::no_bpf(),
         _ => {
             let warnings = WARNINGS.lock().map(|warnings| warnings.clone()).unwrap_or_default();
             let last: Vec<&str> = warnings.lines().rev().take(8).collect();
@@ -305,17 +289,4 @@ fn explain(error: libbpf_rs::Error) -> Error {
             anyhow!("loading the BPF programs failed: {text}\n{}", last.join("\n"))
         }
     }
-}
-
-/// Says what helps when a clock cannot be opened.
-fn explain_perf(error: io::Error) -> Error {
-    if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) {
-        return Error::new(error).context("opening a clock (perf_event_open)");
-    }
-    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    anyhow!(
-        "no rights to open perf events (kernel.perf_event_paranoid is {}): run profrec as root (sudo), or \
-         give it CAP_PERFMON; with 3, as Debian has it, `sudo sysctl kernel.perf_event_paranoid=2` is needed as well",
-        paranoid.trim()
-    )
 }
