@@ -38,6 +38,25 @@ pub(crate) fn no_types() -> Option<Refused> {
     })
 }
 
+/// PROC_PID_INIT_INO of include/linux/proc_ns.h: the number of the host's own namespace of process ids, always.
+const HOSTS_PROCESS_IDS: u64 = 0xeffffffc;
+
+/// That this process sees other process ids than the kernel tells of, if it does. `None` also where /proc is not mounted.
+pub(crate) fn other_process_ids() -> Option<Refused> {
+    namespace("pid").is_some_and(|number| number != HOSTS_PROCESS_IDS).then(|| {
+        Refused::new(
+            "this is a container with process ids of its own: the kernel tells of processes by other numbers, the host's",
+            "run profrec on the host, or with its process ids (docker run --pid=host, hostPID: true)",
+        )
+    })
+}
+
+/// The number of a namespace of this process.
+pub(crate) fn namespace(kind: &str) -> Option<u64> {
+    let link = fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
+    link.to_str()?.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+}
+
 fn parse_version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(['.', '-', '+']).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

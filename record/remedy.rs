@@ -38,10 +38,15 @@ pub(crate) fn give_capabilities() -> String {
     format!("sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore=ep {program}")
 }
 
+/// The two ways to have rights.
+pub(crate) fn become_able() -> String {
+    format!("run it as root (sudo), or once: {}", give_capabilities())
+}
+
 /// The BPF system call was refused.
 pub(crate) fn bpf() -> Error {
     let what = "no rights to load BPF programs: CAP_BPF and CAP_PERFMON are needed";
-    Refused::new(what, format!("run it as root (sudo), or {}", give_capabilities())).into()
+    Refused::new(what, become_able()).into()
 }
 
 /// There is no BPF system call.
@@ -64,7 +69,7 @@ pub(crate) fn perf(error: io::Error) -> Error {
     let what = format!("no rights to open perf events (kernel.perf_event_paranoid is {paranoid})");
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     let remedy = if !held.intersects(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN) {
-        format!("run it as root (sudo), or {}", give_capabilities())
+        become_able()
     } else if paranoid.parse::<i32>().is_ok_and(|value| value > 2) {
         "sudo sysctl kernel.perf_event_paranoid=2".to_owned()
     } else {

@@ -84,7 +84,7 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// Loads the programs; gives the ring that they fill, too.
     pub(crate) fn load(settings: &Settings) -> Result<(Self, BpfRing)> {
-        check_kernel()?;
+        check_host()?;
         libbpf_rs::set_print(Some((PrintLevel::Warn, remember)));
         // The programs live as long as the recorder: one object, never given back.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -255,9 +255,9 @@ fn text(bytes: &[i8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Fails on kernels that cannot run the programs, before libbpf does with a stranger message.
-fn check_kernel() -> Result<()> {
-    if let Some(refused) = kernel::too_old().or_else(kernel::no_types) {
+/// Fails where nothing can be recorded, before libbpf does with a stranger message.
+fn check_host() -> Result<()> {
+    if let Some(refused) = kernel::too_old().or_else(kernel::no_types).or_else(kernel::other_process_ids) {
         bail!(refused);
     }
     Ok(())

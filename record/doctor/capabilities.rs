@@ -19,12 +19,9 @@ const USEFUL: [(CapabilitySet, &str); 8] = [
     (CapabilitySet::SYS_RESOURCE, "sys_resource"),
 ];
 
-/// What reading programs and mappings of other users takes.
-const READING: [(CapabilitySet, &str); 3] = [
-    (CapabilitySet::SYS_PTRACE, "sys_ptrace (where code is in processes that were there before)"),
-    (CapabilitySet::DAC_READ_SEARCH, "dac_read_search (programs that only their owner may read)"),
-    (CapabilitySet::CHECKPOINT_RESTORE, "checkpoint_restore (programs that were deleted or replaced)"),
-];
+/// What reading mappings and programs of other users takes.
+const READING: CapabilitySet =
+    CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH).union(CapabilitySet::CHECKPOINT_RESTORE);
 
 /// The rights of this process.
 pub(super) fn checks() -> Vec<Check> {
@@ -51,16 +48,17 @@ fn recording(held: CapabilitySet) -> Check {
             format!("{found}: this root is confined"),
             "in a container: --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE, or run profrec on the host",
         ),
-        false => Check::fail("rights", found, format!("run it as root (sudo), or {}", remedy::give_capabilities())),
+        false => Check::fail("rights", found, remedy::become_able()),
     }
 }
 
 fn reading(held: CapabilitySet) -> Check {
-    let missing: Vec<&str> = READING.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, what)| *what).collect();
+    let missing = READING.difference(held);
     if missing.is_empty() {
         return Check::ok("reading others", "mappings and programs of all users");
     }
-    Check::note("reading others", format!("without {}", missing.join(", ")), remedy::give_capabilities())
+    let found = format!("without {}: stacks of other users' processes may be incomplete", names(missing));
+    Check::note("reading others", found, remedy::give_capabilities())
 }
 
 /// Rights that a service manager or setpriv handed down.
@@ -117,7 +115,7 @@ mod tests {
         let two = CapabilitySet::BPF | CapabilitySet::PERFMON;
         assert!(recording(two).works() && recording(CapabilitySet::SYS_ADMIN).works());
         assert!(!recording(CapabilitySet::BPF).works() && !recording(CapabilitySet::empty()).works());
-        assert!(reading(two).works());
+        assert!(reading(two).works() && !reading(two).is_ok() && reading(READING).is_ok());
         assert_eq!(names(two), "bpf, perfmon");
     }
 }

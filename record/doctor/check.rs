@@ -53,6 +53,12 @@ impl Check {
         }
     }
 
+    /// Nothing is missing.
+    #[cfg(test)]
+    pub(super) fn is_ok(&self) -> bool {
+        self.verdict == Verdict::Ok
+    }
+
     /// It does not hinder a recording.
     pub(super) fn works(&self) -> bool {
         self.verdict != Verdict::Fail
@@ -64,6 +70,7 @@ pub(super) fn text(checks: &[Check], colours: bool) -> String {
     let (machine, kernel) = subcommand::machine();
     let mut text = format!("{} on {machine}, Linux {kernel}\n\n", subcommand::version());
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let mut said: Vec<&str> = Vec::new();
     for check in checks {
         let (mark, colour) = match check.verdict {
             Verdict::Ok => ("ok  ", "32"),
@@ -73,7 +80,8 @@ pub(super) fn text(checks: &[Check], colours: bool) -> String {
         let mark = if colours { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
         let found = check.found.replace('\n', " ");
         let _infallible = writeln!(text, "  {mark}  {:width$}  {found}", check.name);
-        if let Some(remedy) = &check.remedy {
+        if let Some(remedy) = check.remedy.as_deref().filter(|remedy| !said.contains(remedy)) {
+            said.push(remedy);
             let _infallible = writeln!(text, "        {:width$}  -> {remedy}", "");
         }
     }
@@ -146,11 +154,15 @@ mod tests {
         assert_eq!(quoted("a \"b\"\\\n\x1b"), r#""a \"b\"\\\u000a\u001b""#);
     }
 
-    /// The columns stand under each other, a remedy under what was found, and the last line counts.
+    /// The columns stand under each other, a remedy under what was first found so, and the last line counts.
     #[test]
     fn lines_are_aligned() {
-        let checks =
-            [Check::ok("a", "fine"), Check::note("long name", "odd", "do"), Check::fail("b", "bad\nworse", "act")];
+        let checks = [
+            Check::ok("a", "fine"),
+            Check::note("long name", "odd", "do"),
+            Check::fail("b", "bad\nworse", "act"),
+            Check::note("c", "odd too", "do"),
+        ];
         let text = text(&checks, false);
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
@@ -161,6 +173,7 @@ mod tests {
                 "                   -> do",
                 "  FAIL  b          bad worse",
                 "                   -> act",
+                "  note  c          odd too",
                 "",
                 "Recording does not work: one thing is in its way."
             ]

@@ -18,8 +18,8 @@ pub(super) fn checks() -> Vec<Check> {
         found(kernel::too_old(), "kernel", format!("Linux {}; 5.15 or newer is needed", kernel::release())),
         found(kernel::no_types(), "kernel types", "the kernel describes its types (BTF)".to_owned()),
         lockdown(fs::read_to_string("/sys/kernel/security/lockdown").ok().as_deref()),
-        process_ids(namespace("pid")),
-        user_ids(namespace("user")),
+        found(kernel::other_process_ids(), "process ids", "those of the host".to_owned()),
+        user_ids(kernel::namespace("user")),
         seccomp(),
         cgroups(),
     ]
@@ -42,28 +42,8 @@ fn lockdown(modes: Option<&str>) -> Check {
     }
 }
 
-/// The number of a namespace of this process.
-fn namespace(kind: &str) -> Option<u64> {
-    let link = fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
-    link.to_str()?.split_once('[')?.1.strip_suffix(']')?.parse().ok()
-}
-
-/// PROC_PID_INIT_INO of include/linux/proc_ns.h; the host's own is always this.
-const HOSTS_PROCESS_IDS: u64 = 0xeffffffc;
+/// PROC_USER_INIT_INO of include/linux/proc_ns.h.
 const HOSTS_USER_IDS: u64 = 0xeffffffd;
-
-fn process_ids(namespace: Option<u64>) -> Check {
-    const NAME: &str = "process ids";
-    match namespace {
-        Some(HOSTS_PROCESS_IDS) => Check::ok(NAME, "those of the host"),
-        Some(_) => Check::fail(
-            NAME,
-            "a container's own: the kernel tells of processes by other numbers, the host's",
-            "run profrec on the host, or with its process ids (docker run --pid=host, hostPID: true)",
-        ),
-        None => Check::note(NAME, "not known: /proc is not mounted", "mount -t proc proc /proc"),
-    }
-}
 
 fn user_ids(namespace: Option<u64>) -> Check {
     const NAME: &str = "user ids";
@@ -155,10 +135,10 @@ mod tests {
         assert!(!lockdown(Some("none integrity [confidentiality]\n")).works());
     }
 
-    /// Other process ids than the host's cannot be recorded.
+    /// Rights in a user namespace are none for the kernel; recording is tried all the same.
     #[test]
     fn namespaces_are_judged() {
-        assert!(process_ids(Some(4_026_531_836)).works() && !process_ids(Some(4_026_532_100)).works());
-        assert!(namespace("pid").is_some());
+        assert!(user_ids(Some(HOSTS_USER_IDS)).is_ok() && !user_ids(Some(4_026_532_100)).is_ok());
+        assert!(kernel::namespace("pid").is_some());
     }
 }

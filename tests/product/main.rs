@@ -17,6 +17,7 @@ mod comparison;
 mod construction;
 mod dependencies;
 mod disk_full;
+mod doctor;
 mod elsewhere;
 mod endings;
 mod formats;
