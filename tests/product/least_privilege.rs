@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::programs::{Running, copy_program, fixture, profrec, profrec_report, run, stderr, stdout, succeed};
+use crate::programs::{
+    Running, copy_program, fixture, profrec, profrec_report, repository, run, stderr, stdout, succeed,
+};
 use crate::recorded::{Facts, Place};
 use crate::rights::{needs_root, skip};
 
@@ -93,6 +95,85 @@ fn kernel_version() -> (u32, u32) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// The capabilities that the service's file hands down, as setpriv writes them.
+fn services_capabilities() -> String {
+    let unit = fs::read_to_string(repository().join("packaging/profrec.service")).unwrap();
+    let setting = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_lowercase();
+    assert_eq!(setting("AmbientCapabilities="), setting("CapabilityBoundingSet="));
+    setting("AmbientCapabilities=").split(' ').map(|name| format!(",+{}", name.strip_prefix("cap_").unwrap())).collect()
+}
+
+/// With the service's five capabilities, stacks are complete also of another user's program that nobody else may read, and that was
+/// deleted while it ran; with two of them they are not, so the others are needed.
+#[test]
+fn the_services_capabilities() {
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let public = Public::new();
+    let secret = public.path("secret");
+    copy_program(&fixture("no_frame_pointers"), &secret);
+    fs::set_permissions(&secret, Permissions::from_mode(0o700)).unwrap();
+    let target = Running::start(Command::new(&secret).arg("60"));
+    std::thread::sleep(Duration::from_millis(200));
+    fs::remove_file(&secret).unwrap();
+    let complete = |capabilities: &str| {
+        succeed(public.record_as_nobody("profrec", capabilities).args(["-d", "0.5", "-p", &target.pid()]));
+        public.facts()
+    };
+    assert_complete(&complete(&services_capabilities()));
+    let facts = complete(",+bpf,+perfmon");
+    assert!(facts.number("/recording/samples") > 20.0 && facts.share("complete") < 0.5, "{}", facts.at("/stacks"));
+}
+
+/// systemd finds nothing wrong with the service's file, and little exposure.
+#[test]
+fn the_services_file() {
+    if !has("systemd-analyze") {
+        return skip("needs systemd-analyze");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let unit = fs::read_to_string(repository().join("packaging/profrec.service")).unwrap();
+    let path = folder.path().join("profrec.service");
+    // The program is looked for where it is installed.
+    fs::write(&path, unit.replace("/usr/local/bin/profrec", profrec().to_str().unwrap())).unwrap();
+    let output = succeed(Command::new("systemd-analyze").arg("verify").arg(&path));
+    assert_eq!(stderr(&output), "");
+    succeed(Command::new("systemd-analyze").args(["security", "--offline=yes", "--threshold=20"]).arg(&path));
+}
+
+/// A ring that may not be locked is refused with the settings that count: a second recording of a user whose first has used what
+/// all may lock.
+#[test]
+fn locked_memory_is_used_up() {
+    const USER: &str = "64998";
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let setting = fs::read_to_string("/proc/sys/kernel/perf_event_mlock_kb").unwrap();
+    if !(260..520).contains(&setting.trim().parse::<u32>().unwrap()) {
+        return skip("needs perf_event_mlock_kb to be for one recording, and not for two");
+    }
+    let public = Public::new();
+    let script = "ulimit -l 0; exec setpriv --reuid $0 --regid $0 --clear-groups --inh-caps=-all,+bpf,+perfmon \
+                  --ambient-caps=-all,+bpf,+perfmon $1/profrec record -F 9 -a -d 20s -o $1/$2.prof";
+    let record = |name: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, USER]).arg(public.0.path()).arg(name);
+        command
+    };
+    let first = Running::start(&mut record("first"));
+    wait_for(&first);
+    let output = run(&mut record("second"));
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for words in ["260 KiB", "perf_event_mlock_kb", "ulimit -l", "profrec doctor"] {
+        assert!(message.contains(words), "{message}");
+    }
 }
 
 /// One capability is not enough, and the message names both, and the doctor.
