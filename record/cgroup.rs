@@ -1,33 +1,66 @@
 //! Control groups of version 2: where they are mounted, and the folder of one.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::{Mode, OFlags, open as open_file};
+use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::io::Errno;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// Opens the folder of a group, which is given by its path below the mount, as /proc/PID/cgroup prints it, or with
-/// the mount in front.
-pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
-    let mount = mount()?;
-    let folder = folder(&mount, path);
-    let name = folder.display();
-    let Ok(resolved) = fs::canonicalize(&folder) else {
-        bail!(
-            "there is no control group {name}: `cat /proc/PID/cgroup` prints the one of a process, behind `0::`; the \
-             groups are the folders below {}",
-            mount.display()
-        );
-    };
-    // Everything on that mount is a group or a file of one.
-    if !resolved.starts_with(&mount) || !resolved.is_dir() {
-        bail!("{name} is not a control group: groups are the folders below {}", mount.display());
+/// A control group. A service manager removes a service's group when it ends, and makes another in its place when it
+/// starts again.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    /// Its folder.
+    folder: OwnedFd,
+    inode: u64,
+}
+
+impl Cgroup {
+    /// Finds a group by its path below the mount, as /proc/PID/cgroup prints it, or with the mount in front.
+    pub(crate) fn find(path: &Path) -> Result<Self> {
+        let mount = mount()?;
+        let path = folder(&mount, path);
+        let name = path.display();
+        let Ok(resolved) = fs::canonicalize(&path) else {
+            bail!(
+                "there is no control group {name}: `cat /proc/PID/cgroup` prints the one of a process, behind `0::`; the \
+                 groups are the folders below {}",
+                mount.display()
+            );
+        };
+        // Everything on that mount is a group or a file of one.
+        if !resolved.starts_with(&mount) || !resolved.is_dir() {
+            bail!("{name} is not a control group: groups are the folders below {}", mount.display());
+        }
+        Self::open(resolved).with_context(|| format!("opening the control group {name}"))
     }
-    open_file(&resolved, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("opening the control group {name}"))
+
+    fn open(path: PathBuf) -> Result<Self, Errno> {
+        let folder = open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let inode = fstat(&folder)?.st_ino;
+        Ok(Self { path, folder, inode })
+    }
+
+    /// Whether there is another group in its place, which it is now. While there is none it stays what it was.
+    pub(crate) fn was_replaced(&mut self) -> bool {
+        let is_same = stat(&self.path).is_ok_and(|found| found.st_ino == self.inode);
+        if !is_same && let Ok(other) = Self::open(self.path.clone()) {
+            *self = other;
+            return true;
+        }
+        false
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
 }
 
 /// Where control groups of version 2 are mounted.
@@ -70,6 +103,7 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -86,6 +120,20 @@ mod tests {
         assert_eq!(find_mount(&part), Some("/mnt/a part".into()));
         let first_version: String = HYBRID.lines().take(2).map(|line| format!("{line}\n")).collect();
         assert_eq!(find_mount(&first_version), None);
+    }
+
+    /// A folder that was removed and made again is another group; while it is gone, nothing changes.
+    #[test]
+    fn another_group_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("group");
+        fs::create_dir(&path).unwrap();
+        let mut group = Cgroup::open(path.clone()).unwrap();
+        assert!(!group.was_replaced());
+        fs::rename(&path, folder.path().join("old")).unwrap();
+        assert!(!group.was_replaced());
+        fs::create_dir(&path).unwrap();
+        assert!(group.was_replaced() && !group.was_replaced());
     }
 
     /// A group is meant alike with the mount in front, as /proc prints it, and without its first slash.

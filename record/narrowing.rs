@@ -2,12 +2,11 @@
 //! not asked.
 
 use std::fs;
-use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::args::RecordArgs;
-use crate::cgroup;
+use crate::cgroup::Cgroup;
 
 /// Longest name of a thread, in bytes: TASK_COMM_LEN without the zero behind.
 const LONGEST_COMM: usize = 15;
@@ -19,8 +18,8 @@ const MOST_WORDS: usize = 256;
 /// Ticks count that are of one of each of these; of an empty list, every tick is.
 #[derive(Debug, Default)]
 pub(crate) struct Narrowing {
-    /// The folders of control groups, which hold those below them.
-    pub(crate) cgroups: Vec<OwnedFd>,
+    /// Control groups, with those below them.
+    pub(crate) cgroups: Vec<Cgroup>,
     /// Names of threads or processes, with zeros behind.
     pub(crate) comms: Vec<[u8; LONGEST_COMM + 1]>,
     /// Real user ids of the initial user namespace.
@@ -30,7 +29,7 @@ pub(crate) struct Narrowing {
 impl Narrowing {
     /// Reads it from the command line, and finds what it names on this machine.
     pub(crate) fn from_args(args: &RecordArgs) -> Result<Self> {
-        let cgroups = args.cgroups.iter().map(|path| cgroup::open(path)).collect::<Result<Vec<_>>>()?;
+        let cgroups = args.cgroups.iter().map(|path| Cgroup::find(path)).collect::<Result<Vec<_>>>()?;
         let users = args.users.iter().map(|user| user_id(user)).collect::<Result<Vec<_>>>()?;
         let comms: Vec<_> = args.comms.iter().map(|comm| padded(comm)).collect();
         if cgroups.len() > MOST_CGROUPS || users.len().max(comms.len()) > MOST_WORDS {

@@ -10,6 +10,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput};
 
 use crate::args::CallGraph;
+use crate::cgroup::Cgroup;
 use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
 use crate::kernel;
@@ -78,12 +79,14 @@ impl Outcomes {
 pub(crate) struct Sampler {
     skeleton: ProfrecSkel<'static>,
     clocks: Vec<Link>,
+    /// Control groups that count.
+    cgroups: Vec<Cgroup>,
     _fork: Option<Link>,
 }
 
 impl Sampler {
     /// Loads the programs; gives the ring that they fill, too.
-    pub(crate) fn load(settings: &Settings) -> Result<(Self, BpfRing)> {
+    pub(crate) fn load(settings: Settings) -> Result<(Self, BpfRing)> {
         check_host()?;
         libbpf_rs::set_print(Some((PrintLevel::Warn, remember)));
         // The programs live as long as the recorder: one object, never given back.
@@ -123,7 +126,8 @@ impl Sampler {
         narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
-        Ok((Self { skeleton, clocks: Vec::new(), _fork }, ring))
+        let cgroups = settings.narrowing.cgroups;
+        Ok((Self { skeleton, clocks: Vec::new(), cgroups, _fork }, ring))
     }
 
     /// Adds a process to those that count while ticks are CPU-wide.
@@ -135,6 +139,16 @@ impl Sampler {
     pub(crate) fn remove_target(&self, pid: u32) {
         // Children that were followed in the kernel alone are not always there.
         let _absent = self.skeleton.maps.targets.delete(&pid.to_le_bytes());
+    }
+
+    /// Looks whether other control groups are in the place of those that count.
+    pub(crate) fn renew_cgroups(&mut self) -> Result<()> {
+        for (index, cgroup) in (0..).zip(&mut self.cgroups) {
+            if cgroup.was_replaced() {
+                put_cgroup(&self.skeleton, index, cgroup).context("telling of another control group")?;
+            }
+        }
+        Ok(())
     }
 
     /// Has all stacks of a process sent again, because other words are pointers now. `layout` is new with each change.
@@ -223,9 +237,8 @@ impl Sampler {
 
 /// Fills the maps that narrow the target.
 fn narrow(skeleton: &ProfrecSkel<'_>, narrowing: &Narrowing) -> Result<()> {
-    for (index, cgroup) in (0u32..).zip(&narrowing.cgroups) {
-        let descriptor = cgroup.as_raw_fd().to_le_bytes();
-        skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)?;
+    for (index, cgroup) in (0..).zip(&narrowing.cgroups) {
+        put_cgroup(skeleton, index, cgroup)?;
     }
     for comm in &narrowing.comms {
         skeleton.maps.comms.update(comm, &[1], MapFlags::ANY)?;
@@ -234,6 +247,11 @@ fn narrow(skeleton: &ProfrecSkel<'_>, narrowing: &Narrowing) -> Result<()> {
         skeleton.maps.users.update(&user.to_le_bytes(), &[1], MapFlags::ANY)?;
     }
     Ok(())
+}
+
+fn put_cgroup(skeleton: &ProfrecSkel<'_>, index: u32, cgroup: &Cgroup) -> libbpf_rs::Result<()> {
+    let descriptor = cgroup.as_fd().as_raw_fd().to_le_bytes();
+    skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)
 }
 
 /// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.

@@ -51,7 +51,7 @@ pub(crate) fn record(
         follow_children: target.has_children(args),
         narrowing: Narrowing::from_args(args)?,
     };
-    let (mut sampler, mut ring) = Sampler::load(&settings)?;
+    let (mut sampler, mut ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
@@ -109,6 +109,7 @@ fn watch(
         if flushed.elapsed() >= FLUSH {
             flushed = Instant::now();
             stream.flush(sampler)?;
+            sampler.renew_cgroups()?;
             progress.show(stream, started.elapsed());
         }
         if let Some(reason) = stop.reason() {

@@ -40,7 +40,7 @@ pub(super) fn checks() -> Vec<Check> {
 }
 
 fn load() -> Result<(Sampler, BpfRing)> {
-    Sampler::load(&Settings {
+    Sampler::load(Settings {
         call_graph: CallGraph::Dwarf,
         whole_stack: 512 << 10,
         stack_size: 64 << 10,
