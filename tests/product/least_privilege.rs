@@ -214,6 +214,10 @@ fn a_recorder_with_file_capabilities() {
     assert_eq!(stdout(&output).matches("\t0000000000000000\n").count(), 3, "{}", stdout(&output));
     assert!(stdout(&output).contains("NoNewPrivs:\t0"));
     assert_complete(&public.facts());
+    let own = Running::start(as_nobody("").arg(public.path("recursion")).arg("60"));
+    std::thread::sleep(Duration::from_millis(200));
+    succeed(public.record_as_nobody("profrec", "").args(["-d", "0.5", "-p", &own.pid()]));
+    assert_complete(&public.facts());
 }
 
 /// A line of /proc/PID/task/TID/status.
@@ -295,11 +299,15 @@ fn a_command_keeps_its_rights() {
     }
 }
 
-/// `--user` is the account of all threads, with the rights that reading takes; the recording is as good as another.
+/// `--user` is the account of all threads, also without any right that reading takes; the recording is as good as another.
 #[test]
 fn another_account() {
     let _guard = needs_root!();
     let target = Running::start(Command::new(fixture("recursion")).arg("60"));
+    let place = Place::new();
+    let without_rights = ["--embed", "none", "--user", "nobody", "-d", "0.5", "-p", &target.pid()];
+    let output = succeed(place.record().args(["-F", "999"]).args(without_rights));
+    assert_complete(&place.recorded(output).facts());
     let place = Place::new();
     let recorder = Running::start(place.record().args(["-F", "999", "--user", "nobody", "-p", &target.pid()]));
     for task in wait_for(&recorder) {
