@@ -27,7 +27,6 @@ const volatile __u32 whole_stack = 524288; /* stacks up to this depth are copied
 const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper one; a multiple of PAGE */
 const volatile __u32 most_payload = 1 << 20; /* bytes of stack in the payload at most, headers of chunks included */
 const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
-const volatile bool only_targets = false; /* ticks are CPU-wide: keep those of `targets` */
 
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
@@ -105,14 +104,6 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
-/* Process ids to record while ticks are CPU-wide. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u32);
-	__type(value, __u8);
-} targets SEC(".maps");
-
 /* Work of name_kernel_addresses. */
 #define NAMES_AT_ONCE 64
 #define NAME_BYTES 256
@@ -143,6 +134,7 @@ static __always_inline struct scratch *scratch_of_cpu(void)
 	return bpf_map_lookup_elem(&scratch, &cpu);
 }
 
+#include "target.h"
 #include "stack.h"
 
 /* Keeps the user registers by their DWARF numbers. They come from the top of the thread's kernel
@@ -173,11 +165,6 @@ static __always_inline void capture_registers(struct tick *tick, struct task_str
 	tick->registers[16] = regs->ip;
 }
 
-static __always_inline bool is_target(__u32 pid)
-{
-	return !only_targets || bpf_map_lookup_elem(&targets, &pid);
-}
-
 /* Appends a call chain to the payload; gives its bytes. */
 static __always_inline __u64 capture_chain(void *ctx, __u8 *payload, __u64 at, __u64 flags)
 {
@@ -203,7 +190,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	struct scratch *own;
 	__u64 time;
 
-	if (!is_target(ids >> 32)) {
+	if (!is_target(ids)) {
 		count(OUTCOME_FILTERED);
 		return 0;
 	}

@@ -12,6 +12,7 @@ use crate::trigger::Trigger;
 
 /// What --max-size has to leave to the parts of a recording.
 const LEAST_FOR_PARTS: u64 = 512 << 10;
+use crate::narrowing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +20,11 @@ Examples:
   profrec record -p 4711,4712 -F 499 -o incident.prof
   profrec record -- g++ -O2 -c big.cpp        a command and its children, from the first instruction
   profrec record -a --preset prod             the whole machine, until Ctrl-C
+  profrec record --cgroup /web --comm nginx   what of a control group has this name
+  profrec doctor                              can this host be recorded? what is missing?
   profrec report incident.prof                look at it, on any machine";
+
+const NARROWED: &str = "Target, narrowed (each that is given must be met; one that is repeated, by any of its values)";
 
 /// Production CPU profiler for Linux.
 ///
@@ -37,6 +42,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Record processes, a command or the whole machine
     Record(Box<RecordArgs>),
+    /// Check whether this host can be recorded, and say what helps
+    Doctor(DoctorArgs),
     /// Any other subcommand is the program `profrec-NAME`, such as `profrec-report`.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -50,15 +57,38 @@ pub(crate) struct RecordArgs {
     #[arg(short, long = "pid", value_name = "PID[,PID...]", value_delimiter = ',', help_heading = "Target")]
     pub(crate) pids: Vec<u32>,
 
+    /// Record these threads alone, without those that they create
+    #[arg(
+        short,
+        long = "tid",
+        value_name = "TID[,TID...]",
+        value_delimiter = ',',
+        conflicts_with = "pids",
+        help_heading = "Target"
+    )]
+    pub(crate) tids: Vec<u32>,
+
     /// Record the whole machine
-    #[arg(short, long, conflicts_with = "pids", help_heading = "Target")]
+    #[arg(short, long, conflicts_with_all = ["pids", "tids"], help_heading = "Target")]
     pub(crate) all: bool,
 
     /// Record this command from its first instruction to its end, and exit with its status
     #[arg(
-        last = true, value_name = "COMMAND", conflicts_with_all = ["pids", "all"], help_heading = "Target"
+        last = true, value_name = "COMMAND", conflicts_with_all = ["pids", "tids", "all"], help_heading = "Target"
     )]
     pub(crate) command: Vec<OsString>,
+
+    /// Only what runs in this control group of version 2, or below it: a path as in /proc/PID/cgroup
+    #[arg(long = "cgroup", value_name = "PATH", conflicts_with = "command", help_heading = NARROWED)]
+    pub(crate) cgroups: Vec<PathBuf>,
+
+    /// Only threads of this name, and all threads of processes of this name
+    #[arg(long = "comm", value_name = "NAME", value_parser = narrowing::parse_comm, help_heading = NARROWED)]
+    pub(crate) comms: Vec<String>,
+
+    /// Only what runs for this real user, by name or number
+    #[arg(long = "uid", value_name = "USER", conflicts_with = "command", help_heading = NARROWED)]
+    pub(crate) users: Vec<String>,
 
     /// Do not follow child processes
     #[arg(long, help_heading = "Target")]
@@ -129,6 +159,9 @@ pub(crate) struct RecordArgs {
     /// or with <
     #[arg(long, value_name = "CONDITION", requires = "ring", help_heading = "Flight recorder")]
     pub(crate) trigger: Vec<Trigger>,
+    /// Work for this account once all is attached, and give it the file; a command stays yours
+    #[arg(long, value_name = "NAME", help_heading = "Rights")]
+    pub(crate) user: Option<String>,
 
     /// How user stacks are captured
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
@@ -149,6 +182,18 @@ pub(crate) struct RecordArgs {
     /// Size of the buffer between kernel and recorder: a power of two. (What --ring holds has --ring-memory)
     #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
     pub(crate) ring_size: u32,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Where a recording would go
+    #[arg(short, long, value_name = "PATH", default_value = ".")]
+    pub(crate) output: PathBuf,
+
+    /// For scripts: docs/doctor.md
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Rates by purpose.
@@ -190,10 +235,12 @@ impl RecordArgs {
     /// What the definition above cannot say.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         self.check_parts()?;
-        if self.all || !self.pids.is_empty() || !self.command.is_empty() {
+        let who = self.all || !self.pids.is_empty() || !self.tids.is_empty() || !self.command.is_empty();
+        if who || self.is_narrowed() {
             return Ok(());
         }
-        let message = "nothing to record: give -p PID, -a for the whole machine, or -- COMMAND";
+        let message = "nothing to record: give -p PID, -t TID, --cgroup PATH, --comm NAME, --uid USER, -a for the whole \
+                       machine, or -- COMMAND";
         Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
     }
 
@@ -217,6 +264,11 @@ impl RecordArgs {
             );
         }
         Ok(())
+    }
+
+    /// Only some of what the target does is recorded.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.cgroups.is_empty() || !self.comms.is_empty() || !self.users.is_empty()
     }
 
     /// Nanoseconds between two samples of a CPU.
@@ -286,7 +338,7 @@ mod tests {
         let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
         match Cli::try_parse_from(words)?.command {
             Command::Record(args) => Ok(*args),
-            Command::Other(_) => unreachable!("the subcommand is record"),
+            Command::Doctor(_) | Command::Other(_) => unreachable!("the subcommand is record"),
         }
     }
 
@@ -301,7 +353,21 @@ mod tests {
     fn targets_are_read() {
         assert_eq!(record(&["-p", "1,2", "-p", "3"]).unwrap().pids, [1, 2, 3]);
         assert_eq!(record(&["--", "ls", "-a", "-p"]).unwrap().command, ["ls", "-a", "-p"]);
-        assert!(record(&["-a", "-p", "1"]).is_err());
+        for wrong in [&["-a", "-p", "1"][..], &["-t", "1", "-p", "1"], &["-a", "-t", "1"], &["-t", "1", "--", "ls"]] {
+            assert!(record(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(record(&[]).unwrap().check().is_err());
+    }
+
+    /// What narrows goes with every target, or stands alone; a command is in the recorder's own group.
+    #[test]
+    fn narrowings_are_read() {
+        let args = record(&["--comm", "a", "--comm", "b", "--uid", "0", "--cgroup", "/x", "-p", "1"]).unwrap();
+        assert_eq!((args.comms.len(), args.users.len(), args.cgroups.len()), (2, 1, 1));
+        assert!(record(&["--comm", "cc1plus"]).unwrap().check().is_ok());
+        assert!(record(&["--comm", "cc1plus", "--", "make"]).is_ok());
+        assert!(record(&["--cgroup", "/x", "--", "make"]).is_err());
+        assert!(record(&["--comm", "sixteen letters!"]).is_err());
     }
 
     /// Rate, interval and preset give the same kind of number, and exclude each other.

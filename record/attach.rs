@@ -29,6 +29,8 @@ pub(crate) enum Clocks {
     Cpus,
     /// One a CPU; those ticks count that hit the target.
     FilteredCpus,
+    /// One for each thread of the target.
+    OneThread,
     /// One a thread.
     Threads {
         /// Child processes inherit it.
@@ -42,6 +44,8 @@ impl Clocks {
         Ok(match target {
             Target::Machine => Self::Cpus,
             Target::Command(_) => Self::FilteredCpus,
+            Target::Threads(threads) if threads.len() <= MOST_THREAD_CLOCKS => Self::OneThread,
+            Target::Threads(_) => Self::FilteredCpus,
             Target::Processes(pids) => {
                 let mut threads = 0;
                 for pid in pids {
@@ -72,6 +76,13 @@ impl Clocks {
         period: u64,
     ) -> Result<usize> {
         match self {
+            Self::OneThread => {
+                let mut attached = 0;
+                for tid in target.ticking() {
+                    attached += usize::from(sampler.attach(Scope::OneThread(tid), period)?);
+                }
+                Ok(attached)
+            }
             Self::Threads { inherit } => {
                 let mut attached = 0;
                 for pid in target.pids() {
@@ -81,8 +92,8 @@ impl Clocks {
                 Ok(attached)
             }
             Self::Cpus | Self::FilteredCpus => {
-                for pid in target.pids() {
-                    sampler.add_target(pid)?;
+                for id in target.ticking() {
+                    sampler.add_target(id)?;
                 }
                 let mut attached = 0;
                 for &cpu in cpus {

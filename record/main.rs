@@ -14,19 +14,23 @@ mod amounts;
 mod args;
 mod attach;
 mod cfi;
+mod cgroup;
 mod chunks;
 mod code_ranges;
 mod command;
 mod cpu_use;
+mod doctor;
 mod elf;
 mod event;
 mod evidence;
 mod filter;
 mod flight_recorder;
 mod giant_frames;
+mod kernel;
 mod kernel_symbols;
 mod losses;
 mod modules;
+mod narrowing;
 mod output;
 mod own_cost;
 mod pages;
@@ -37,6 +41,8 @@ mod proc_maps;
 mod processes;
 mod progress;
 mod refusal;
+mod remedy;
+mod rights;
 mod ring;
 mod ring_file;
 mod room;
@@ -56,6 +62,8 @@ mod target;
 mod trigger;
 mod vdso;
 
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Error, Result};
@@ -63,6 +71,8 @@ use clap::Parser;
 
 use crate::args::{Cli, Command, RecordArgs};
 use crate::command::NotStarted;
+use crate::rights::Account;
+use crate::sink::Sink;
 use crate::store::Store;
 use crate::target::Target;
 
@@ -72,6 +82,7 @@ fn main() -> ExitCode {
             args.check().unwrap_or_else(|wrong_usage| wrong_usage.exit());
             record(&args)
         }
+        Command::Doctor(args) => Ok(doctor::run(&args)),
         Command::Other(words) => Err(subcommand::become_program(&words)),
     };
     result.unwrap_or_else(|error| {
@@ -81,10 +92,14 @@ fn main() -> ExitCode {
 }
 
 fn record(args: &RecordArgs) -> Result<ExitCode> {
+    let account = Account::from_args(args)?;
     let target = Target::from_args(args)?;
     let (store, sink) = Store::open(args)?;
+    if let (Some(account), Sink::File(output)) = (account.filter(|_| args.output != Path::new("-")), &sink) {
+        account.take(output.as_fd())?;
+    }
     let first = store.path();
-    let recorded = session::record(args, target, store, sink);
+    let recorded = session::record(args, target, store, sink, account);
     let recorded = recorded.inspect_err(|_| first.iter().for_each(|path| output::discard_if_empty(path)));
     let (finished, mut stop) = recorded?;
     let refused = finished.refusal.as_ref().map(|error| refusal::text(error, &finished, &finished.kept.path));

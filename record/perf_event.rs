@@ -58,6 +58,8 @@ const INHERIT_THREAD: u64 = 1 << 35;
 pub(crate) enum Scope {
     /// One CPU, whatever runs there.
     Cpu(u32),
+    /// One thread, without what it creates.
+    OneThread(u32),
     /// One thread and what it creates.
     Thread {
         /// Thread id.
@@ -73,6 +75,7 @@ pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
         Attributes { kind: TYPE_SOFTWARE, config: CONFIG_CPU_CLOCK, sample_period: period, ..Attributes::default() };
     match scope {
         Scope::Cpu(cpu) => open(attributes, -1, cpu as i32),
+        Scope::OneThread(tid) => open(attributes, tid as i32, -1),
         Scope::Thread { tid, processes } => {
             attributes.flags |= INHERIT;
             if !processes {

@@ -92,6 +92,20 @@ pub(crate) fn threads(pid: u32) -> Result<Vec<u32>> {
     Ok(threads)
 }
 
+/// The process of a thread.
+pub(crate) fn process_of(tid: u32) -> Result<u32> {
+    // /proc has a folder for each thread, though it lists none but the first of a process.
+    let status = fs::read_to_string(format!("/proc/{tid}/status"));
+    let process =
+        status.ok().and_then(|status| status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()));
+    process.with_context(|| format!("there is no thread {tid}: `ls /proc/PID/task` lists the threads of a process"))
+}
+
+/// Whether a thread has not ended.
+pub(crate) fn is_running(pid: u32, tid: u32) -> bool {
+    fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(true)
+}
+
 /// The parent of a process and whether it is a kernel thread; `None` when it has ended.
 pub(crate) fn parent_and_kind(pid: u32) -> Option<(u32, bool)> {
     const KERNEL_THREAD: u32 = 0x0020_0000;

@@ -1,8 +1,6 @@
 //! The only room that knows libbpf: loads the BPF programs, attaches them to clocks, and reads their
 //! counters.
 
-use std::fs;
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::sync::Mutex;
@@ -12,9 +10,13 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput};
 
 use crate::args::CallGraph;
+use crate::cgroup::Cgroup;
 use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
+use crate::kernel;
+use crate::narrowing::Narrowing;
 use crate::perf_event::{self, Scope};
+use crate::remedy;
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
 
@@ -34,16 +36,20 @@ const SCRATCH_LIMIT: u32 = 32 << 20;
 const PAGE: u32 = 4096;
 
 /// How ticks are captured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) call_graph: CallGraph,
     pub(crate) whole_stack: u32,
     pub(crate) stack_size: u32,
     pub(crate) ring_size: u32,
-    /// Ticks are CPU-wide, but only those of some processes count.
+    /// Ticks are CPU-wide, but only those of some processes or threads count.
     pub(crate) only_targets: bool,
+    /// These are threads.
+    pub(crate) targets_are_threads: bool,
     /// Children of these processes count too.
     pub(crate) follow_children: bool,
+    /// Of these, only some ticks count.
+    pub(crate) narrowing: Narrowing,
 }
 
 /// What became of the ticks so far; `enum outcome` in bpf/profrec.bpf.c.
@@ -73,13 +79,15 @@ impl Outcomes {
 pub(crate) struct Sampler {
     skeleton: ProfrecSkel<'static>,
     clocks: Vec<Link>,
+    /// Control groups that count.
+    cgroups: Vec<Cgroup>,
     _fork: Option<Link>,
 }
 
 impl Sampler {
     /// Loads the programs; gives the ring that they fill, too.
-    pub(crate) fn load(settings: &Settings) -> Result<(Self, BpfRing)> {
-        check_kernel()?;
+    pub(crate) fn load(settings: Settings) -> Result<(Self, BpfRing)> {
+        check_host()?;
         libbpf_rs::set_print(Some((PrintLevel::Warn, remember)));
         // The programs live as long as the recorder: one object, never given back.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -96,23 +104,30 @@ impl Sampler {
         (rodata.whole_stack, rodata.stack_cap, rodata.most_payload) = (whole_stack, settings.stack_size, most_payload);
         rodata.wakeup_bytes = settings.ring_size / 4;
         rodata.only_targets = settings.only_targets;
+        rodata.targets_are_threads = settings.targets_are_threads;
+        let Narrowing { cgroups, comms, users } = &settings.narrowing;
+        rodata.only_cgroups = cgroups.len() as u32;
+        (rodata.only_comms, rodata.only_users) = (!comms.is_empty(), !users.is_empty());
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch_size(most_payload))?;
-        if !settings.only_targets {
-            // All entries are allocated at once; none is needed.
-            open.maps.targets.set_max_entries(1)?;
-        }
         let fork = settings.only_targets && settings.follow_children;
+        // Of a map that no code uses, all entries would be allocated at once.
+        open.maps.targets.set_autocreate(settings.only_targets)?;
+        open.maps.cgroups.set_autocreate(!cgroups.is_empty())?;
+        open.maps.comms.set_autocreate(!comms.is_empty())?;
+        open.maps.users.set_autocreate(!users.is_empty())?;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
         let _fork = match fork {
             true => Some(skeleton.progs.on_fork.attach_trace().context("attaching to the creation of processes")?),
             false => None,
         };
+        narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
-        Ok((Self { skeleton, clocks: Vec::new(), _fork }, ring))
+        let cgroups = settings.narrowing.cgroups;
+        Ok((Self { skeleton, clocks: Vec::new(), cgroups, _fork }, ring))
     }
 
     /// Adds a process to those that count while ticks are CPU-wide.
@@ -124,6 +139,16 @@ impl Sampler {
     pub(crate) fn remove_target(&self, pid: u32) {
         // Children that were followed in the kernel alone are not always there.
         let _absent = self.skeleton.maps.targets.delete(&pid.to_le_bytes());
+    }
+
+    /// Looks whether other control groups are in the place of those that count.
+    pub(crate) fn renew_cgroups(&mut self) -> Result<()> {
+        for (index, cgroup) in (0..).zip(&mut self.cgroups) {
+            if cgroup.was_replaced() {
+                put_cgroup(&self.skeleton, index, cgroup).context("telling of another control group")?;
+            }
+        }
+        Ok(())
     }
 
     /// Has all stacks of a process sent again, because other words are pointers now. `layout` is new with each change.
@@ -151,7 +176,7 @@ impl Sampler {
         let event = match perf_event::open_clock(scope, period) {
             Ok(event) => event,
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(false),
-            Err(error) => return Err(explain_perf(error)),
+            Err(error) => return Err(remedy::perf(error)),
         };
         let link = self.skeleton.progs.on_tick.attach_perf_event(event.as_raw_fd()).context("attaching to a clock")?;
         // The link closes the event with itself.
@@ -186,6 +211,11 @@ impl Sampler {
         })
     }
 
+    /// Whether counters can be read and kernel code be named with the rights that the thread has now.
+    pub(crate) fn works(&mut self) -> bool {
+        self.outcomes().is_ok() && self.name_kernel_addresses(&[0]).is_ok()
+    }
+
     /// Names addresses in the kernel as the kernel prints them, such as `do_idle+0x8f/0x1b0`.
     pub(crate) fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Result<Vec<String>> {
         let mut names = Vec::with_capacity(addresses.len());
@@ -203,6 +233,25 @@ impl Sampler {
         }
         Ok(names)
     }
+}
+
+/// Fills the maps that narrow the target.
+fn narrow(skeleton: &ProfrecSkel<'_>, narrowing: &Narrowing) -> Result<()> {
+    for (index, cgroup) in (0..).zip(&narrowing.cgroups) {
+        put_cgroup(skeleton, index, cgroup)?;
+    }
+    for comm in &narrowing.comms {
+        skeleton.maps.comms.update(comm, &[1], MapFlags::ANY)?;
+    }
+    for user in &narrowing.users {
+        skeleton.maps.users.update(&user.to_le_bytes(), &[1], MapFlags::ANY)?;
+    }
+    Ok(())
+}
+
+fn put_cgroup(skeleton: &ProfrecSkel<'_>, index: u32, cgroup: &Cgroup) -> libbpf_rs::Result<()> {
+    let descriptor = cgroup.as_fd().as_raw_fd().to_le_bytes();
+    skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)
 }
 
 /// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.
@@ -224,19 +273,10 @@ fn text(bytes: &[i8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Fails on kernels that cannot run the programs, before libbpf does with a stranger message.
-fn check_kernel() -> Result<()> {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (5, 15) {
-        bail!("kernel {release} is too old: profrec needs Linux 5.15 (the BPF helper bpf_task_pt_regs)");
-    }
-    if !fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false) {
-        bail!(
-            "the kernel's type information is missing (/sys/kernel/btf/vmlinux): profrec needs a kernel built with \
-             CONFIG_DEBUG_INFO_BTF=y, as all large distributions build theirs; in a container, mount /sys"
-        );
+/// Fails where nothing can be recorded, before libbpf does with a stranger message.
+fn check_host() -> Result<()> {
+    if let Some(refused) = kernel::too_old().or_else(kernel::no_types).or_else(kernel::other_process_ids) {
+        bail!(refused);
     }
     Ok(())
 }
@@ -258,13 +298,8 @@ fn explain(error: libbpf_rs::Error) -> Error {
     let text = format!("{error:#}");
     match error.kind() {
         // EPERM. EACCES, which is of the same kind, is what the verifier says to a program.
-        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => anyhow!(
-            "no rights to load BPF programs: run profrec as root (sudo), or give it CAP_BPF and CAP_PERFMON \
-             (`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $(which profrec)`)"
-        ),
-        _ if text.contains("os error 38") => {
-            anyhow!("the kernel has no bpf system call (or a container's seccomp filter hides it)")
-        }
+        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => remedy::bpf(),
+        _ if text.contains("os error 38") => remedy::no_bpf(),
         _ => {
             let warnings = WARNINGS.lock().map(|warnings| warnings.clone()).unwrap_or_default();
             let last: Vec<&str> = warnings.lines().rev().take(8).collect();
@@ -272,17 +307,4 @@ fn explain(error: libbpf_rs::Error) -> Error {
             anyhow!("loading the BPF programs failed: {text}\n{}", last.join("\n"))
         }
     }
-}
-
-/// Says what helps when a clock cannot be opened.
-fn explain_perf(error: io::Error) -> Error {
-    if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) {
-        return Error::new(error).context("opening a clock (perf_event_open)");
-    }
-    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    anyhow!(
-        "no rights to open perf events (kernel.perf_event_paranoid is {}): run profrec as root (sudo), or \
-         give it CAP_PERFMON; with 3, as Debian has it, `sudo sysctl kernel.perf_event_paranoid=2` is needed as well",
-        paranoid.trim()
-    )
 }

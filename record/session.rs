@@ -10,8 +10,10 @@ use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
+use crate::narrowing::Narrowing;
 use crate::parts::{Parts, realtime};
 use crate::progress::Progress;
+use crate::rights::{self, Account};
 use crate::ring::BpfRing;
 use crate::sampler::{Sampler, Settings};
 use crate::side_band::SideBand;
@@ -33,7 +35,13 @@ const FLUSH: Duration = Duration::from_millis(600);
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Records `target` into `store`, first into `sink`, until something ends it. Also tells what ends it, for it may be waited for.
-pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink) -> Result<(Finished, Stop)> {
+pub(crate) fn record(
+    args: &RecordArgs,
+    target: Target,
+    store: Store,
+    sink: Sink,
+    account: Option<Account>,
+) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
     let settings = Settings {
@@ -42,9 +50,11 @@ pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink
         stack_size: args.stack_size,
         ring_size: args.ring_size,
         only_targets: clocks.needs_filter(),
-        follow_children: !args.no_inherit,
+        targets_are_threads: matches!(target, Target::Threads(_)),
+        follow_children: target.has_children(args),
+        narrowing: Narrowing::from_args(args)?,
     };
-    let (mut sampler, ring) = Sampler::load(&settings)?;
+    let (mut sampler, ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
     let side_band = SideBand::open(&cpus)?;
     let header = header(args, cpus.len() as u32)?;
@@ -52,11 +62,11 @@ pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink
     let name = store.path().unwrap_or_else(|| args.output.clone());
     let begun = Parts::begin(store, sink, header);
     let (parts, writer) = begun.with_context(|| format!("writing {}", name.display()))?;
-    let evidence = Evidence::start(args.embed)?;
+    let evidence = Evidence::start(args.embed, account)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
-        _ if args.no_inherit => Follow::Nothing,
-        _ => Follow::Children,
+        _ if target.has_children(args) => Follow::Children,
+        _ => Follow::Nothing,
     };
     let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph);
     for pid in target.pids() {
@@ -64,14 +74,17 @@ pub(crate) fn record(args: &RecordArgs, target: Target, store: Store, sink: Sink
     }
     let attached = clocks.attach(&target, &mut sampler, &mut stream, &cpus, args.period())?;
     if attached == 0 {
-        bail!("the recorded process ended before its clock was attached");
+        bail!("the target ended before its clock was attached");
     }
     let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));
+    let needed = rights::needed(args, &target);
     match target {
         Target::Machine => {}
         Target::Processes(pids) => stop.with_processes(&pids)?,
+        Target::Threads(threads) => stop.with_threads(threads)?,
         Target::Command(held) => stop.with_child(held.release()?)?,
     }
+    rights::keep_what_works(needed, account, || sampler.works())?;
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);
@@ -135,6 +148,7 @@ impl Session {
     /// What is done whenever what was collected leaves for the output: somewhat more often than once a second.
     fn flush(&mut self) -> Result<()> {
         self.stream.flush(&mut self.sampler)?;
+        self.sampler.renew_cgroups()?;
         if let Some(why) = self.triggers.look() {
             self.parts.ask(&why);
         }

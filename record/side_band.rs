@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 
 use crate::perf_event;
+use crate::remedy;
 use crate::ring::PerfRing;
 
 /// Bytes of a CPU's ring. perf_event_mlock_kb allows 516 KiB a CPU to everyone.
@@ -60,10 +61,10 @@ impl SideBand {
             }
             let event = match event {
                 Err(error) if is_offline(&error) => continue,
-                event => event.with_context(|| format!("opening the process events of CPU {cpu}"))?,
+                event => event.map_err(remedy::perf).with_context(|| format!("process events of CPU {cpu}"))?,
             };
             let ring = PerfRing::map(event.as_fd(), RING_BYTES)
-                .with_context(|| format!("mapping the ring for the process events of CPU {cpu}"))?;
+                .map_err(|error| remedy::ring(error, RING_BYTES + rustix::param::page_size(), cpus.len()))?;
             side_band.rings.push(ring);
             side_band._events.push(event);
         }

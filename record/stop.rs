@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
+use crate::proc_maps;
+
 /// Everything that ends a recording.
 pub(crate) struct Stop {
     interrupted: Arc<AtomicBool>,
@@ -21,6 +23,8 @@ pub(crate) struct Stop {
     deadline: Option<Instant>,
     /// The recorded processes that have not ended; `None` when their end does not matter.
     running: Option<Vec<OwnedFd>>,
+    /// The recorded threads, each behind its process, that are not known to have ended.
+    threads: Option<Vec<(u32, u32)>>,
     child: Option<Child>,
     /// Where the recording goes, to notice that its reader has gone even when there is nothing to write.
     output: Option<OwnedFd>,
@@ -39,7 +43,7 @@ impl Stop {
         signal_hook::flag::register(SIGUSR1, Arc::clone(&asked)).context("catching signals")?;
         // A file that may not grow is an error of the write then, instead of a sudden end.
         signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching signals")?;
-        Ok(Self { interrupted, asked, deadline: None, running: None, child: None, output })
+        Ok(Self { interrupted, asked, deadline: None, running: None, threads: None, child: None, output })
     }
 
     /// The recording ends after this time, from now on.
@@ -64,6 +68,14 @@ impl Stop {
         Ok(())
     }
 
+    /// The recording ends with the last of these threads.
+    pub(crate) fn with_threads(&mut self, threads: Vec<(u32, u32)>) -> Result<()> {
+        let mut pids: Vec<u32> = threads.iter().map(|(pid, _)| *pid).collect();
+        pids.dedup();
+        self.threads = Some(threads);
+        self.with_processes(&pids)
+    }
+
     /// The recording ends with this command.
     pub(crate) fn with_child(&mut self, child: Child) -> Result<()> {
         self.with_processes(&[child.id()])?;
@@ -81,7 +93,7 @@ impl Stop {
         if self.interrupted.load(Ordering::Relaxed) {
             return Some(StopReason::Interrupted);
         }
-        if self.running.as_ref().is_some_and(Vec::is_empty) {
+        if self.running.as_ref().is_some_and(Vec::is_empty) || self.threads.as_ref().is_some_and(Vec::is_empty) {
             return Some(StopReason::TargetEnded);
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -112,6 +124,10 @@ impl Stop {
         if let Some(running) = &mut self.running {
             running.retain(|_| !ended.next().unwrap_or(false));
         }
+        // Before Linux 6.9 there is nothing to wait for a thread with. While one is there, the others do not matter.
+        while let Some(threads) = &mut self.threads
+            && threads.pop_if(|(pid, tid)| !proc_maps::is_running(*pid, *tid)).is_some()
+        {}
         Ok(())
     }
 

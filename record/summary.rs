@@ -75,6 +75,12 @@ pub(crate) fn text(finished: &Finished) -> String {
     lines.push(cost);
     if *samples == 0 {
         lines.push("No sample: the target did not use the CPU, or ran for less than the interval".to_owned());
+        if outcomes.filtered > 0 {
+            lines.push(format!(
+                "  {} ticks hit others, or idle CPUs: are the target's number and names right?",
+                outcomes.filtered
+            ));
+        }
     }
     lines.extend(finished.kept.lines.iter().cloned());
     lines.join("\n")

@@ -1,5 +1,6 @@
 //! What is recorded: some processes, a command, or the whole machine.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -14,6 +15,8 @@ pub(crate) enum Target {
     Machine,
     /// These processes.
     Processes(Vec<u32>),
+    /// These threads, each with its process in front.
+    Threads(Vec<(u32, u32)>),
     /// A command that is held until the clocks are attached.
     Command(Held),
 }
@@ -26,6 +29,15 @@ impl Target {
         }
         if !args.command.is_empty() {
             return Ok(Self::Command(command::hold(&args.command, args.output == Path::new("-"))?));
+        }
+        if !args.tids.is_empty() {
+            let threads: Result<BTreeSet<_>> =
+                args.tids.iter().map(|tid| Ok((proc_maps::process_of(*tid)?, *tid))).collect();
+            return Ok(Self::Threads(threads?.into_iter().collect()));
+        }
+        if args.pids.is_empty() {
+            // What narrows it says the rest.
+            return Ok(Self::Machine);
         }
         let mut pids = args.pids.clone();
         pids.sort_unstable();
@@ -43,11 +55,27 @@ impl Target {
         Ok(Self::Processes(pids))
     }
 
+    /// Whether processes that the target creates belong to it.
+    pub(crate) fn has_children(&self, args: &RecordArgs) -> bool {
+        matches!(self, Self::Processes(_) | Self::Command(_)) && !args.no_inherit
+    }
+
+    /// Ids of the processes, or of the threads where it is those alone, whose ticks count; none for the whole machine.
+    pub(crate) fn ticking(&self) -> Vec<u32> {
+        match self {
+            Self::Threads(threads) => threads.iter().map(|(_, tid)| *tid).collect(),
+            _ => self.pids(),
+        }
+    }
+
     /// The processes that are there now; none for the whole machine.
     pub(crate) fn pids(&self) -> Vec<u32> {
         match self {
             Self::Machine => Vec::new(),
             Self::Processes(pids) => pids.clone(),
+            Self::Threads(threads) => {
+                threads.iter().map(|(pid, _)| *pid).collect::<BTreeSet<_>>().into_iter().collect()
+            }
             Self::Command(held) => vec![held.pid],
         }
     }

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use profrec_format::{ModuleId, Record};
+use rustix::thread::CapabilitySet;
 
 use crate::args::Embed;
 use crate::giant_frames::GiantFunction;
+use crate::rights::{self, Account};
 use gatherer::Gatherer;
 
 /// Requests that may wait; each has at most a batch of addresses.
@@ -50,13 +52,17 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Starts the thread.
-    pub(crate) fn start(embed: Embed) -> Result<Self> {
+    pub(crate) fn start(embed: Embed, account: Option<Account>) -> Result<Self> {
         let (requests, received) = sync_channel(QUEUE);
         let (answer, answers) = channel();
         thread::Builder::new()
             .name("profrec-evidence".to_owned())
             .spawn(move || {
                 be_nice();
+                // What it reads was opened for it. Where that fails, it fails for the whole recorder, which tells.
+                if rights::keep_only(CapabilitySet::empty(), account).is_err() {
+                    return;
+                }
                 let mut gatherer = Gatherer::new(embed);
                 while let Ok(request) = received.recv() {
                     if answer.send(gatherer.answer(request)).is_err() {
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn evidence_comes_once_a_segment() {
         let (file, offset) = this_executable();
-        let mut evidence = Evidence::start(Embed::Symbols).unwrap();
+        let mut evidence = Evidence::start(Embed::Symbols, None).unwrap();
         for file in [Some(file), None] {
             let records = ask(&mut evidence, file, offset);
             assert!(matches!(records[0], Record::Layout(Layout { module: 3, .. })));
@@ -203,7 +209,7 @@ mod tests {
     #[test]
     fn nothing_embedded_leaves_the_layout() {
         let (file, offset) = this_executable();
-        let mut evidence = Evidence::start(Embed::None).unwrap();
+        let mut evidence = Evidence::start(Embed::None, None).unwrap();
         assert!(matches!(ask(&mut evidence, Some(file), offset)[..], [Record::Layout(_)]));
         evidence.code(vec![(9, 0)]);
         assert!(evidence.finish(Instant::now() + Duration::from_secs(60)).is_empty());

@@ -77,6 +77,12 @@ impl Running {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
+    /// Starts it with what it prints thrown away, for what prints without end.
+    pub(crate) fn quiet(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
     /// Its process id, as text.
     pub(crate) fn pid(&self) -> String {
         self.0.id().to_string()

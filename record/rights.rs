@@ -1,0 +1,190 @@
+//! Gives up rights. Loading BPF programs and opening clocks needs some; once they are attached, nearly all of them are
+//! only good for whoever finds a hole in the recorder. Linux gives rights to threads, so each thread gives up its own.
+//!
+//! A recorded command keeps all of its: it was forked before.
+
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+
+use crate::args::{Embed, RecordArgs};
+use crate::kernel;
+use crate::narrowing;
+use crate::target::Target;
+
+/// Whom the recorder works for after the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    user: Uid,
+    group: Gid,
+}
+
+impl Account {
+    /// The account of `--user`.
+    pub(crate) fn from_args(args: &RecordArgs) -> Result<Option<Self>> {
+        let Some(name) = &args.user else {
+            return Ok(None);
+        };
+        let held = capabilities(None).context("reading the own capabilities")?.effective;
+        if !held.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {
+            bail!("--user needs the right to become another user: start profrec as root (sudo)");
+        }
+        let (user, group) = narrowing::account(name)?;
+        Ok(Some(Self { user: Uid::from_raw(user), group: Gid::from_raw(group) }))
+    }
+
+    /// Gives it a file, if it is one: never a terminal or a disk.
+    pub(crate) fn take(self, output: BorrowedFd<'_>) -> Result<()> {
+        let mode = rustix::fs::fstat(output).context("looking at the output")?.st_mode;
+        if rustix::fs::FileType::from_raw_mode(mode).is_file() {
+            rustix::fs::fchown(output, Some(self.user), Some(self.group)).context("giving the recording to --user")?;
+        }
+        Ok(())
+    }
+
+    /// Makes the calling thread one of this account, with its rights still permitted.
+    fn become_it(self) -> Result<(), Errno> {
+        set_keep_capabilities(true)?;
+        set_thread_groups(&[])?;
+        set_thread_res_gid(self.group, self.group, self.group)?;
+        set_thread_res_uid(self.user, self.user, self.user)?;
+        set_keep_capabilities(false)
+    }
+}
+
+/// What the thread that reads `/proc` and opens the programs' files needs after the start.
+///
+/// Of processes that were there before the recording, `/proc/PID/maps` is read when their first tick comes, and the files that they map
+/// are opened when their code is first seen. For processes of other users that takes:
+///
+/// - CAP_SYS_PTRACE: `/proc/PID/maps`, and the way to the files, `/proc/PID/root` and `map_files`; without it, from Linux
+///   6.15 on CAP_PERFMON is enough for `maps`,
+/// - CAP_DAC_READ_SEARCH: programs that only their owner may read,
+/// - CAP_CHECKPOINT_RESTORE: `map_files`, the very file that is mapped, though it was deleted or replaced.
+///
+/// With nothing to embed, files need not be read; of given processes the maps are known by then, and the kernel reports what changes.
+pub(crate) fn needed(args: &RecordArgs, target: &Target) -> CapabilitySet {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+    let maps = match held.contains(CapabilitySet::SYS_PTRACE) {
+        true => CapabilitySet::SYS_PTRACE,
+        false if kernel::version() >= (6, 15) => CapabilitySet::PERFMON,
+        false => CapabilitySet::empty(),
+    };
+    let mut needed = match (args.embed, target) {
+        (Embed::None, Target::Machine) => maps,
+        (Embed::None, _) => CapabilitySet::empty(),
+        _ => maps | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::CHECKPOINT_RESTORE,
+    };
+    // Ctrl-C ends the command too, which may have become another user.
+    needed.set(CapabilitySet::KILL, matches!(target, Target::Command(_)));
+    needed
+}
+
+/// Has the calling thread keep nothing but `keep` of its rights, for good, and work for `account`.
+pub(crate) fn keep_only(keep: CapabilitySet, account: Option<Account>) -> Result<()> {
+    reduce(keep, account).context("giving up rights")
+}
+
+/// The same, with what BPF still needs, if `works` says that it does not without: before Linux 5.19 the system call is
+/// refused to all without CAP_BPF where `kernel.unprivileged_bpf_disabled` is set, whatever it is about.
+pub(crate) fn keep_what_works(
+    mut keep: CapabilitySet,
+    account: Option<Account>,
+    works: impl FnOnce() -> bool,
+) -> Result<()> {
+    if !works_without(works)? {
+        let held = capabilities(None).context("reading the own capabilities")?.permitted;
+        let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
+        keep |= if held.contains(bpf) { bpf } else { CapabilitySet::SYS_ADMIN };
+    }
+    keep_only(keep, account)
+}
+
+/// Whether `works` says so while the calling thread has no rights. Afterwards it has them again.
+pub(crate) fn works_without(works: impl FnOnce() -> bool) -> Result<bool> {
+    let sets = capabilities(None).context("reading the own capabilities")?;
+    set_capabilities(None, CapabilitySets { effective: CapabilitySet::empty(), ..sets })
+        .context("trying without rights")?;
+    let works = works();
+    set_capabilities(None, sets).context("taking rights back")?;
+    Ok(works)
+}
+
+fn reduce(keep: CapabilitySet, account: Option<Account>) -> Result<(), Errno> {
+    let held = capabilities(None)?;
+    if held.effective.contains(CapabilitySet::SETPCAP) {
+        empty_bounding_set()?;
+    }
+    clear_ambient_capability_set()?;
+    if let Some(account) = account {
+        account.become_it()?;
+    }
+    set_no_new_privs(true)?;
+    let kept = held.permitted & keep;
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })
+}
+
+/// No program that the thread starts can have any right then.
+fn empty_bounding_set() -> Result<(), Errno> {
+    for bit in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // Beyond the last one that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A thread that gave up everything has nothing left, and cannot take it back; other threads keep theirs.
+    #[test]
+    fn a_thread_gives_up_its_own_rights() {
+        let before = capabilities(None).unwrap();
+        let given_up = std::thread::spawn(|| {
+            keep_only(CapabilitySet::empty(), None).unwrap();
+            let none = CapabilitySets {
+                effective: CapabilitySet::empty(),
+                permitted: CapabilitySet::empty(),
+                inheritable: CapabilitySet::empty(),
+            };
+            assert_eq!(capabilities(None).unwrap(), none);
+            let wanted = CapabilitySet::SYS_PTRACE;
+            let sets = CapabilitySets { effective: wanted, permitted: wanted, ..none };
+            assert!(set_capabilities(None, sets).is_err());
+            assert!(rustix::thread::no_new_privs().unwrap());
+        });
+        given_up.join().unwrap();
+        assert_eq!(capabilities(None).unwrap(), before);
+    }
+
+    /// What is tried without rights and does not work keeps those that BPF needs, as far as they were there.
+    #[test]
+    fn what_does_not_work_keeps_rights() {
+        let held = capabilities(None).unwrap().permitted;
+        for (works, kept) in [(true, CapabilitySet::empty()), (false, CapabilitySet::BPF | CapabilitySet::PERFMON)] {
+            let tried = std::thread::spawn(move || {
+                keep_what_works(CapabilitySet::empty(), None, || {
+                    assert!(capabilities(None).unwrap().effective.is_empty());
+                    works
+                })
+                .unwrap();
+                capabilities(None).unwrap().permitted
+            });
+            let kept = if held.contains(kept) { kept } else { held & CapabilitySet::SYS_ADMIN };
+            assert_eq!(tried.join().unwrap(), kept);
+        }
+    }
+}

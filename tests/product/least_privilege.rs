@@ -1,0 +1,341 @@
+//! The recorder with few rights, and what it gives up of those that it has.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::programs::{
+    Running, copy_program, fixture, profrec, profrec_report, repository, run, stderr, stdout, succeed,
+};
+use crate::recorded::{Facts, Place};
+use crate::rights::{needs_root, skip};
+
+const NOBODY: &str = "65534";
+const SYS_PTRACE: u64 = 1 << 19;
+const READING: u64 = SYS_PTRACE | 1 << 2 | 1 << 40;
+const KILL: u64 = 1 << 5;
+
+/// A folder in which everybody may write, with the recorder and a program that everybody may run.
+struct Public(tempfile::TempDir);
+
+impl Public {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        copy_program(profrec(), &folder.path().join("profrec"));
+        copy_program(&fixture("recursion"), &folder.path().join("recursion"));
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What the report says of the recording `it.prof`, and removes it.
+    fn facts(&self) -> Facts {
+        let facts =
+            Facts::parse(&stdout(&succeed(Command::new(profrec_report()).arg(self.path("it.prof")).arg("--json"))));
+        fs::remove_file(self.path("it.prof")).unwrap();
+        facts
+    }
+
+    /// `profrec record -o it.prof`, run by nobody with these capabilities.
+    fn record_as_nobody(&self, recorder: &str, capabilities: &str) -> Command {
+        let mut command = as_nobody(capabilities);
+        command.arg(self.path(recorder)).args(["record", "-F", "999", "-o"]).arg(self.path("it.prof"));
+        command.current_dir(self.0.path());
+        command
+    }
+}
+
+fn as_nobody(capabilities: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+    command.args([format!("--inh-caps=-all{capabilities}"), format!("--ambient-caps=-all{capabilities}")]);
+    command
+}
+
+fn assert_complete(facts: &Facts) {
+    assert!(facts.number("/recording/samples") > 20.0 && facts.share("complete") > 0.9, "{}", facts.at("/stacks"));
+}
+
+fn has(program: &str) -> bool {
+    run(Command::new("sh").args(["-c", &format!("PATH=$PATH:/usr/sbin command -v {program}")])).status.success()
+}
+
+/// Of a plain user, with two capabilities, complete stacks of: a command, a process of the same user, and one of root whose
+/// program everybody may read.
+#[test]
+fn a_plain_user_with_two_capabilities() {
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let public = Public::new();
+    let own = Running::start(as_nobody("").arg(public.path("recursion")).arg("60"));
+    let roots = Running::start(Command::new(public.path("recursion")).arg("60"));
+    std::thread::sleep(Duration::from_millis(200));
+    let record = || public.record_as_nobody("profrec", ",+bpf,+perfmon");
+    succeed(record().arg("--").arg(public.path("recursion")).arg("0.5"));
+    assert_complete(&public.facts());
+    succeed(record().args(["-d", "0.5", "-p", &own.pid()]));
+    assert_complete(&public.facts());
+    succeed(record().args(["-d", "0.5", "-p", &roots.pid()]));
+    // Before Linux 6.15 the places of its code are not to be had so.
+    let facts = public.facts();
+    if kernel_version() >= (6, 15) {
+        assert_complete(&facts);
+    }
+    assert!(facts.number("/recording/samples") > 20.0);
+}
+
+fn kernel_version() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// The capabilities that the service's file hands down, as setpriv writes them.
+fn services_capabilities() -> String {
+    let unit = fs::read_to_string(repository().join("packaging/profrec.service")).unwrap();
+    let setting = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_lowercase();
+    assert_eq!(setting("AmbientCapabilities="), setting("CapabilityBoundingSet="));
+    setting("AmbientCapabilities=").split(' ').map(|name| format!(",+{}", name.strip_prefix("cap_").unwrap())).collect()
+}
+
+/// With the service's five capabilities, stacks are complete also of another user's program that nobody else may read, and that was
+/// deleted while it ran; with two of them they are not, so the others are needed.
+#[test]
+fn the_services_capabilities() {
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let public = Public::new();
+    let secret = public.path("secret");
+    copy_program(&fixture("no_frame_pointers"), &secret);
+    fs::set_permissions(&secret, Permissions::from_mode(0o700)).unwrap();
+    let target = Running::start(Command::new(&secret).arg("60"));
+    std::thread::sleep(Duration::from_millis(200));
+    fs::remove_file(&secret).unwrap();
+    let complete = |capabilities: &str| {
+        succeed(public.record_as_nobody("profrec", capabilities).args(["-d", "0.5", "-p", &target.pid()]));
+        public.facts()
+    };
+    assert_complete(&complete(&services_capabilities()));
+    let facts = complete(",+bpf,+perfmon");
+    assert!(facts.number("/recording/samples") > 20.0 && facts.share("complete") < 0.5, "{}", facts.at("/stacks"));
+}
+
+/// systemd finds nothing wrong with the service's file, and little exposure.
+#[test]
+fn the_services_file() {
+    if !has("systemd-analyze") {
+        return skip("needs systemd-analyze");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let unit = fs::read_to_string(repository().join("packaging/profrec.service")).unwrap();
+    let path = folder.path().join("profrec.service");
+    // The program is looked for where it is installed.
+    fs::write(&path, unit.replace("/usr/local/bin/profrec", profrec().to_str().unwrap())).unwrap();
+    let output = succeed(Command::new("systemd-analyze").arg("verify").arg(&path));
+    assert_eq!(stderr(&output), "");
+    succeed(Command::new("systemd-analyze").args(["security", "--offline=yes", "--threshold=20"]).arg(&path));
+}
+
+/// A ring that may not be locked is refused with the settings that count: a second recording of a user whose first has used what
+/// all may lock.
+#[test]
+fn locked_memory_is_used_up() {
+    const USER: &str = "64998";
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let setting = fs::read_to_string("/proc/sys/kernel/perf_event_mlock_kb").unwrap();
+    if !(260..520).contains(&setting.trim().parse::<u32>().unwrap()) {
+        return skip("needs perf_event_mlock_kb to be for one recording, and not for two");
+    }
+    let public = Public::new();
+    let script = "ulimit -l 0; exec setpriv --reuid $0 --regid $0 --clear-groups --inh-caps=-all,+bpf,+perfmon \
+                  --ambient-caps=-all,+bpf,+perfmon $1/profrec record -F 9 -a -d 20s -o $1/$2.prof";
+    let record = |name: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, USER]).arg(public.0.path()).arg(name);
+        command
+    };
+    let first = Running::start(&mut record("first"));
+    wait_for(&first);
+    let output = run(&mut record("second"));
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for words in ["260 KiB", "perf_event_mlock_kb", "ulimit -l", "profrec doctor"] {
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+/// One capability is not enough, and the message names both, and the doctor.
+#[test]
+fn a_plain_user_with_one_capability() {
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let public = Public::new();
+    for capability in [",+bpf", ",+perfmon"] {
+        let output = run(public.record_as_nobody("profrec", capability).args(["-a", "-d", "1s"]));
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        for word in ["CAP_BPF", "CAP_PERFMON", "profrec doctor"] {
+            assert!(message.contains(word), "{capability}: {message}");
+        }
+        assert!(!public.path("it.prof").exists());
+    }
+}
+
+/// A recorder that has the capabilities from its file records for a plain user; the command gains none of them.
+#[test]
+fn a_recorder_with_file_capabilities() {
+    let _guard = needs_root!();
+    if !has("setpriv") || !has("setcap") {
+        return skip("needs setpriv and setcap");
+    }
+    let public = Public::new();
+    let recorder = public.path("profrec");
+    let mut setcap = Command::new("sh");
+    setcap.args(["-c", "PATH=$PATH:/usr/sbin setcap cap_bpf,cap_perfmon=ep $0"]).arg(recorder);
+    if !run(&mut setcap).status.success() {
+        return skip("needs a file system with file capabilities");
+    }
+    let script = "grep -E '^Cap(Prm|Eff|Amb)|^NoNewPrivs' /proc/self/status; exec ./recursion 0.5";
+    let output = succeed(public.record_as_nobody("profrec", "").args(["--", "sh", "-c", script]));
+    assert_eq!(stdout(&output).matches("\t0000000000000000\n").count(), 3, "{}", stdout(&output));
+    assert!(stdout(&output).contains("NoNewPrivs:\t0"));
+    assert_complete(&public.facts());
+    let own = Running::start(as_nobody("").arg(public.path("recursion")).arg("60"));
+    std::thread::sleep(Duration::from_millis(200));
+    succeed(public.record_as_nobody("profrec", "").args(["-d", "0.5", "-p", &own.pid()]));
+    assert_complete(&public.facts());
+}
+
+/// A line of /proc/PID/task/TID/status.
+fn status(task: &Path, name: &str) -> String {
+    let status = fs::read_to_string(task.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+fn tasks(pid: &str) -> Vec<PathBuf> {
+    let folder = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut tasks: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+    tasks.sort();
+    tasks
+}
+
+/// Waits until the recorder has given up its rights, which it does last.
+fn wait_for(recorder: &Running) -> Vec<PathBuf> {
+    let start = Instant::now();
+    while status(&tasks(&recorder.pid())[0], "NoNewPrivs") != "1" {
+        assert!(start.elapsed() < Duration::from_secs(60), "the recorder keeps its rights");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Its last act is to set the capabilities, a few instructions later.
+    std::thread::sleep(Duration::from_millis(100));
+    tasks(&recorder.pid())
+}
+
+/// Once it is attached, no thread of a recorder that root started has more than it needs: that is to read files, or nothing, and
+/// to end its command.
+#[test]
+fn rights_are_given_up() {
+    let _guard = needs_root!();
+    let target = Running::start(Command::new("sleep").arg("60"));
+    let none: &[&str] = &["--embed", "none"];
+    let script = ["--", "sleep", "60"];
+    for (arguments, kept) in [
+        (&["-a"][..], READING),
+        (&["-p", &target.pid()], READING),
+        (&[none, &["-a"]].concat(), SYS_PTRACE),
+        (&[none, &["-p", &target.pid()]].concat(), 0),
+        (&[none, &script].concat(), KILL),
+    ] {
+        let place = Place::new();
+        let recorder = Running::start(place.record().args(["-F", "9"]).args(arguments));
+        for task in wait_for(&recorder) {
+            let is_main = task.ends_with(recorder.pid());
+            for (set, expected) in [("CapEff", kept), ("CapPrm", kept), ("CapInh", 0), ("CapBnd", 0), ("CapAmb", 0)] {
+                let found = u64::from_str_radix(&status(&task, set), 16).unwrap();
+                let expected = if is_main { expected } else { 0 };
+                assert_eq!(found, expected, "{arguments:?}: {set} of {}", status(&task, "Name"));
+            }
+            assert_eq!(status(&task, "NoNewPrivs"), "1", "{arguments:?}: {}", status(&task, "Name"));
+        }
+        recorder.signal(rustix::process::Signal::INT);
+        let output = recorder.finish_within(Duration::from_secs(60));
+        assert_eq!(output.status.code(), Some(if arguments.contains(&"--") { 143 } else { 0 }), "{}", stderr(&output));
+    }
+}
+
+fn own_rights(output: &Output) -> String {
+    let lines = stdout(output);
+    let found: Vec<&str> = lines.lines().filter(|line| line.starts_with("Cap") || line.starts_with("Uid")).collect();
+    assert_eq!(found.len(), 6, "{lines}");
+    found.join("\n")
+}
+
+/// A recorded command has all the rights that it has without the recorder, whoever the recorder works for; the file belongs to
+/// that account, and so do all threads of the recorder.
+#[test]
+fn a_command_keeps_its_rights() {
+    let _guard = needs_root!();
+    let alone = own_rights(&succeed(Command::new("cat").arg("/proc/self/status")));
+    for user in [&[][..], &["--user", "nobody"]] {
+        let place = Place::new();
+        let recorded = succeed(place.record().args(["-q"]).args(user).args(["--", "cat", "/proc/self/status"]));
+        assert_eq!(own_rights(&recorded), alone, "{user:?}");
+        assert_eq!(fs::metadata(place.path()).unwrap().uid(), if user.is_empty() { 0 } else { 65534 });
+    }
+}
+
+/// `--user` is the account of all threads, also without any right that reading takes; the recording is as good as another.
+#[test]
+fn another_account() {
+    let _guard = needs_root!();
+    let target = Running::start(Command::new(fixture("recursion")).arg("60"));
+    let place = Place::new();
+    let without_rights = ["--embed", "none", "--user", "nobody", "-d", "0.5", "-p", &target.pid()];
+    let output = succeed(place.record().args(["-F", "999"]).args(without_rights));
+    assert_complete(&place.recorded(output).facts());
+    let place = Place::new();
+    let recorder = Running::start(place.record().args(["-F", "999", "--user", "nobody", "-p", &target.pid()]));
+    for task in wait_for(&recorder) {
+        for ids in ["Uid", "Gid"] {
+            assert_eq!(status(&task, ids), [NOBODY; 4].join("\t"), "{}", status(&task, "Name"));
+        }
+        assert_eq!(status(&task, "Groups"), "");
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    recorder.signal(rustix::process::Signal::INT);
+    let output = recorder.finish_within(Duration::from_secs(60));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_complete(&place.recorded(output).facts());
+}
+
+/// Who cannot become another user is told so, before anything is written; an account that is not there is named.
+#[test]
+fn no_other_account() {
+    let _guard = needs_root!();
+    if !has("setpriv") {
+        return skip("needs setpriv");
+    }
+    let public = Public::new();
+    let output = run(public.record_as_nobody("profrec", ",+bpf,+perfmon").args(["--user", "root", "-a"]));
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("sudo"), "{}", stderr(&output));
+    assert!(!public.path("it.prof").exists());
+    let place = Place::new();
+    let output = run(place.record().args(["--user", "no-such-user", "-a"]));
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("no-such-user"), "{}", stderr(&output));
+    assert!(!place.path().exists());
+}
