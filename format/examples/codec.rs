@@ -18,7 +18,7 @@ const ROUNDS: usize = 9;
 /// The kernel counts CPU time in steps of milliseconds.
 const REPETITIONS: u32 = 5;
 const SAMPLES: u8 = 2;
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 16] = [
     "time",
     "cpu",
     "thread",
@@ -31,6 +31,10 @@ const COLUMNS: [&str; 12] = [
     "ranges",
     "stack",
     "addresses",
+    "verdict",
+    "guessed",
+    "beyond",
+    "weight",
 ];
 
 type Segments = Vec<(Vec<Record>, Vec<Sample>)>;
@@ -112,8 +116,8 @@ fn show_columns(file: &[u8], samples: f64) {
     let mut columns = vec![Vec::new(); COLUMNS.len()];
     for frame in RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| frame.kind == SAMPLES) {
         let mut at = 0;
-        number(&frame.content, &mut at);
-        for column in &mut columns {
+        let count = number(&frame.content, &mut at);
+        for column in columns.iter_mut().take(count) {
             let length = number(&frame.content, &mut at);
             column.extend_from_slice(&frame.content[at..at + length]);
             at += length;

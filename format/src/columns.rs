@@ -50,6 +50,8 @@ columns! {
     Guessed,
     /// Unwound stack: how many frames there are beyond the chain, then for each the signed difference from the address before.
     Beyond,
+    /// What a sample stands for: see `weights`.
+    Weight,
 }
 
 /// Columns being written.
@@ -67,6 +69,11 @@ impl ColumnWriter {
     /// Bytes in all columns together.
     pub(crate) fn len(&self) -> usize {
         self.columns.iter().map(Vec::len).sum()
+    }
+
+    /// Empties a column.
+    pub(crate) fn clear(&mut self, column: Column) {
+        self.columns[column as usize].clear();
     }
 
     /// Appends all columns, each with its length in front, and empties them.
@@ -113,6 +120,12 @@ impl ColumnReader {
     /// Gives the bytes back, to be used again.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Whether a column has no numbers left.
+    pub(crate) fn is_empty(&self, column: Column) -> bool {
+        let span = self.spans[column as usize];
+        span.at == span.end
     }
 
     /// The next number of a column.

@@ -113,11 +113,11 @@ pub struct Totals {
     pub end_monotonic: u64,
     /// What ended it.
     pub stop: StopReason,
-    /// Ticks of the clock that hit the target: samples written and samples lost.
+    /// Ticks of the clock that hit the target: those that the samples in the file stand for, and those that were lost.
     pub expected: u64,
     /// Samples in the file.
     pub samples: u64,
-    /// What was lost, by cause.
+    /// What was lost, by cause: ticks, or other things.
     pub lost: Vec<(LossCause, u64)>,
     /// CPU time of the recorder, user and system, in nanoseconds.
     pub recorder_cpu: u64,
@@ -126,4 +126,13 @@ pub struct Totals {
     pub bpf_time: u64,
     /// Captured ticks, which `bpf_time` is of.
     pub bpf_runs: u64,
+    /// What the samples in the file stand for together, in ticks. Earlier versions had none; see [`Totals::ticks`].
+    pub weight: u64,
+}
+
+impl Totals {
+    /// Ticks that the samples in the file stand for: `expected` is these and the lost ones.
+    pub fn ticks(&self) -> u64 {
+        if self.weight == 0 { self.samples } else { self.weight }
+    }
 }

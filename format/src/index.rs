@@ -40,9 +40,16 @@ pub struct SegmentSummary {
     pub first_loss: u64,
     /// The latest time of a loss in it; 0 when it has none.
     pub last_loss: u64,
+    /// What its samples stand for together, in ticks. Earlier versions had none; see [`SegmentSummary::ticks`].
+    pub weight: u64,
 }
 
 impl SegmentSummary {
+    /// Ticks that its samples stand for.
+    pub fn ticks(&self) -> u64 {
+        if self.weight == 0 { self.samples } else { self.weight }
+    }
+
     /// One past its last byte.
     fn end(&self) -> Option<u64> {
         self.offset.checked_add(self.bytes)

@@ -47,7 +47,8 @@
 //! before: its words (see [`UserStack`]) are compared from the high end down, and written as edits (copy, insert, skip).
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
 //! Kernel chains are numbered as a whole. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
-//! last tick of their CPU. All of it, number by number, is in the [`specification`].
+//! last tick of their CPU. A recorder that has to slow down says of each sample how many ticks it stands for (its
+//! weight); [`Pace`] records say when and why. All of it, number by number, is in the [`specification`].
 //! That it is enough is tested: `tests/second_reader` in the repository is a reader in Python that was written from it alone.
 //!
 //! A recording can be passed on without its stacks: unwound once, with locations for words. Such an [`UnwoundStack`] is stored as
@@ -67,7 +68,7 @@
 //! - a column: behind all others; a flag of a sample's shape: passed over when unknown. Samples must be right, if poorer,
 //!   without them. So a new kind of user side is one of the known kinds with a flag, and what the flag adds stands in columns of its
 //!   own, which must not define anything in the dictionary that others share;
-//! - a variant of [`LossCause`], [`StopReason`], [`CallGraph`] or [`Verdict`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
+//! - a variant of [`LossCause`], [`StopReason`], [`CallGraph`], [`PaceReason`] or [`Verdict`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
 //!   on, others odd ones, so that the equation of samples closes with causes that a reader has never heard of.
 //!
 //! The major version changes when an older reader would read something wrong. It is refused with an error that says so.
@@ -109,6 +110,7 @@ mod hostile;
 mod index;
 mod loss;
 mod metadata;
+mod pace;
 #[cfg(any(test, feature = "raw"))]
 #[doc(hidden)]
 pub mod raw;
@@ -122,6 +124,7 @@ mod times;
 mod unwound;
 mod variants;
 mod varint;
+mod weights;
 mod writer;
 
 pub use damage::{Damage, DamageKind, LostToDamage};
@@ -130,6 +133,7 @@ pub use fingerprint::ElfHeaders;
 pub use header::{Arch, CallGraph, Header, StopReason, Totals};
 pub use index::{Part, SegmentSummary};
 pub use loss::LossCause;
+pub use pace::{Pace, PaceReason};
 pub use reader::{Coverage, Recording};
 pub use record::{
     CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Image, KernelSymbol, KernelSymbols, Layout, LoadSegment,

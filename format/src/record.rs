@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::loss::LossCause;
+use crate::pace::Pace;
 
 /// A module's number within one recording. Every segment that refers to a module defines it
 /// again, always under the same number.
@@ -45,6 +46,8 @@ pub enum Record {
     Loss(Loss),
     /// Where functions of a module begin and end.
     FunctionExtents(FunctionExtents),
+    /// How samples are taken from here on, to keep within a budget.
+    Pace(Pace),
 }
 
 impl Record {
@@ -58,6 +61,7 @@ impl Record {
             Self::Exit(exit) => Some(exit.time),
             Self::Mapping(mapping) => Some(mapping.time),
             Self::Loss(loss) => Some(loss.time),
+            Self::Pace(pace) => Some(pace.time),
             Self::Module(_)
             | Self::Layout(_)
             | Self::UnwindSlice(_)
@@ -86,7 +90,8 @@ impl Record {
             | Self::Exec(_)
             | Self::Exit(_)
             | Self::KernelSymbols(_)
-            | Self::Loss(_) => None,
+            | Self::Loss(_)
+            | Self::Pace(_) => None,
         }
     }
 }
@@ -337,6 +342,6 @@ pub struct Loss {
     pub time: u64,
     /// Why.
     pub cause: LossCause,
-    /// How many, since the last such record: samples or process events, as the cause says.
+    /// How many, since the last such record: ticks or process events, as the cause says.
     pub count: u64,
 }

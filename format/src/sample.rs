@@ -6,7 +6,7 @@ use crate::variants::numbered;
 pub const MAX_REGISTERS: usize = 32;
 
 /// Where one thread was at one tick.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Nanoseconds of CLOCK_MONOTONIC; a recording keeps them rounded up to a multiple of 1,024.
     pub time: u64,
@@ -20,6 +20,21 @@ pub struct Sample {
     pub kernel_chain: Vec<u64>,
     /// The user side: where the thread was, or would return to from the kernel.
     pub user: UserState,
+    /// How many ticks of the header's period it stands for: 1 as long as the recorder did not have to slow down, at most
+    /// [`Sample::MAX_WEIGHT`].
+    pub weight: u32,
+}
+
+impl Sample {
+    /// No sample stands for more ticks: sums of weights do not overflow.
+    pub const MAX_WEIGHT: u32 = 1 << 16;
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        let (user, kernel_chain) = Default::default();
+        Self { time: 0, pid: 0, tid: 0, cpu: 0, kernel_chain, user, weight: 1 }
+    }
 }
 
 /// What is known of the user side of a sample.

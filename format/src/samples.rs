@@ -11,6 +11,7 @@ use crate::stack::{StackSpan, WORDS_LIMIT, put_register, put_words, take_registe
 use crate::times::{self, Ticks};
 use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
+use crate::weights::{WeightDecoder, WeightEncoder};
 
 /// More frames than this are in no chain.
 pub(crate) const CHAIN_LIMIT: u64 = 4096;
@@ -58,6 +59,7 @@ pub(crate) struct SampleEncoder {
     new_code: Vec<u64>,
     new_kernel: Vec<u64>,
     count: u32,
+    weights: WeightEncoder,
     ticks: Ticks,
     times: (u64, u64),
 }
@@ -73,6 +75,11 @@ impl SampleEncoder {
         self.count
     }
 
+    /// Ticks that the samples that wait stand for.
+    pub(crate) fn waiting_ticks(&self) -> u64 {
+        self.weights.ticks()
+    }
+
     /// Bytes that wait to be drained.
     pub(crate) fn len(&self) -> usize {
         self.columns.len()
@@ -85,6 +92,7 @@ impl SampleEncoder {
 
     /// Appends the waiting samples' columns and empties them; the state stays.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        self.weights.end_frame(&mut self.columns);
         self.columns.drain_into(out);
         self.count = 0;
     }
@@ -96,6 +104,7 @@ impl SampleEncoder {
         self.put_time(sample.time, sample.cpu);
         self.count += 1;
         self.columns.put(Column::Cpu, u64::from(sample.cpu));
+        self.weights.put(&mut self.columns, sample.weight);
         let thread = self.put_thread(sample.pid, sample.tid);
         self.put_kernel_chain(&sample.kernel_chain);
         match &sample.user {
@@ -227,6 +236,7 @@ pub(crate) struct SampleDecoder {
     threads: Vec<(u32, u32)>,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
+    weights: WeightDecoder,
     ticks: Ticks,
     /// Memory for a stack's words by descending address.
     words: Vec<StackWord>,
@@ -236,6 +246,7 @@ impl SampleDecoder {
     /// Begins a frame.
     pub(crate) fn start_frame(&mut self, columns: &mut ColumnReader) -> Result<(), Error> {
         self.ticks.period = columns.take(Column::Time)?;
+        self.weights.start_frame(columns);
         Ok(())
     }
 
@@ -245,6 +256,7 @@ impl SampleDecoder {
         let step = self.ticks.due(sample.cpu).wrapping_add(unfold(columns.take(Column::Time)?));
         self.ticks.note(sample.cpu, step);
         sample.time = times::time(step);
+        sample.weight = self.weights.take(columns)?;
         let thread = self.take_thread(columns)?;
         (sample.pid, sample.tid) = self.threads[thread];
         self.take_kernel_chain(columns, &mut sample.kernel_chain)?;

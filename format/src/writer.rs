@@ -175,6 +175,16 @@ impl<W: Write> Writer<W> {
         self.frames.bytes_written()
     }
 
+    /// Ticks that the samples stand for that have left for the output.
+    pub fn ticks_in_output(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.weight).sum()
+    }
+
+    /// Ticks that the samples stand for that were added.
+    pub fn ticks_written(&self) -> u64 {
+        self.ticks_in_output() + self.samples.waiting_ticks()
+    }
+
     /// Samples that were added.
     pub fn samples_written(&self) -> u64 {
         self.samples_written
@@ -229,7 +239,7 @@ impl<W: Write> Writer<W> {
         if items == 0 {
             return Ok(());
         }
-        let times = self.samples.times();
+        let (times, ticks) = (self.samples.times(), self.samples.waiting_ticks());
         self.raw.clear();
         self.samples.drain_into(&mut self.raw);
         self.samples_length += self.raw.len() as u64;
@@ -241,7 +251,11 @@ impl<W: Write> Writer<W> {
             }
         };
         compress_piece(stream, &self.raw, &mut self.compressed)?;
-        self.write_frame(FrameKind::Samples, items, times)
+        self.write_frame(FrameKind::Samples, items, times)?;
+        if let Some(segment) = self.segments.last_mut() {
+            segment.weight += ticks;
+        }
+        Ok(())
     }
 
     /// Compresses `raw` by itself and writes it as one frame.

@@ -67,14 +67,10 @@ fn sample() -> impl Strategy<Value = Sample> {
     let chain = prop_oneof![Just(vec![]), Just(vec![u64::MAX, u64::MAX - 9]), vec(any::<u64>(), 0..4)];
     // A recording keeps times in steps of 1,024 ns.
     let time = (0..=u64::MAX / 1024).prop_map(|step| step * 1024);
-    (time, 1u32..4, 1u32..6, 0u32..4, chain, user()).prop_map(|(time, pid, tid, cpu, kernel_chain, user)| Sample {
-        time,
-        pid,
-        tid,
-        cpu,
-        kernel_chain,
-        user,
-    })
+    let weight = prop_oneof![9 => Just(1), 1 => 1..=Sample::MAX_WEIGHT];
+    (time, 1u32..4, 1u32..6, 0u32..4, chain, user(), weight).prop_map(
+        |(time, pid, tid, cpu, kernel_chain, user, weight)| Sample { time, pid, tid, cpu, kernel_chain, user, weight },
+    )
 }
 
 fn write(segments: &[Vec<Sample>]) -> Vec<u8> {
@@ -146,6 +142,7 @@ fn small() -> Vec<u8> {
         cpu: 0,
         kernel_chain: vec![],
         user: UserState::Stack(stack(number)),
+        weight: 1 + number as u32 / 5 * 3,
     };
     write(&[(0..5).map(sample).collect(), (5..9).map(sample).collect()])
 }
@@ -229,4 +226,26 @@ fn the_largest_stack() {
         }
         assert!(samples.next().unwrap().is_none());
     }
+}
+
+/// What the samples of a segment stand for together is in the index, and what all do is known while writing; a recording
+/// that says nothing of it is one whose samples stand for one tick each.
+#[test]
+fn weights_are_added_up() {
+    let weights = [1, 1, 4, 2, Sample::MAX_WEIGHT];
+    let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    for weight in weights {
+        writer.start_segment().unwrap();
+        for _ in 0..3 {
+            writer.sample(&Sample { weight, ..Sample::default() }).unwrap();
+        }
+    }
+    let sum = 3 * weights.iter().map(|weight| u64::from(*weight)).sum::<u64>();
+    assert_eq!((writer.ticks_written(), writer.samples_written()), (sum, 15));
+    let file = writer.finish(&Totals { samples: 15, weight: sum, ..Totals::default() }).unwrap();
+    let recording = Recording::open(&file).unwrap();
+    let index = recording.index().unwrap();
+    assert!(index.iter().map(|segment| segment.ticks()).eq(weights.iter().map(|weight| 3 * u64::from(*weight))));
+    assert_eq!(recording.totals().unwrap().ticks(), sum);
+    assert_eq!(Totals { samples: 15, ..Totals::default() }.ticks(), 15);
 }

@@ -33,7 +33,8 @@ pub fn profile(file: &[u8]) -> Option<Profile> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
     let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
     let mut facts = Facts::gather(&recording);
-    facts.lose_unreadable(collected.unreadable, &collected.errors);
+    facts.learn(&collected);
+    facts.pace = evidence.pace.clone();
     Some(Profile::build(facts, &evidence, &collected.stacks, &names))
 }
 

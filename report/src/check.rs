@@ -31,6 +31,7 @@ pub struct Check {
     segments: usize,
     records: u64,
     samples: u64,
+    ticks: u64,
     seconds: f64,
     problems: Vec<String>,
     lost_samples: Option<u64>,
@@ -54,12 +55,13 @@ impl Check {
         let facts = Facts::gather(recording);
         let contents: Vec<Content> = recording.segments().par_iter().map(Content::of).collect();
         let samples = contents.iter().map(|content| content.samples).sum();
+        let ticks = contents.iter().map(|content| content.ticks).sum();
         let mut problems: Vec<String> = contents.iter().flat_map(|content| &content.problems).cloned().collect();
         if let Some(index) = recording.index().filter(|_| facts.damage.is_empty()) {
             problems.extend(index.iter().zip(&contents).filter_map(|(summary, content)| content.contradicts(summary)));
         }
         if facts.damage.is_empty() && problems.is_empty() {
-            problems.extend(totals_problems(&facts, samples));
+            problems.extend(totals_problems(&facts, samples, ticks));
         }
         let truncated = facts.totals.is_none() || !facts.damage.is_empty();
         let only_the_end = recording.damage().iter().all(|damage| damage.kind == DamageKind::Truncated);
@@ -76,6 +78,7 @@ impl Check {
             segments: contents.len(),
             records: contents.iter().map(|content| content.records).sum(),
             samples,
+            ticks,
             seconds: facts.seconds(),
             lost_samples: facts.lost_to_damage.samples.map(|samples| samples.saturating_add(undecoded)),
             lost_seconds: facts.lost_to_damage.nanoseconds as f64 / 1e9,
@@ -139,6 +142,8 @@ impl Check {
 struct Content {
     records: u64,
     samples: u64,
+    /// What these stand for.
+    ticks: u64,
     /// Samples that its frames promise and that could not be decoded.
     undecoded: u64,
     times: Option<(u64, u64)>,
@@ -173,6 +178,7 @@ impl Content {
             match samples.next() {
                 Ok(Some(sample)) => {
                     content.samples += 1;
+                    content.ticks += u64::from(sample.weight);
                     let (first, last) = content.times.unwrap_or((sample.time, sample.time));
                     content.times = Some((first.min(sample.time), last.max(sample.time)));
                     if content.pids.last() != Some(&sample.pid) {
@@ -199,20 +205,27 @@ impl Content {
         let losses = self.losses.unwrap_or_default();
         // An earlier version did not say when something was lost.
         let losses_agree = summary.last_loss == 0 || losses == (summary.first_loss, summary.last_loss);
-        let agrees = self.pids == summary.pids && losses_agree || !self.problems.is_empty();
-        (!agrees).then(|| format!("the index has other processes or losses for the segment at byte {}", summary.offset))
+        let agrees = self.pids == summary.pids && losses_agree && self.ticks == summary.ticks();
+        let agrees = agrees || !self.problems.is_empty();
+        (!agrees).then(|| {
+            format!("the index has other processes, losses or weights for the segment at byte {}", summary.offset)
+        })
     }
 }
 
 /// What is wrong with the totals of a recording that is otherwise whole.
-fn totals_problems(facts: &Facts, samples: u64) -> Vec<String> {
+fn totals_problems(facts: &Facts, samples: u64, ticks: u64) -> Vec<String> {
     let Some(totals) = &facts.totals else { return Vec::new() };
     let mut problems = Vec::new();
     if totals.samples != samples {
         let (said, found) = (grouped(totals.samples), grouped(samples));
         problems.push(format!("its totals say {said} samples, but it has {found}"));
     }
-    if totals.samples.checked_add(facts.samples_lost()) != Some(totals.expected) {
+    if totals.samples == samples && totals.ticks() != ticks {
+        let (said, found) = (grouped(totals.ticks()), grouped(ticks));
+        problems.push(format!("its totals say that its samples stand for {said} ticks, but they do for {found}"));
+    }
+    if totals.ticks().checked_add(facts.ticks_lost()) != Some(totals.expected) {
         problems.push("expected samples are not the samples written and lost".to_owned());
     }
     problems

@@ -19,6 +19,8 @@ pub struct Collected {
     pub stacks: Stacks,
     /// Samples that the filter held back.
     pub filtered_out: u64,
+    /// Ticks that all samples stand for that could be read, whether the filter held them back or not.
+    pub ticks_read: u64,
     /// Samples that could not be read, whether the filter would have held them back or not.
     pub unreadable: u64,
     /// What kept segments from being read to their ends, in the order of the segments.
@@ -52,6 +54,7 @@ pub fn collect(
         for part in parts {
             counter.absorb(&part.stacks);
             whole.filtered_out += part.filtered_out;
+            whole.ticks_read += part.ticks_read;
             whole.uncounted += part.uncounted;
             whole.not_walked += part.not_walked;
             whole.unreadable += part.unreadable;
@@ -81,18 +84,20 @@ impl Plan<'_> {
         let mut read = 0;
         let outcome = replay(segment, self.numbers, |sample, instant| {
             read += 1;
+            let ticks = u64::from(sample.weight);
+            collected.ticks_read += ticks;
             if !self.filter.lets_through(sample, instant.comm, self.start) {
                 collected.filtered_out += 1;
                 return;
             }
             if unwinder.work() > segment.allowance() {
-                collected.not_walked += 1;
+                collected.not_walked += ticks;
                 return;
             }
             frames.clear();
             let verdict = walk(&mut unwinder, sample, instant, &mut frames);
             let thread = CountedThread { comm: instant.comm, pid: sample.pid, tid: sample.tid };
-            counter.count(thread, &frames, verdict, 1);
+            counter.count(thread, &frames, verdict, ticks);
         });
         collected.unreadable = segment.sample_count().saturating_sub(read);
         collected.errors.extend(outcome.err());
@@ -155,7 +160,7 @@ mod tests {
     }
 
     fn sample(time: u64, kernel_chain: Vec<u64>, user: UserState) -> Sample {
-        Sample { time, pid: 5, tid: 5, cpu: 0, kernel_chain, user }
+        Sample { time, pid: 5, tid: 5, kernel_chain, user, ..Sample::default() }
     }
 
     /// One segment for each part, each of which defines the process again.
@@ -208,6 +213,21 @@ mod tests {
         let filter = SampleFilter { to: Some(3_000_000), ..SampleFilter::default() };
         let collected = collected(false, parts, &filter);
         assert_eq!((collected.stacks.stacks.len(), collected.stacks.samples, collected.filtered_out), (1, 2, 1));
+    }
+
+    /// A sample counts as often as it stands for a tick, in one segment and over several.
+    #[test]
+    fn weights_count() {
+        let weighted =
+            |time, address, weight| Sample { weight, ..sample(time, vec![], UserState::Chain(vec![address])) };
+        let parts = vec![
+            vec![weighted(1_000_000, 0x1100, 4), weighted(2_000_000, 0x1200, 1)],
+            vec![weighted(3_000_000, 0x1100, 8), weighted(4_000_000, 0x1300, 2)],
+        ];
+        let filter = SampleFilter { to: Some(4_000_000), ..SampleFilter::default() };
+        let collected = collected(false, parts, &filter);
+        let counts: Vec<_> = collected.stacks.counts.iter().map(|count| count.samples).collect();
+        assert_eq!((counts, collected.stacks.samples, collected.ticks_read), (vec![12, 1], 13, 15));
     }
 
     /// A kernel thread's chain ends in its entry; that of another process without a user side was not recorded.

@@ -81,7 +81,7 @@ impl StackCounter {
         self.uncounted
     }
 
-    /// Counts samples of one thread with one stack.
+    /// Counts samples of one thread with one stack, each as often as it stands for a tick.
     pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
         self.add(thread, frames.iter().map(|frame| (frame.location, frame.guessed)), verdict, samples);
     }

@@ -6,7 +6,9 @@ use profrec_format::{
     UnwindSlice,
 };
 
-/// Everything that the recording says about modules and the kernel. `modules` is indexed by
+use crate::pace::PaceLog;
+
+/// Everything that the recording says about modules, the kernel and its own making. `modules` is indexed by
 /// [`ModuleIndex`], which numbers distinct modules, whatever their numbers in the file.
 #[derive(Debug, Default)]
 pub struct Evidence {
@@ -16,6 +18,8 @@ pub struct Evidence {
     pub kernel: Vec<KernelSymbol>,
     /// There was more than is kept (1 GiB), and the rest was left out.
     pub is_cut: bool,
+    /// When and why the recorder slowed down.
+    pub pace: PaceLog,
 }
 
 /// Bytes of evidence that are kept of all segments together.
@@ -60,13 +64,16 @@ impl Evidence {
     /// Reads the evidence of every segment. A segment that cannot be read contributes nothing: the
     /// recording itself says that it is damaged.
     pub fn gather(recording: &Recording<'_>) -> (Self, ModuleNumbers) {
-        let mut gathering = Gathering::default();
+        let (mut gathering, mut pace) = (Gathering::default(), PaceLog::default());
         for segment in recording.segments() {
-            for record in segment.records().unwrap_or_default() {
+            let records = segment.records().unwrap_or_default();
+            pace.add_segment(segment.first_time(), &records);
+            for record in records {
                 gathering.take(record);
             }
         }
-        gathering.finish()
+        let (evidence, numbers) = gathering.finish();
+        (Self { pace, ..evidence }, numbers)
     }
 }
 

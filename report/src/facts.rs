@@ -1,8 +1,10 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
-use profrec_format::{Coverage, Damage, Error, Header, LossCause, LostToDamage, Recording, Totals};
+use profrec_format::{Coverage, Damage, Header, LossCause, LostToDamage, Recording, Totals};
 
-use crate::losses::{Losses, noticed};
+use crate::collect::Collected;
+use crate::losses::{Losses, noticed, ticks_of};
+use crate::pace::PaceLog;
 
 /// The recording as a whole, whatever is shown of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,7 +17,11 @@ pub struct Facts {
     pub bytes: u64,
     /// Samples in the file, without those that turned out to be unreadable.
     pub samples: u64,
-    /// Samples and process events lost, by cause; every cause is listed.
+    /// Ticks of the clock that these stand for: as many, unless the recorder had to slow down.
+    pub ticks: u64,
+    /// When and why it had to.
+    pub pace: PaceLog,
+    /// Ticks and process events lost, by cause; every cause is listed.
     pub lost: Losses,
     /// Nanoseconds from the start to the end.
     pub duration: u64,
@@ -44,6 +50,8 @@ impl Facts {
         Self {
             bytes: recording.file_length() as u64,
             samples: totals.as_ref().map_or_else(|| recording.samples_found(), |totals| totals.samples),
+            ticks: totals.as_ref().map_or_else(|| recording.samples_found(), Totals::ticks),
+            pace: PaceLog::default(),
             lost,
             duration: end(recording).saturating_sub(header.start_monotonic),
             damage: recording.damage().iter().map(damage_text).collect(),
@@ -54,11 +62,23 @@ impl Facts {
         }
     }
 
-    /// Counts samples of the file as lost that could not be read, and notes why.
-    pub fn lose_unreadable(&mut self, samples: u64, errors: &[Error]) {
+    /// Learns what reading the samples has shown: what they stand for, when no totals say it, and which of them are lost because they could not
+    /// be read, and why.
+    pub fn learn(&mut self, collected: &Collected) {
+        let samples = collected.unreadable;
+        let ticks = ticks_of(samples, self.totals.as_ref());
+        match self.totals {
+            Some(_) => self.ticks = self.ticks.saturating_sub(ticks),
+            None => self.ticks = collected.ticks_read,
+        }
         self.samples = self.samples.saturating_sub(samples);
-        self.lost.add([(LossCause::Unreadable, samples)]);
-        self.damage.extend(errors.iter().map(|error| format!("not readable in part: {error}")));
+        self.lost.add([(LossCause::Unreadable, ticks)]);
+        self.damage.extend(collected.errors.iter().map(|error| format!("not readable in part: {error}")));
+    }
+
+    /// Whether samples stand for more than one tick.
+    pub fn is_weighted(&self) -> bool {
+        self.ticks != self.samples
     }
 
     /// Ticks that hit the target, when the recorder got to say so.
@@ -66,8 +86,8 @@ impl Facts {
         self.totals.as_ref().map(|totals| totals.expected)
     }
 
-    /// Samples that were lost.
-    pub fn samples_lost(&self) -> u64 {
+    /// Ticks that were lost.
+    pub fn ticks_lost(&self) -> u64 {
         self.lost.samples()
     }
 
@@ -92,9 +112,9 @@ impl Facts {
         self.duration as f64 / 1e9
     }
 
-    /// CPU time in seconds that this many samples stand for.
-    pub fn cpu_seconds(&self, samples: u64) -> f64 {
-        samples as f64 * self.header.period as f64 / 1e9
+    /// CPU time in seconds that this many ticks are.
+    pub fn cpu_seconds(&self, ticks: u64) -> f64 {
+        ticks as f64 * self.header.period as f64 / 1e9
     }
 }
 

@@ -12,10 +12,12 @@ use crate::symbols::{Names, Reason};
 /// Losses, verdicts and missing names of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// Samples that are shown.
+    /// Samples that are shown, each as often as it stands for a tick.
     pub shown: u64,
-    /// Samples in the recording.
+    /// The same of all samples in the recording.
     pub recorded: u64,
+    /// Samples in the recording, where they stand for more than a tick.
+    pub taken: Option<u64>,
     /// Ticks that hit the target, when the recording was closed.
     pub expected: Option<u64>,
     /// What was lost, by cause; only causes that lost something.
@@ -46,7 +48,8 @@ impl Ledger {
     pub fn build(facts: &Facts, stacks: &Stacks, names: &Names, location_samples: &[u64]) -> Self {
         Self {
             shown: stacks.samples,
-            recorded: facts.samples,
+            recorded: facts.ticks,
+            taken: facts.is_weighted().then_some(facts.samples),
             expected: facts.expected(),
             lost: facts.lost.by_cause().filter(|(_, count)| *count > 0).collect(),
             verdicts: stacks.verdicts(),
@@ -80,13 +83,18 @@ impl Ledger {
         let locations: u64 = self.unnamed.iter().map(|unnamed| unnamed.locations).sum();
         let complete = percent(self.verdicts.complete, self.shown);
         let lost = self.lost_text();
-        format!("{lost}; {complete} of stacks complete; {} locations without a name", grouped(locations))
+        let weighted = self.taken.map(|taken| format!("{} samples stand for them; ", grouped(taken)));
+        let weighted = weighted.unwrap_or_default();
+        format!("{weighted}{lost}; {complete} of stacks complete; {} locations without a name", grouped(locations))
     }
 
     fn samples_text(&self) -> String {
-        let samples = match (self.shown, self.recorded) {
-            (shown, recorded) if shown == recorded => format!("{} samples", grouped(shown)),
-            (shown, recorded) => format!("{} of {} samples shown", grouped(shown), grouped(recorded)),
+        let (shown, recorded) = (grouped(self.shown), grouped(self.recorded));
+        let samples = match self.taken.map(grouped) {
+            None if shown == recorded => format!("{shown} samples"),
+            None => format!("{shown} of {recorded} samples shown"),
+            Some(taken) if shown == recorded => format!("{taken} samples for {shown} ticks"),
+            Some(taken) => format!("{shown} of {recorded} ticks shown, for which {taken} samples stand"),
         };
         let expected = self.expected.map_or_else(|| "an unknown number".to_owned(), grouped);
         format!("{samples}, {expected} expected, {}", self.lost_text())
@@ -159,7 +167,7 @@ fn notes(facts: &Facts) -> Vec<String> {
             let recovered = format!("{:.1} s, {} samples recovered", facts.seconds(), grouped(facts.samples));
             notes.push(format!("the recording was not closed, its end may be missing: {recovered}"));
         }
-        Some(totals) if facts.samples.checked_add(facts.samples_lost()) != Some(totals.expected) => {
+        Some(totals) if facts.ticks.checked_add(facts.ticks_lost()) != Some(totals.expected) => {
             notes.push("expected samples are not the samples written and lost: the recorder miscounted".to_owned());
         }
         Some(totals) if totals.stop == StopReason::NotClosed => {
@@ -167,6 +175,7 @@ fn notes(facts: &Facts) -> Vec<String> {
         }
         Some(_) => {}
     }
+    notes.extend(facts.pace.note(facts.header.start_monotonic));
     notes.extend(gaps(facts));
     notes.extend(facts.damage.iter().map(|damage| format!("the recording is {damage}")));
     notes.extend(lost_to_damage(facts).map(|samples| format!("{samples} lost to damage")));
@@ -261,6 +270,19 @@ mod tests {
              99.9% of stacks complete (1 truncated, 4 with guessed frames)\n\
              2 locations without a name: 2 no symbol covers the address\n\
              note: the recording was not closed\n"
+        );
+    }
+
+    /// Where samples stand for more than a tick, it is said what is counted.
+    #[test]
+    fn samples_and_ticks_are_told_apart() {
+        let weighted = Ledger { taken: Some(5_000), ..good() };
+        let text = weighted.text();
+        assert!(text.starts_with("5,000 samples for 12,345 ticks, 12,345 expected, none lost; all stacks"), "{text}");
+        let text = Ledger { shown: 1_000, ..weighted }.text();
+        assert!(
+            text.starts_with("1,000 of 12,345 ticks shown, for which 5,000 samples stand, 12,345 expected"),
+            "{text}"
         );
     }
 

@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod local_files;
 pub mod losses;
 pub mod modules;
+pub mod pace;
 pub mod pipeline;
 pub mod profile;
 pub mod recording_file;

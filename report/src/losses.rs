@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use profrec_format::{LossCause, Record};
+use profrec_format::{LossCause, Record, Totals};
 
 /// How much was lost by which cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl Losses {
         }
     }
 
-    /// Samples that were lost.
+    /// Ticks that were lost: samples, each as often as it stands for a tick.
     pub fn samples(&self) -> u64 {
         self.by_cause().filter(|(cause, _)| cause.is_samples()).fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
@@ -31,6 +31,13 @@ impl Losses {
     pub fn by_cause(&self) -> impl Iterator<Item = (LossCause, u64)> + '_ {
         self.0.iter().map(|(&cause, &count)| (cause, count))
     }
+}
+
+/// Ticks that samples stand for of which only the number is known: as many each as the others of their recording.
+pub fn ticks_of(samples: u64, totals: Option<&Totals>) -> u64 {
+    let Some(totals) = totals.filter(|totals| totals.samples > 0) else { return samples };
+    let ticks = u128::from(samples) * u128::from(totals.ticks()) / u128::from(totals.samples);
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// The losses that were noticed while recording, as records tell of them.

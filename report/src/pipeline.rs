@@ -62,7 +62,8 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
-    facts.lose_unreadable(collected.unreadable, &collected.errors);
+    facts.learn(&collected);
+    facts.pace = evidence.pace.clone();
     if collected.not_walked > 0 {
         let samples = grouped(collected.not_walked);
         facts.damage.push(format!("larger than it can be: {samples} samples have unwind information without end"));

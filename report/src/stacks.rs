@@ -17,7 +17,7 @@ pub struct Stacks {
     pub stacks: Vec<Stack>,
     /// How often which thread was seen with which stack; sorted, each combination once.
     pub counts: Vec<Count>,
-    /// Samples that passed the filters, over all of `counts`.
+    /// Samples that passed the filters, over all of `counts`; each counts as often as it stands for a tick.
     pub samples: u64,
 }
 
@@ -116,7 +116,7 @@ pub struct Count {
     pub tid: u32,
     /// Which stack.
     pub stack: StackId,
-    /// Samples.
+    /// Samples, each as often as it stands for a tick.
     pub samples: u64,
 }
 

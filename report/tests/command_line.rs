@@ -49,6 +49,7 @@ fn write_recording(path: &Path, samples: u64, close: bool) {
                 cpu: 0,
                 kernel_chain,
                 user: UserState::Chain(vec![0x40_2010, 0x40_1021]),
+                ..Sample::default()
             })
             .unwrap();
     }

@@ -192,7 +192,7 @@ fn shown(file: &[u8]) -> Option<(u64, Profile)> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
     let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
     let mut facts = Facts::gather(&recording);
-    facts.lose_unreadable(collected.unreadable, &collected.errors);
+    facts.learn(&collected);
     let profile = Profile::build(facts, &evidence, &collected.stacks, &names);
     Some((profile.samples, profile))
 }

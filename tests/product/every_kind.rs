@@ -2,9 +2,9 @@
 
 use profrec_format::{
     CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, KernelSymbol, KernelSymbols,
-    Layout, LoadSegment, Loss, LossCause, Mapping, MiniDebugInfo, Module, ModuleKind, Process, Record, Sample,
-    StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame, UnwoundStack,
-    UserStack, UserState, Verdict, Writer,
+    Layout, LoadSegment, Loss, LossCause, Mapping, MiniDebugInfo, Module, ModuleKind, Pace, PaceReason, Process,
+    Record, Sample, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame,
+    UnwoundStack, UserStack, UserState, Verdict, Writer,
 };
 
 const SEGMENTS: u64 = 3;
@@ -58,7 +58,12 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
         for _ in 0..FRAMES {
             for _ in 0..SAMPLES {
                 time += chance.below(2_000_000);
-                writer.sample(&sample(&mut chance, time, &mut stacks)).unwrap();
+                let mut sample = sample(&mut chance, time, &mut stacks);
+                // In the first segment each stands for one tick.
+                if segment > 0 && chance.one_in(3) {
+                    sample.weight = 1 << chance.below(17);
+                }
+                writer.sample(&sample).unwrap();
             }
             writer.record(&Record::Exit(Exit { time, pid: 1, tid: 2 })).unwrap();
             writer.flush().unwrap();
@@ -67,7 +72,8 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
     let samples = SEGMENTS * FRAMES * SAMPLES;
     let lost = vec![(LossCause::RingFull, 3), (LossCause::Other(101), u64::MAX)];
     let stop = StopReason::Other(77);
-    let totals = Totals { end_monotonic: time, stop, expected: samples + 3, samples, lost, ..Totals::default() };
+    let weight = writer.ticks_written();
+    let totals = Totals { end_monotonic: time, stop, expected: weight + 3, samples, lost, weight, ..Totals::default() };
     writer.finish(&totals).unwrap()
 }
 
@@ -90,7 +96,15 @@ fn sample(chance: &mut Chance, time: u64, stacks: &mut [UserStack]) -> Sample {
     };
     // Times of CPUs go back a little now and then, and numbers of CPUs go over 256.
     let time = time - chance.below(3) * 5_000;
-    Sample { time, pid: thread as u32 / 2, tid: thread as u32, cpu: chance.below(4) as u32 * 128, kernel_chain, user }
+    Sample {
+        time,
+        pid: thread as u32 / 2,
+        tid: thread as u32,
+        cpu: chance.below(4) as u32 * 128,
+        kernel_chain,
+        user,
+        weight: 1,
+    }
 }
 
 /// Now and then one with more frames than a chain can have.
@@ -179,5 +193,14 @@ fn every_record(time: u64) -> Vec<Record> {
         Record::KernelSymbols(KernelSymbols { symbols: vec![kernel_symbol] }),
         Record::Loss(Loss { time, cause: LossCause::NotWritten, count: 1 }),
         Record::Loss(Loss { time, cause: LossCause::Other(102), count: 2 }),
+        Record::Pace(Pace {
+            time,
+            weight: 4,
+            whole_stack: 1 << 19,
+            stack_size: 1 << 16,
+            cost: 12_345,
+            limit: 10_000,
+            reason: PaceReason::TooCostly,
+        }),
     ]
 }

@@ -90,14 +90,15 @@ fn record_text(record: &Record) -> String {
         Record::Loss(it) => format!("Loss {}", json(it)),
         Record::MiniDebugInfo(it) => format!("MiniDebugInfo {}", json(it)),
         Record::FunctionExtents(it) => format!("FunctionExtents {}", json(it)),
+        Record::Pace(it) => format!("Pace {}", json(it)),
         _ => panic!("a kind of records that the second reader does not know: {record:?}"),
     }
 }
 
 fn put_sample(text: &mut String, sample: &Sample) {
-    let Sample { time, pid, tid, cpu, kernel_chain, user } = sample;
+    let Sample { time, pid, tid, cpu, kernel_chain, user, weight } = sample;
     let kernel = bracketed(kernel_chain.iter().map(|address| hex(*address)));
-    write!(text, "sample {time} pid {pid} tid {tid} cpu {cpu} kernel {kernel} ").unwrap();
+    write!(text, "sample {time} weight {weight} pid {pid} tid {tid} cpu {cpu} kernel {kernel} ").unwrap();
     match user {
         UserState::None => text.push_str("none"),
         UserState::Chain(chain) => write!(text, "chain {}", bracketed(chain.iter().map(|a| hex(*a)))).unwrap(),
@@ -204,6 +205,8 @@ fn agrees_on_all_that_can_be_written() {
         "record MiniDebugInfo",
         "record UnwindSlice",
         "record FunctionExtents",
+        "record Pace",
+        " weight 65536 ",
     ] {
         assert!(text.contains(part), "{part}");
     }
@@ -242,7 +245,7 @@ fn agrees_on_what_an_earlier_version_lacks() {
     let mut raw = RawRecording::take_apart(&recording_of_every_kind()).unwrap();
     raw.head.pop();
     for frame in raw.frames.iter_mut().filter(|frame| frame.kind == 4) {
-        frame.content.truncate(frame.content.len() - 16);
+        frame.content.truncate(frame.content.len() - 24);
     }
     let path = written("earlier", &raw.put_together().unwrap());
     compare("a recording of an earlier version", &path, 0);

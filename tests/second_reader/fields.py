@@ -16,11 +16,12 @@ HEADER_FIELDS = evolving(
 )  # fmt: skip
 TOTALS_FIELDS = evolving(
     end_monotonic=u64, stop=u32, expected=u64, samples=u64, lost=listed(pair(u32, u64)), recorder_cpu=u64,
-    bpf_time=u64, bpf_runs=u64,
+    bpf_time=u64, bpf_runs=u64, weight=u64,
 )  # fmt: skip
 SUMMARY_TAG = 1
 SUMMARY_FIELDS = evolving(
     offset=u64, bytes=u64, first_time=u64, last_time=u64, samples=u64, pids=listed(u32), first_loss=u64, last_loss=u64,
+    weight=u64,
 )  # fmt: skip
 
 KINDS = {}
@@ -45,6 +46,7 @@ of_kind(12, "KernelSymbols", symbols=listed(KERNEL_SYMBOL))
 of_kind(13, "Loss", time=u64, cause=u32, count=u64)
 of_kind(14, "MiniDebugInfo", module=u32, bytes=blob)
 of_kind(15, "FunctionExtents", module=u32, ranges=listed(pair(u64, u64)))
+of_kind(18, "Pace", time=u64, weight=u32, whole_stack=u32, stack_size=u32, cost=u32, limit=u32, reason=u32)
 
 
 def tagged(content):

@@ -14,7 +14,7 @@ The lines; within a segment first its records, then its samples, both in the ord
     header {JSON}
     segment
     record KIND {JSON}
-    sample TIME pid PID tid TID cpu CPU kernel [A ...] USER
+    sample TIME weight WEIGHT pid PID tid TID cpu CPU kernel [A ...] USER
     index {JSON}                 one for each segment
     totals {JSON}
     truncated at START | damaged START END | missing before START | undecodable START: WHY | wrong index | wrong totals
@@ -131,7 +131,7 @@ class Recording:
         self.samples = SampleState()
         self.stream = zstandard.ZstdDecompressor(max_window_size=MIB).decompressobj()
         self.found.append(dict(offset=frame.start, bytes=0, first_time=MASK, last_time=0, samples=0, pids=[],
-                               first_loss=0, last_loss=0))  # fmt: skip
+                               first_loss=0, last_loss=0, weight=0))  # fmt: skip
         self.line("segment")
 
     def end_segment(self):
@@ -162,10 +162,11 @@ class Recording:
             self.counts["lost"] += frame.count
             return
         found = self.found[-1]
-        for pid, line in self.samples.frame(frame.decompressed(self.stream), frame.count):
+        for pid, weight, line in self.samples.frame(frame.decompressed(self.stream), frame.count):
             self.sample_lines.append(line)
             self.counts["samples"] += 1
             found["samples"] += 1
+            found["weight"] += weight
             found["pids"] = sorted({*found["pids"], pid})
         found["first_time"] = min(found["first_time"], frame.first)
         found["last_time"] = max(found["last_time"], frame.last)

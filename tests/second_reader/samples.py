@@ -2,8 +2,8 @@
 
 from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
 
-MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS = 4096, 524_288, 64, 524_288
-COLUMNS = 15
+MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS, MAX_WEIGHT = 4096, 524_288, 64, 524_288, 65_536
+COLUMNS = 16
 
 
 class Thread:
@@ -28,8 +28,9 @@ class SampleState:
         columns += [Bytes(b"") for _ in range(COLUMNS - len(columns))]
         (self.time, self.cpu, self.thread, self.thread_definition, self.kernel_chain, self.kernel_frames, self.shape,
          self.chain, self.top, self.ranges, self.stack, self.new_addresses, self.verdict, self.guessed,
-         self.beyond) = columns[:COLUMNS]  # fmt: skip
+         self.beyond, self.weight) = columns[:COLUMNS]  # fmt: skip
         self.period = self.time.leb128()
+        self.weighted = not self.weight.ended()
         for _ in range(count):
             yield self.sample()
         require(all(column.ended() for column in columns[:COLUMNS]), "a column is longer than its samples")
@@ -41,10 +42,12 @@ class SampleState:
         due = last + self.period if last else self.before
         step = (due + unfold(self.time.leb128())) & MASK
         self.last[cpu % 256] = self.before = step
+        weight = self.weight.leb128() + 1 if self.weighted else 1
+        require(weight <= MAX_WEIGHT, "a weight is too large")
         thread = self.read_thread()
         kernel = self.read_kernel_chain()
-        return thread.pid, (
-            f"sample {step * 1024 & MASK} pid {thread.pid} tid {thread.tid} cpu {cpu} kernel {many(kernel)} "
+        return thread.pid, weight, (
+            f"sample {step * 1024 & MASK} weight {weight} pid {thread.pid} tid {thread.tid} cpu {cpu} kernel {many(kernel)} "
             f"{self.user(thread)}"
         )
 

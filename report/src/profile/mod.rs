@@ -22,7 +22,7 @@ pub use processes::Process;
 pub struct Profile {
     /// The recording as a whole.
     pub facts: Facts,
-    /// Samples that are shown: the base of every percentage.
+    /// Samples that are shown, each as often as it stands for a tick: the base of every percentage. All counts below are alike.
     pub samples: u64,
     /// Distinct functions, by [`FunctionId`].
     pub functions: Vec<Function>,
@@ -221,8 +221,11 @@ pub(crate) mod tests {
         let symbol = |address, name: &str| Symbol { address, size: 0x100, name: name.to_owned() };
         let symbols = vec![symbol(0x1000, "main"), symbol(0x2000, "work")];
         let kernel = vec![KernelSymbol { address: 0xffff_0000, size: 16, name: "do_sys".into(), module: "".into() }];
-        let evidence =
-            Evidence { modules: vec![ModuleEvidence { module, symbols, ..Default::default() }], kernel, is_cut: false };
+        let evidence = Evidence {
+            modules: vec![ModuleEvidence { module, symbols, ..Default::default() }],
+            kernel,
+            ..Default::default()
+        };
         let stacks = sample_stacks();
         let names = Names::find(&stacks.locations, &evidence, &LocalFiles::default(), true);
         let facts = Facts { samples: 10, duration: 1_000_000_000, ..Facts::default() };

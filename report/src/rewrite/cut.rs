@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use profrec_format::{Header, Part, Record, Recording, Segment, StopReason};
+use profrec_format::{Header, Pace, PaceReason, Part, Record, Recording, Segment, StopReason};
 
 use super::output::Output;
 use super::reading::{Tally, Written, stop};
@@ -37,7 +37,7 @@ pub(super) fn cut(
     let header = span.header(header);
     let mut output = open(&header, &[input])?;
     let mut tally = Tally::default();
-    tally.damage(&recording, |damage| span.meets(damage.since, damage.until.unwrap_or(u64::MAX)));
+    tally.begin(&recording, |damage| span.meets(damage.since, damage.until.unwrap_or(u64::MAX)));
     let ids = module_ids(&recording);
     // An index has chosen the segments already. Without one, all are here.
     for segment in recording.segments().iter().filter(|segment| span.meets(segment.first_time(), segment.last_time())) {
@@ -51,7 +51,7 @@ pub(super) fn cut(
     let (end, stop) =
         (span.to.map_or(end, |to| to.min(end)), if reaches_end { stop(&recording) } else { StopReason::Cut });
     let samples = output.samples();
-    let totals = tally.totals(samples, end, stop);
+    let totals = tally.totals(&output, end, stop);
     output.finish(&totals)?;
     let nanoseconds = end.saturating_sub(header.start_monotonic);
     Ok(Written { samples, nanoseconds, part_read: part_read(recording.coverage()), notes: tally.notes })
@@ -93,8 +93,10 @@ impl Span {
     ) -> Result<()> {
         let is_earlier = |record: &Record| record.time().is_some_and(|time| time < self.from);
         let (earlier, others): (Vec<_>, Vec<_>) = records.into_iter().partition(is_earlier);
+        let pace = self.pace(&earlier);
         let kept: Vec<_> =
             others.into_iter().filter(|record| record.time().is_none_or(|time| self.is_before_end(time))).collect();
+        pace.map_or(Ok(()), |pace| output.record(&pace))?;
         if !earlier.is_empty() {
             let Some(start) = self.start((segment, earlier), &kept, ids) else {
                 bail!("the recording has more processes and mappings than any machine at once");
@@ -104,6 +106,13 @@ impl Span {
         tally.lose(noticed(&kept));
         kept.iter().try_for_each(|record| output.record(record))?;
         tally.copy(segment, self, output)
+    }
+
+    /// The pace at which the part begins, of these earlier records.
+    fn pace(self, earlier: &[Record]) -> Option<Record> {
+        let paces = earlier.iter().filter_map(|record| if let Record::Pace(pace) = record { Some(pace) } else { None });
+        let last = paces.max_by_key(|pace| pace.time)?;
+        Some(Record::Pace(Pace { time: self.from, reason: PaceReason::GoesOn, ..*last }))
     }
 
     /// What there is when the part begins, of a segment with these earlier records.

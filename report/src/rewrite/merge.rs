@@ -49,7 +49,7 @@ pub(super) fn merge(paths: &[PathBuf], open: impl Fn(&Header, &[&Path]) -> Resul
     let samples = output.samples();
     let end = last.end;
     let Totals { recorder_cpu, bpf_time, bpf_runs, .. } = cost.unwrap_or_default();
-    let totals = Totals { recorder_cpu, bpf_time, bpf_runs, ..tally.totals(samples, end, stop_of_all(&parts, last)) };
+    let totals = Totals { recorder_cpu, bpf_time, bpf_runs, ..tally.totals(&output, end, stop_of_all(&parts, last)) };
     output.finish(&totals)?;
     let nanoseconds = end.saturating_sub(header.start_monotonic);
     Ok(Written { samples, nanoseconds, part_read: None, notes: tally.notes })
@@ -115,7 +115,7 @@ impl<'a> Part<'a> {
     }
 
     fn copy(&self, numbers: &HashMap<ModuleId, ModuleId>, output: &mut Output, tally: &mut Tally) -> Result<()> {
-        tally.damage(&self.recording, |_| true);
+        tally.begin(&self.recording, |_| true);
         let mut losses = Vec::new();
         for segment in self.recording.segments() {
             output.start_segment()?;

@@ -62,6 +62,11 @@ impl Output {
         self.writer.samples_written()
     }
 
+    /// Ticks that these stand for.
+    pub(super) fn ticks(&self) -> u64 {
+        self.writer.ticks_written()
+    }
+
     /// Closes the recording, and keeps it.
     pub(super) fn finish(mut self, totals: &Totals) -> Result<()> {
         self.writer.flush().with_context(|| cannot_write(&self.name))?;

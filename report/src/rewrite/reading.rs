@@ -6,15 +6,17 @@ use profrec_format::{Damage, LossCause, Record, Recording, Segment, StopReason, 
 use super::output::Output;
 use super::span::Span;
 use crate::ledger::grouped;
-use crate::losses::Losses;
+use crate::losses::{Losses, ticks_of};
 
 /// What has been carried over so far.
 #[derive(Default)]
 pub(super) struct Tally {
     /// What was lost, by cause.
     lost: Losses,
-    /// Samples that could not be read.
+    /// Ticks that samples stand for that could not be read.
     unreadable: u64,
+    /// The totals of the recording that is read.
+    whole: Option<Totals>,
     /// Why, in words.
     pub(super) notes: Vec<String>,
 }
@@ -79,8 +81,12 @@ impl Tally {
 
     /// Notes samples that are there and cannot be used.
     pub(super) fn unreadable(&mut self, samples: u64, why: &str) {
-        self.unreadable = self.unreadable.saturating_add(samples);
+        self.lose_samples(samples);
         self.notes.push(format!("{} samples are left out: {why}", grouped(samples)));
+    }
+
+    fn lose_samples(&mut self, samples: u64) {
+        self.unreadable = self.unreadable.saturating_add(ticks_of(samples, self.whole.as_ref()));
     }
 
     /// Adds losses.
@@ -88,24 +94,26 @@ impl Tally {
         self.lost.add(losses);
     }
 
-    /// Notes what the damage of a recording has cost, as far as it `concerns` what is carried over: where that is not all of
+    /// Begins to read a recording. Notes what its damage has cost, as far as it `concerns` what is carried over: where that is not all of
     /// it, the samples that are known to have been there.
-    pub(super) fn damage(&mut self, recording: &Recording<'_>, concerns: impl Fn(&Damage) -> bool) {
+    pub(super) fn begin(&mut self, recording: &Recording<'_>, concerns: impl Fn(&Damage) -> bool) {
+        self.whole = recording.totals().cloned();
         let damage: Vec<_> = recording.damage().iter().filter(|damage| concerns(damage)).collect();
         self.notes.extend(damage.iter().map(|damage| format!("the recording is {damage}")));
         let at_least: u64 = damage.iter().map(|damage| damage.samples).sum();
         let all = (damage.len() == recording.damage().len()).then(|| recording.lost_to_damage().samples);
         let samples = if damage.is_empty() { 0 } else { all.flatten().unwrap_or(0).max(at_least) };
-        self.unreadable = self.unreadable.saturating_add(samples);
+        self.lose_samples(samples);
     }
 
-    /// The totals of what was written: of `samples`, and of all that was lost. What is not known of it is zero.
-    pub(super) fn totals(&mut self, samples: u64, end_monotonic: u64, stop: StopReason) -> Totals {
+    /// The totals of what was written, and of all that was lost. What is not known of it is zero.
+    pub(super) fn totals(&mut self, output: &Output, end_monotonic: u64, stop: StopReason) -> Totals {
         if self.unreadable > 0 {
             let unreadable = std::mem::take(&mut self.unreadable);
             self.lose([(LossCause::Unreadable, unreadable)]);
         }
-        let (expected, lost) = (samples.saturating_add(self.lost.samples()), self.lost.by_cause().collect());
-        Totals { end_monotonic, stop, expected, samples, lost, ..Totals::default() }
+        let (samples, weight) = (output.samples(), output.ticks());
+        let (expected, lost) = (weight.saturating_add(self.lost.samples()), self.lost.by_cause().collect());
+        Totals { end_monotonic, stop, expected, samples, lost, weight, ..Totals::default() }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
     let mut output = open(&header, &[input])?;
     let scrubber = Scrubber { modules: &modules, numbers: &numbers, header: &header, redact: args.rewrite.redact };
     let mut tally = Tally::default();
-    tally.damage(&recording, |_| true);
+    tally.begin(&recording, |_| true);
     let mut losses = Vec::new();
     for segment in recording.segments() {
         output.start_segment()?;
@@ -60,7 +60,7 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
     let whole = recording.totals();
     tally.lose(whole.map_or(losses, |whole| whole.lost.clone()));
     let (samples, end) = (output.samples(), end(&recording));
-    let mut totals = tally.totals(samples, end, stop(&recording));
+    let mut totals = tally.totals(&output, end, stop(&recording));
     if let Some(whole) = whole {
         (totals.recorder_cpu, totals.bpf_time, totals.bpf_runs) = (whole.recorder_cpu, whole.bpf_time, whole.bpf_runs);
     }
@@ -133,11 +133,11 @@ fn extents(records: &[Record]) -> Vec<Record> {
 
 /// The sample without its stack. One that had no user side still has none.
 fn unwound(sample: &Sample, frames: &[WalkedFrame], verdict: Verdict) -> Sample {
-    let &Sample { time, pid, tid, cpu, .. } = sample;
+    let &Sample { time, pid, tid, cpu, weight, .. } = sample;
     let frames = frames.iter().map(|frame| UnwoundFrame { address: frame.address, guessed: frame.guessed });
     let user = match sample.user {
         UserState::None => UserState::None,
         _ => UserState::Unwound(UnwoundStack { frames: frames.collect(), verdict: verdict.into() }),
     };
-    Sample { time, pid, tid, cpu, kernel_chain: sample.kernel_chain.clone(), user }
+    Sample { time, pid, tid, cpu, kernel_chain: sample.kernel_chain.clone(), user, weight }
 }

@@ -79,8 +79,10 @@ fn sample() -> impl Strategy<Value = Sample> {
         stack.clone().prop_map(UserState::Stack),
         stack.prop_map(UserState::Stack),
     ];
-    (0..END, 1..4u32, 1..7u32, select(vec![vec![], vec![0xff00], vec![0xff00, 0xff10]]), user)
-        .prop_map(|(time, pid, tid, kernel_chain, user)| Sample { time, pid, tid, cpu: tid, kernel_chain, user })
+    let chain = select(vec![vec![], vec![0xff00], vec![0xff00, 0xff10]]);
+    (0..END, 1..4u32, 1..7u32, chain, user, select(vec![1, 1, 1, 4, 1 << 16])).prop_map(
+        |(time, pid, tid, kernel_chain, user, weight)| Sample { time, pid, tid, cpu: tid, kernel_chain, user, weight },
+    )
 }
 
 fn contents() -> impl Strategy<Value = Vec<Content>> {
@@ -124,9 +126,10 @@ fn write(contents: &[Content]) -> Vec<u8> {
         }
     }
     let lost = if lost > 0 { vec![(LossCause::RingFull, lost)] } else { Vec::new() };
-    let expected = samples + lost.iter().map(|(_, count)| count).sum::<u64>();
+    let weight = writer.ticks_written();
+    let expected = weight + lost.iter().map(|(_, count)| count).sum::<u64>();
     let stop = StopReason::TargetEnded;
-    writer.finish(&Totals { end_monotonic: END, stop, expected, samples, lost, ..Totals::default() }).unwrap()
+    writer.finish(&Totals { end_monotonic: END, stop, expected, samples, lost, weight, ..Totals::default() }).unwrap()
 }
 
 /// How often which thread was seen with which stack and verdict; places are told by the modules' paths.
@@ -215,7 +218,7 @@ fn damage_is_told_wherever_it_is() {
             let totals = recording.totals().unwrap();
             let lost: u64 = totals.lost.iter().map(|(_, count)| count).sum();
             assert_eq!((recording.damage(), recording.samples_found()), (&[][..], totals.samples), "byte {at}");
-            assert_eq!(totals.expected, totals.samples + lost, "byte {at}");
+            assert_eq!(totals.expected, totals.ticks() + lost, "byte {at}");
             let told = totals.expected == samples || totals.stop == StopReason::NotClosed;
             assert!(told, "byte {at}: {} of {samples}", totals.expected);
         }
@@ -238,9 +241,9 @@ proptest! {
             prop_assert_eq!(profile(cut, None, None), expected.clone());
             let recording = Recording::open(cut).unwrap();
             let totals = recording.totals().unwrap();
-            prop_assert_eq!(totals.samples, expected.values().sum::<u64>());
+            prop_assert_eq!(totals.ticks(), expected.values().sum::<u64>());
             let lost: u64 = totals.lost.iter().map(|(_, count)| count).sum();
-            prop_assert_eq!(totals.expected, totals.samples + lost);
+            prop_assert_eq!(totals.expected, totals.ticks() + lost);
             prop_assert_eq!(recording.header().start_monotonic, START + from);
         } else {
             prop_assert!(START + from > END);

@@ -3,11 +3,12 @@
 
 use std::fmt::Write;
 
-use profrec_format::{CallGraph, StopReason};
+use profrec_format::{CallGraph, Pace, StopReason};
 
 use crate::escape;
 use crate::facts::Facts;
 use crate::ledger::grouped;
+use crate::pace::{seconds, share};
 use crate::profile::Profile;
 
 /// Everything that is known about the recording and its analysis.
@@ -57,16 +58,37 @@ fn recording(text: &mut String, facts: &Facts) {
         }
         line(text, "cost", &cost);
     }
+    for pace in facts.pace.steps() {
+        line(text, "pace", &self::pace(pace, header.start_monotonic));
+    }
     for damage in &facts.damage {
         line(text, "damage", damage);
     }
 }
 
+/// A step of the recorder that keeps within its budget.
+fn pace(pace: &Pace, start: u64) -> String {
+    let ticks = if pace.weight == 1 { "tick" } else { "ticks" };
+    let mut text = format!("from {:.1} s on a sample stands for {} {ticks}", seconds(pace.time, start), pace.weight);
+    if pace.whole_stack > 0 {
+        let (whole, ends) = (pace.whole_stack >> 10, pace.stack_size >> 10);
+        let _ = write!(text, "; stacks whole up to {whole} KiB, else {ends} KiB of each end");
+    }
+    if pace.cost > 0 {
+        let _ = write!(text, "; recording had cost {} of the machine, of {}", share(pace.cost), share(pace.limit));
+    }
+    text
+}
+
 fn samples(facts: &Facts) -> String {
     match facts.expected() {
         Some(expected) => {
-            let lost = grouped(facts.samples_lost());
-            format!("{} written + {lost} lost, of {} expected", grouped(facts.samples), grouped(expected))
+            let (ticks, lost) = (grouped(facts.ticks), grouped(facts.ticks_lost()));
+            let written = match facts.is_weighted() {
+                true => format!("{} written for {ticks} ticks", grouped(facts.samples)),
+                false => format!("{ticks} written"),
+            };
+            format!("{written} + {lost} lost, of {} expected", grouped(expected))
         }
         None => format!("{} found; expected unknown: the recording was not closed", grouped(facts.samples)),
     }

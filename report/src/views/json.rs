@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use profrec_format::Pace;
 use serde::Serialize;
 
 use crate::diff::{self, Diff};
 use crate::escape;
 use crate::facts::Facts;
+use crate::pace::seconds;
 use crate::profile::Profile;
 
 #[derive(Serialize)]
@@ -23,6 +25,7 @@ struct Report<'a> {
 #[derive(Serialize)]
 struct Recording<'a> {
     samples: u64,
+    ticks: u64,
     expected: Option<u64>,
     lost: BTreeMap<&'static str, u64>,
     lost_events: BTreeMap<&'static str, u64>,
@@ -36,6 +39,7 @@ struct Recording<'a> {
     kernel: &'a str,
     arch: &'static str,
     gaps: Vec<Gap>,
+    pace: Vec<PaceStep>,
     scrubbed: bool,
     closed: bool,
     damage: &'a [String],
@@ -46,6 +50,17 @@ struct Recording<'a> {
 struct Gap {
     from_seconds: f64,
     to_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct PaceStep {
+    from_seconds: f64,
+    weight: u32,
+    whole_stack: u32,
+    stack_size: u32,
+    cost_percent: f64,
+    limit_percent: f64,
+    reason: &'static str,
 }
 
 #[derive(Serialize)]
@@ -130,6 +145,7 @@ fn recording(facts: &Facts) -> Recording<'_> {
     };
     Recording {
         samples: facts.samples,
+        ticks: facts.ticks,
         expected: facts.expected(),
         lost: lost(true),
         lost_events: lost(false),
@@ -143,6 +159,7 @@ fn recording(facts: &Facts) -> Recording<'_> {
         kernel: &facts.header.kernel,
         arch: facts.header.arch.name(),
         gaps: facts.gaps().map(gap).collect(),
+        pace: facts.pace.steps().iter().map(|pace| pace_step(pace, facts.header.start_monotonic)).collect(),
         scrubbed: facts.header.scrubbed,
         closed: facts.totals.is_some(),
         damage: &facts.damage,
@@ -155,6 +172,19 @@ fn recording(facts: &Facts) -> Recording<'_> {
 
 fn gap((from, to): (u64, u64)) -> Gap {
     Gap { from_seconds: from as f64 / 1e9, to_seconds: to as f64 / 1e9 }
+}
+
+fn pace_step(pace: &Pace, start: u64) -> PaceStep {
+    let percent = |millionths: u32| f64::from(millionths) / 1e4;
+    PaceStep {
+        from_seconds: seconds(pace.time, start),
+        weight: pace.weight,
+        whole_stack: pace.whole_stack,
+        stack_size: pace.stack_size,
+        cost_percent: percent(pace.cost),
+        limit_percent: percent(pace.limit),
+        reason: pace.reason.name(),
+    }
 }
 
 fn stacks(profile: &Profile) -> Stacks {
