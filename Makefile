@@ -32,7 +32,7 @@ demo: setup ## build, record a real C++ compile, print the top table, write demo
 	    echo "demo: recording needs root, or CAP_BPF and CAP_PERFMON: trying $(or $(AS_ROOT),without)" >&2; \
 	fi
 	@echo "demo: recording g++ -O2 -c big.cpp" >&2
-	@$(AS_ROOT) $(PROFREC) record -F 999 --embed symbols -o $(DEMO)/demo.prof --force -- \
+	@$(AS_ROOT) $(PROFREC) record --preset dev --embed symbols -o $(DEMO)/demo.prof --force -- \
 	    g++ -O2 -DROUNDS=6 -c $(DEMO)/big.cpp -o $(DEMO)/big.o
 	@if [ -n "$(AS_ROOT)" ]; then $(AS_ROOT) chown "$$(id -u):$$(id -g)" $(DEMO)/demo.prof $(DEMO)/big.o; fi
 	@$(PROFREC) report $(DEMO)/demo.prof

@@ -23,10 +23,16 @@ enum call_graph {
 
 /* Set by the recorder before the programs are loaded. */
 const volatile __u32 call_graph = CALL_GRAPH_STACK;
-const volatile __u32 whole_stack = 524288; /* stacks up to this depth are copied whole */
-const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper one; a multiple of PAGE */
+const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper stack than `whole_stack`; a multiple of PAGE */
 const volatile __u32 most_payload = 1 << 20; /* bytes of stack in the payload at most, headers of chunks included */
 const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
+const volatile bool inherited_clocks = false; /* threads and processes inherit clocks */
+const volatile __u64 period = 1000000; /* nanoseconds between two ticks, unless the recorder slows down */
+
+/* Set by the recorder before the programs are loaded, and changed while it runs, to keep within its budget. No more is
+ * copied than at first. */
+__u32 whole_stack;  /* stacks up to this depth are copied whole */
+__u32 least_weight; /* periods that a tick stands for at least: a power of two */
 
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
@@ -54,9 +60,11 @@ struct tick {
 	__u32 user_bytes;
 	__u32 switched; /* the slices are of two stacks */
 	__u32 frame_left_out; /* the gap between the chunks is a frame that the recorder has told of */
+	__u32 weight; /* periods that the tick stands for */
+	__u32 unused;
 };
 
-_Static_assert(sizeof(struct tick) == 21 * 8 + 12 * 4, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 21 * 8 + 14 * 4, "record/event.rs reads this layout");
 
 /* What became of a tick, and what was remarkable about those that were sent. record/sampler.rs
  * knows the order. */
@@ -71,7 +79,10 @@ enum outcome {
 	NOTE_UNREADABLE_PAGES = 7,
 	NOTE_STACK_SWITCHED = 8,
 	NANOSECONDS = 9, /* spent on the ticks that were sent or did not fit */
-	OUTCOMES = 10,
+	OUTCOME_PASSED_OVER = 10, /* of a clock that is faster than what a tick is to stand for: others stand for it */
+	EXTRA_SENT = 11, /* what the ticks that were sent stand for, beyond one each */
+	EXTRA_RING_FULL = 12,
+	OUTCOMES = 13,
 };
 
 struct {
@@ -103,6 +114,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");
+
+/* What a tick of the recorder's own clocks stands for, by their numbers, which start with 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set by the recorder */
+	__type(key, __u32);
+	__type(value, __u32);
+} clocks SEC(".maps");
 
 /* Work of name_kernel_addresses. */
 #define NAMES_AT_ONCE 64
@@ -165,6 +184,38 @@ static __always_inline void capture_registers(struct tick *tick, struct task_str
 	tick->registers[16] = regs->ip;
 }
 
+/*
+ * How many periods a tick stands for; 0 when it is to be passed over.
+ *
+ * The kernel lets the period of a clock be changed, but not those of the clocks that others have inherited from it, and
+ * it goes on saying the period at which a clock was opened. (Nor can a clock be told by its thread: the kernel exchanges the
+ * clocks of two related threads when it switches from one to the other.) So the recorder's own clocks have a cookie, which is not
+ * inherited: their number, by which it is looked up what a tick of theirs stands for.
+ *
+ * An inherited clock has the period that it was inherited with. Where that is shorter than it should be now, one in so many of
+ * its ticks counts, by chance: to count along would be unfair to those who take turns.
+ */
+static __always_inline __u32 weight_of_tick(struct bpf_perf_event_data *ctx)
+{
+	__u32 least = least_weight, number, *told;
+	__u64 own;
+
+	if (least == 1 && !inherited_clocks)
+		return 1;
+	if (least != 1) {
+		number = bpf_get_attach_cookie(ctx);
+		told = bpf_map_lookup_elem(&clocks, &number);
+		if (number && told)
+			return *told;
+	}
+	own = ctx->sample_period / period;
+	if (own < 1)
+		own = 1;
+	if (own >= least)
+		return own;
+	return bpf_get_prandom_u32() % (least / (__u32)own) ? 0 : least;
+}
+
 /* Appends a call chain to the payload; gives its bytes. */
 static __always_inline __u64 capture_chain(void *ctx, __u8 *payload, __u64 at, __u64 flags)
 {
@@ -188,6 +239,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	__u64 start_stack = 0;
 	__u64 used = 0, bytes, flags;
 	struct scratch *own;
+	__u32 weight;
 	__u64 time;
 
 	if (!is_target(ids)) {
@@ -197,6 +249,11 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	time = bpf_ktime_get_ns();
 	if ((__u32)ids == 0) {
 		count(OUTCOME_IDLE);
+		return 0;
+	}
+	weight = weight_of_tick(ctx);
+	if (!weight) {
+		count(OUTCOME_PASSED_OVER);
 		return 0;
 	}
 	own = scratch_of_cpu();
@@ -210,6 +267,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	tick->pid = ids >> 32;
 	tick->tid = (__u32)ids;
 	tick->cpu = bpf_get_smp_processor_id();
+	tick->weight = weight;
 
 	task = bpf_get_current_task_btf();
 	/* Once and no more: of each load through such a pointer the verifier of 6.18 searches all of the kernel's types by name. */
@@ -242,9 +300,13 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0) {
 		count(OUTCOME_RING_FULL);
+		if (weight > 1)
+			add(EXTRA_RING_FULL, weight - 1);
 		send_again(tick);
 	} else {
 		count(OUTCOME_SENT);
+		if (weight > 1)
+			add(EXTRA_SENT, weight - 1);
 	}
 	add(NANOSECONDS, bpf_ktime_get_ns() - time);
 	return 0;

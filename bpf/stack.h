@@ -9,6 +9,9 @@
  *     stack pointer                                              top
  *      |  inner slice  | chunk n-1 |  ...  | chunk 1 | chunk 0 |
  *
+ * How much of a deep stack is copied may change from one tick to the next. A chunk that was left out for a while is then as
+ * it was sent, or sent: nothing has to be sent again for that.
+ *
  * A thread that is on another stack than the one it started on (a signal handler's, a coroutine's, a segment
  * of a growing stack) comes back to that one: a slice of each is sent as it is, every time.
  *

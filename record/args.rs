@@ -106,6 +106,12 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, conflicts_with_all = ["frequency", "interval"], help_heading = "Rate")]
     pub(crate) preset: Option<Preset>,
 
+    /// Slow down rather than use more of the machine's CPU time (all CPUs together) for recording: 0.5% or none. First
+    /// less of deep stacks is copied, then the rate falls: each sample says how many ticks it stands for, so that shares and sums
+    /// stay right [default: 1%, with --preset dev 5%]
+    #[arg(long, value_name = "SHARE", value_parser = parse_max_cpu, help_heading = "Rate")]
+    pub(crate) max_cpu: Option<MaxCpu>,
+
     /// Stop after this time, such as 30s, 500ms or 2m [default: at Ctrl-C or the target's end]
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration, help_heading = "Rate")]
     pub(crate) duration: Option<Duration>,
@@ -207,6 +213,10 @@ pub(crate) enum Preset {
     Monitor,
 }
 
+/// What recording may cost, in millionths of the machine; `None` for whatever it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaxCpu(pub(crate) Option<u32>);
+
 /// How user stacks are captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CallGraph {
@@ -271,6 +281,12 @@ impl RecordArgs {
         !self.cgroups.is_empty() || !self.comms.is_empty() || !self.users.is_empty()
     }
 
+    /// What recording may cost, in millionths of the machine. Who looks closely on a machine of their own may spend more.
+    pub(crate) fn max_cpu(&self) -> Option<u32> {
+        let default = if self.preset == Some(Preset::Dev) { 50_000 } else { 10_000 };
+        self.max_cpu.unwrap_or(MaxCpu(Some(default))).0
+    }
+
     /// Nanoseconds between two samples of a CPU.
     pub(crate) fn period(&self) -> u64 {
         const SECOND: u64 = 1_000_000_000;
@@ -283,6 +299,22 @@ impl RecordArgs {
             Preset::Monitor => 10,
         });
         SECOND / self.frequency.or(preset).unwrap_or(99)
+    }
+}
+
+/// A share of the machine such as `0.5%`, or `none`.
+fn parse_max_cpu(text: &str) -> Result<MaxCpu, String> {
+    if text == "none" {
+        return Ok(MaxCpu(None));
+    }
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => {
+            let millionths = (percent * 1e4).round() as u32;
+            let is_none = percent <= 0.0;
+            Ok(MaxCpu((!is_none).then_some(millionths.max(1))))
+        }
+        _ => Err("expected a percentage of the machine, such as 0.5%, or none".to_owned()),
     }
 }
 
@@ -377,6 +409,18 @@ mod tests {
         assert_eq!(record(&["-a", "--interval", "10ms"]).unwrap().period(), 10_000_000);
         assert_eq!(record(&["-a", "--preset", "monitor"]).unwrap().period(), 100_000_000);
         assert!(record(&["-a", "--preset", "dev", "-F", "9"]).is_err());
+    }
+
+    /// The budget is a percentage of the machine, on unless it is switched off, and larger for who looks closely.
+    #[test]
+    fn budgets_are_shares() {
+        let budget = |words: &[&str]| record(&[&["-a"], words].concat()).unwrap().max_cpu();
+        assert_eq!((budget(&[]), budget(&["--preset", "dev"])), (Some(10_000), Some(50_000)));
+        assert_eq!((budget(&["--max-cpu", "0.5%"]), budget(&["--max-cpu", "0.00001"])), (Some(5_000), Some(1)));
+        assert_eq!((budget(&["--max-cpu", "none"]), budget(&["--max-cpu", "0"])), (None, None));
+        for wrong in ["101%", "-1", "NaN", "", "%", "1%%", "half"] {
+            assert!(parse_max_cpu(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// Times and sizes have the units that people type.

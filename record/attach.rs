@@ -20,7 +20,7 @@ use crate::stream::{Stream, now};
 use crate::target::Target;
 
 /// With more threads than this, clocks are CPU-wide.
-const MOST_THREAD_CLOCKS: usize = 64;
+pub(crate) const MOST_THREAD_CLOCKS: usize = 64;
 
 /// Which clocks a recording uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl Clocks {
     /// Whether ticks of others than the target must be told apart.
     pub(crate) fn needs_filter(self) -> bool {
         self == Self::FilteredCpus
+    }
+
+    /// Whether threads and processes inherit them.
+    pub(crate) fn are_inherited(self) -> bool {
+        matches!(self, Self::Threads { .. })
     }
 
     /// Starts them; gives their number.

@@ -1,6 +1,8 @@
 //! One tick as the BPF program sends it. The layout is that of `struct tick` in
 //! bpf/profrec.bpf.c, followed by its payload; every length is checked against what arrived.
 
+use profrec_format::Sample;
+
 use crate::chunks::CHUNK;
 
 /// Registers in a tick: 16 general ones by DWARF number, and the instruction pointer.
@@ -17,6 +19,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
     pub(crate) cpu: u32,
+    /// Periods of the clock that it stands for.
+    pub(crate) weight: u32,
     /// All 0 when the thread has no user side.
     pub(crate) registers: [u64; REGISTERS],
     /// One past the stack's highest address, 0 when unknown.
@@ -107,6 +111,7 @@ impl<'a> Tick<'a> {
         let [inner, outer] = [cursor.u32()?, cursor.u32()?];
         let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [kernel, user, switched, frame_left_out] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let [weight, _unused] = [cursor.u32()?, cursor.u32()?];
         let [inner, outer] = [
             Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
             Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
@@ -120,6 +125,7 @@ impl<'a> Tick<'a> {
             pid,
             tid,
             cpu,
+            weight,
             registers,
             top,
             inner,
@@ -136,6 +142,13 @@ impl<'a> Tick<'a> {
     pub(crate) fn has_user_side(&self) -> bool {
         self.registers[INSTRUCTION_POINTER] != 0
     }
+}
+
+/// What a tick stands for whose bytes do not have the form of one, as far as it can be told: 1 at least.
+pub(crate) fn weight_in(bytes: &[u8]) -> u32 {
+    const WEIGHT: usize = 21 * 8 + 12 * 4;
+    let weight = bytes.get(WEIGHT..).and_then(|rest| rest.first_chunk());
+    weight.map_or(1, |weight| u32::from_le_bytes(*weight).clamp(1, Sample::MAX_WEIGHT))
 }
 
 /// The 8-byte words of a payload part; a rest of fewer bytes is left out.
@@ -177,7 +190,7 @@ mod tests {
         for word in 1..=21_u64 {
             bytes.extend(if word == 19 { TOP } else { word }.to_le_bytes());
         }
-        for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0] {
+        for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0, 4, 0] {
             bytes.extend(u32::to_le_bytes(half));
         }
         bytes.extend(payload);
@@ -200,6 +213,7 @@ mod tests {
         assert_eq!(tick.kernel_chain, (24..32).collect::<Vec<u8>>());
         assert_eq!(words(tick.user_chain).len(), 2);
         assert!(tick.switched);
+        assert_eq!((tick.weight, weight_in(&bytes)), (4, 4));
     }
 
     /// Changed chunks that are not among those captured, or not in their order, make a tick malformed.

@@ -165,6 +165,7 @@ mod tests {
             pid: 1,
             tid: 1,
             cpu: 0,
+            weight: 1,
             registers,
             top: 0x7800,
             inner: Slice { start: 0x7000, bytes: inner },
@@ -286,5 +287,9 @@ mod tests {
         // Of a deeper stack, only its ends are captured.
         let ends = [StackRange { start: 0x7000, end: at(3) - 8 + CHUNK }, StackRange { start: at(0) - 8, end: top }];
         assert_eq!(look(&[], 1, 1), (vec![kept[0], kept[2]], ends.to_vec()));
+        // Captured whole again, what was left out is as it was sent, or comes.
+        assert_eq!(look(&[], 4, 0), (kept.to_vec(), whole.to_vec()));
+        let changed = [kept[0], (at(2), 0x1333), kept[2]];
+        assert_eq!(look(&numbered(2, 0x1333), 4, 0), (changed.to_vec(), whole.to_vec()));
     }
 }

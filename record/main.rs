@@ -8,11 +8,13 @@
 //!   side_band ─► processes, modules ──────────────────────┼─► stream ─► the file
 //!   evidence (cfi, symbols), kernel_symbols ──────────────┘
 //!   parts (when a file ends) ─► store: one file, part_files, or a flight_recorder in memory
+//!   frugality: own cost ─► budget ─► another pace of the clocks and stacks
 //! ```
 
 mod amounts;
 mod args;
 mod attach;
+mod budget;
 mod cfi;
 mod cgroup;
 mod chunks;
@@ -25,7 +27,9 @@ mod event;
 mod evidence;
 mod filter;
 mod flight_recorder;
+mod frugality;
 mod giant_frames;
+mod interrupt;
 mod kernel;
 mod kernel_symbols;
 mod losses;

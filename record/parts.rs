@@ -94,16 +94,17 @@ impl Parts {
 
     /// Everything that was counted from the start of the recording to `end`.
     fn count(&self, stream: &Stream<Sink>, outcomes: &Outcomes, end: u64, stop: StopReason) -> Totals {
-        let samples = stream.samples_in_output();
+        let (samples, weight) = (stream.samples_in_output(), stream.ticks_in_output());
         Totals {
             end_monotonic: end,
             stop,
-            expected: samples + stream.losses().samples(),
+            expected: weight + stream.losses().samples(),
             samples,
             lost: stream.losses().by_cause(),
             recorder_cpu: own_cpu_time().as_nanos() as u64,
             bpf_time: outcomes.nanoseconds,
             bpf_runs: outcomes.captured(),
+            weight,
         }
     }
 
@@ -115,7 +116,7 @@ impl Parts {
         stop: StopReason,
     ) -> (Totals, Kept, Option<anyhow::Error>) {
         // What the kernel has counted is what was expected: here the equation shows whether a tick is missing.
-        let whole = Totals { expected: outcomes.captured(), ..self.count(&stream, outcomes, now(), stop) };
+        let whole = Totals { expected: outcomes.expected(), ..self.count(&stream, outcomes, now(), stop) };
         let (sink, error) = match stream.close(&since(&whole, &self.before)) {
             Ok(sink) => (Some(sink), None),
             Err(error) => (None, Some(error)),
@@ -146,6 +147,7 @@ fn since(whole: &Totals, before: &Totals) -> Totals {
         recorder_cpu: whole.recorder_cpu.saturating_sub(before.recorder_cpu),
         bpf_time: whole.bpf_time.saturating_sub(before.bpf_time),
         bpf_runs: whole.bpf_runs.saturating_sub(before.bpf_runs),
+        weight: whole.weight.saturating_sub(before.weight),
     }
 }
 

@@ -2,7 +2,7 @@
 //! process events. The only room that calls `perf_event_open`.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `struct perf_event_attr` up to `config3` (Linux 6.3); the kernel accepts a longer struct than it
 /// knows as long as the rest is zero. From include/uapi/linux/perf_event.h.
@@ -41,6 +41,7 @@ const CONFIG_DUMMY: u64 = 9;
 const SAMPLE_TID: u64 = 1 << 1;
 const SAMPLE_TIME: u64 = 1 << 2;
 
+const DISABLED: u64 = 1 << 0;
 const INHERIT: u64 = 1 << 1;
 const MMAP: u64 = 1 << 8;
 const COMM: u64 = 1 << 9;
@@ -84,6 +85,30 @@ pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
             open(attributes, tid as i32, -1)
         }
     }
+}
+
+/// Opens a CPU clock of this thread alone, which ticks every `period` nanoseconds once it is enabled.
+pub(crate) fn open_own_clock(period: u64) -> io::Result<OwnedFd> {
+    let (kind, config, sample_period, flags) = (TYPE_SOFTWARE, CONFIG_CPU_CLOCK, period, DISABLED);
+    open(Attributes { kind, config, sample_period, flags, ..Attributes::default() }, 0, -1)
+}
+
+/// Lets a clock tick that was opened without.
+pub(crate) fn enable(clock: BorrowedFd<'_>) -> io::Result<()> {
+    // _IO('$', 0)
+    const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+    // SAFETY: the request takes no memory.
+    let result = unsafe { libc::ioctl(clock.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Changes the period of a clock, which starts anew. Clocks that were inherited from it keep theirs.
+pub(crate) fn set_period(clock: BorrowedFd<'_>, period: u64) -> io::Result<()> {
+    // _IOW('$', 4, __u64)
+    const PERF_EVENT_IOC_PERIOD: libc::c_ulong = 0x4008_2404;
+    // SAFETY: the kernel reads a number of 64 bits, which outlives the call.
+    let result = unsafe { libc::ioctl(clock.as_raw_fd(), PERF_EVENT_IOC_PERIOD, &raw const period) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Opens an event that counts nothing and reports what happens to the processes on one CPU.

@@ -21,7 +21,7 @@ pub(crate) fn text(error: &Error, finished: &Finished, output: &Path) -> String 
         _ => format!("{name}: {error:#}: the recording has ended"),
     }];
     let samples = finished.totals.samples;
-    let lost = finished.totals.expected.saturating_sub(samples);
+    let lost = finished.totals.expected.saturating_sub(finished.totals.ticks());
     match samples {
         0 => lines.push("  nothing was recorded".to_owned()),
         _ => {
@@ -69,6 +69,7 @@ mod tests {
             closed: false,
             refusal: None,
             kept: Kept { path: output.into(), lines: Vec::new(), failed: false },
+            slowed: None,
         };
         text(&error, &finished, Path::new(output))
     }

@@ -42,8 +42,10 @@ pub(crate) fn write(parts: &[Arc<Part>], output: Output, stop: StopReason, limit
     let mut totals = sum(&recordings, stop);
     let missing = totals.samples.saturating_sub(writer.samples_in_output());
     if missing > 0 {
+        let ticks = totals.weight.saturating_sub(writer.ticks_in_output());
         totals.samples -= missing;
-        totals.lost.push((LossCause::NotWritten, missing));
+        totals.weight -= ticks;
+        totals.lost.push((LossCause::NotWritten, ticks));
         totals.stop = StopReason::WriteFailed;
     }
     let written = Written {
@@ -80,6 +82,7 @@ fn sum(recordings: &[Recording<'_>], stop: StopReason) -> Totals {
         all.end_monotonic = totals.end_monotonic;
         all.expected += totals.expected;
         all.samples += totals.samples;
+        all.weight += totals.ticks();
         all.recorder_cpu += totals.recorder_cpu;
         all.bpf_time += totals.bpf_time;
         all.bpf_runs += totals.bpf_runs;

@@ -2,14 +2,16 @@
 //! counters.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Mutex;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, PrintLevel, ProgramInput};
+use libbpf_rs::{Link, MapCore, MapFlags, PerfEventOpts, PrintLevel, ProgramInput};
 
 use crate::args::CallGraph;
+use crate::attach::MOST_THREAD_CLOCKS;
+use crate::budget::Pace;
 use crate::cgroup::Cgroup;
 use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
@@ -42,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) whole_stack: u32,
     pub(crate) stack_size: u32,
     pub(crate) ring_size: u32,
+    /// Nanoseconds between two ticks of a clock.
+    pub(crate) period: u64,
+    /// Threads and processes inherit clocks.
+    pub(crate) inherited_clocks: bool,
     /// Ticks are CPU-wide, but only those of some processes or threads count.
     pub(crate) only_targets: bool,
     /// These are threads.
@@ -66,6 +72,12 @@ pub(crate) struct Outcomes {
     pub(crate) stacks_switched: u64,
     /// Spent in the kernel on the ticks that were sent or did not fit into the ring.
     pub(crate) nanoseconds: u64,
+    /// Ticks for which others stand.
+    pub(crate) passed_over: u64,
+    /// What the ticks that were sent stand for, beyond one each.
+    pub(crate) extra_sent: u64,
+    /// The same of those that did not fit into the ring.
+    pub(crate) extra_ring_full: u64,
 }
 
 impl Outcomes {
@@ -73,12 +85,40 @@ impl Outcomes {
     pub(crate) fn captured(&self) -> u64 {
         self.sent + self.ring_full
     }
+
+    /// Periods of the clock that these stand for.
+    pub(crate) fn expected(&self) -> u64 {
+        self.sent + self.extra_sent + self.lost()
+    }
+
+    /// Periods of the clock for which the ring had no room.
+    pub(crate) fn lost(&self) -> u64 {
+        self.ring_full + self.extra_ring_full
+    }
+
+    /// Interrupts of all clocks.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.captured() + self.filtered + self.idle + self.no_scratch + self.passed_over
+    }
+}
+
+/// A clock that runs.
+struct Clock {
+    event: OwnedFd,
+    /// Its place in `clocks` of the BPF programs.
+    number: u32,
+    _link: Link,
 }
 
 /// The programs in the kernel and the clocks that run them.
 pub(crate) struct Sampler {
     skeleton: ProfrecSkel<'static>,
-    clocks: Vec<Link>,
+    clocks: Vec<Clock>,
+    /// So many clocks can have a number.
+    most_clocks: u32,
+    pace: Pace,
+    /// Depth of stacks that are copied whole, and what of others, at the usual pace.
+    usual_stacks: (u32, u32),
     /// Control groups that count.
     cgroups: Vec<Cgroup>,
     _fork: Option<Link>,
@@ -101,13 +141,18 @@ impl Sampler {
         let cpus = libbpf_rs::num_possible_cpus()? as u32;
         let whole_stack = settings.whole_stack.min(SCRATCH_LIMIT / cpus).min(settings.ring_size / 4) & !(PAGE - 1);
         let most_payload = most_payload(whole_stack.max(2 * settings.stack_size));
-        (rodata.whole_stack, rodata.stack_cap, rodata.most_payload) = (whole_stack, settings.stack_size, most_payload);
+        (rodata.stack_cap, rodata.most_payload) = (settings.stack_size, most_payload);
+        (rodata.period, rodata.inherited_clocks) = (settings.period, settings.inherited_clocks);
         rodata.wakeup_bytes = settings.ring_size / 4;
         rodata.only_targets = settings.only_targets;
         rodata.targets_are_threads = settings.targets_are_threads;
         let Narrowing { cgroups, comms, users } = &settings.narrowing;
         rodata.only_cgroups = cgroups.len() as u32;
         (rodata.only_comms, rodata.only_users) = (!comms.is_empty(), !users.is_empty());
+        let bss = open.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+        (bss.whole_stack, bss.least_weight) = (whole_stack, 1);
+        let most_clocks = 1 + cpus.max(MOST_THREAD_CLOCKS as u32);
+        open.maps.clocks.set_max_entries(most_clocks)?;
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch_size(most_payload))?;
@@ -127,7 +172,8 @@ impl Sampler {
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
         let cgroups = settings.narrowing.cgroups;
-        Ok((Self { skeleton, clocks: Vec::new(), cgroups, _fork }, ring))
+        let usual_stacks = (whole_stack, settings.stack_size);
+        Ok((Self { skeleton, clocks: Vec::new(), most_clocks, pace: Pace::USUAL, usual_stacks, cgroups, _fork }, ring))
     }
 
     /// Adds a process to those that count while ticks are CPU-wide.
@@ -173,16 +219,56 @@ impl Sampler {
 
     /// Starts a clock. False when what it follows is gone: the thread ended, the CPU is offline.
     pub(crate) fn attach(&mut self, scope: Scope, period: u64) -> Result<bool> {
-        let event = match perf_event::open_clock(scope, period) {
+        let weight = self.pace.weight;
+        let event = match perf_event::open_clock(scope, period * u64::from(weight)) {
             Ok(event) => event,
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(false),
             Err(error) => return Err(remedy::perf(error)),
         };
-        let link = self.skeleton.progs.on_tick.attach_perf_event(event.as_raw_fd()).context("attaching to a clock")?;
+        // One that has no number is to the programs like an inherited one, and keeps its period.
+        let number = Some(self.clocks.len() as u32 + 1).filter(|number| *number < self.most_clocks).unwrap_or(0);
+        self.tell_weight(number, weight)?;
+        let held = event.try_clone().context("holding a clock")?;
+        let options = PerfEventOpts { cookie: number.into(), ..PerfEventOpts::default() };
+        let link = self.skeleton.progs.on_tick.attach_perf_event_with_opts(event.as_raw_fd(), options);
+        let link = link.context("attaching to a clock")?;
         // The link closes the event with itself.
         let _owned_by_the_link = event.into_raw_fd();
-        self.clocks.push(link);
+        self.clocks.push(Clock { event: held, number, _link: link });
         Ok(true)
+    }
+
+    /// How stacks are copied at a pace: whole up to this depth, and so many bytes of both ends of others.
+    pub(crate) fn stacks(&self, pace: Pace) -> (u32, u32) {
+        let (whole, ends) = self.usual_stacks;
+        if pace.cut { (whole.min(2 * ends), ends) } else { (whole, ends) }
+    }
+
+    /// Samples at another pace from now on.
+    pub(crate) fn set_pace(&mut self, pace: Pace, period: u64) -> Result<()> {
+        let (whole_stack, _) = self.stacks(pace);
+        let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+        bss.whole_stack = whole_stack;
+        if pace.weight != self.pace.weight {
+            // From here on each tick looks up what it stands for, unless all stand for one.
+            bss.least_weight = pace.weight.max(2);
+            for clock in self.clocks.iter().filter(|clock| clock.number > 0) {
+                // The first tick of the new period comes later than what is told of it.
+                perf_event::set_period(clock.event.as_fd(), period * u64::from(pace.weight))
+                    .context("changing the period of a clock")?;
+                self.tell_weight(clock.number, pace.weight)?;
+            }
+            let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+            bss.least_weight = pace.weight;
+        }
+        self.pace = pace;
+        Ok(())
+    }
+
+    /// Tells the programs what a tick of a clock stands for.
+    fn tell_weight(&self, number: u32, weight: u32) -> Result<()> {
+        let clocks = &self.skeleton.maps.clocks;
+        clocks.update(&number.to_le_bytes(), &weight.to_le_bytes(), MapFlags::ANY).context("telling of a clock")
     }
 
     /// Stops all clocks.
@@ -208,6 +294,9 @@ impl Sampler {
             unreadable_pages: count(7)?,
             stacks_switched: count(8)?,
             nanoseconds: count(9)?,
+            passed_over: count(10)?,
+            extra_sent: count(11)?,
+            extra_ring_full: count(12)?,
         })
     }
 
@@ -262,7 +351,7 @@ fn most_payload(stack: u32) -> u32 {
 
 /// `struct scratch` in bpf/profrec.bpf.c for such a payload.
 fn scratch_size(most_payload: u32) -> u32 {
-    const FIRST_FIELDS: u32 = 16 + 21 * 8 + 12 * 4;
+    const FIRST_FIELDS: u32 = 16 + 21 * 8 + 14 * 4;
     const PIECE: u32 = 64 << 10;
     const CHAIN: u32 = 127 * 8;
     FIRST_FIELDS + most_payload + PIECE + 2 * CHAIN

@@ -10,6 +10,7 @@ use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
+use crate::frugality::Frugality;
 use crate::narrowing::Narrowing;
 use crate::parts::{Parts, realtime};
 use crate::progress::Progress;
@@ -49,6 +50,8 @@ pub(crate) fn record(
         whole_stack: args.whole_stack,
         stack_size: args.stack_size,
         ring_size: args.ring_size,
+        period: args.period(),
+        inherited_clocks: clocks.are_inherited(),
         only_targets: clocks.needs_filter(),
         targets_are_threads: matches!(target, Target::Threads(_)),
         follow_children: target.has_children(args),
@@ -76,6 +79,7 @@ pub(crate) fn record(
     if attached == 0 {
         bail!("the target ended before its clock was attached");
     }
+    let frugality = Frugality::new(args, cpus.len() as u32);
     let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));
     let needed = rights::needed(args, &target);
     match target {
@@ -89,7 +93,8 @@ pub(crate) fn record(
 
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
-    let mut session = Session { stop, ring, stream, sampler, parts, triggers, progress, started, looked: start };
+    let mut session =
+        Session { stop, ring, stream, sampler, parts, triggers, frugality, progress, started, looked: start };
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
@@ -105,6 +110,7 @@ struct Session {
     sampler: Sampler,
     parts: Parts,
     triggers: Triggers,
+    frugality: Frugality,
     progress: Progress,
     started: Instant,
     /// Ticks of before this time have been used.
@@ -149,6 +155,7 @@ impl Session {
     fn flush(&mut self) -> Result<()> {
         self.stream.flush(&mut self.sampler)?;
         self.sampler.renew_cgroups()?;
+        self.frugality.look(&mut self.sampler, &mut self.stream)?;
         if let Some(why) = self.triggers.look() {
             self.parts.ask(&why);
         }
@@ -181,7 +188,7 @@ impl Session {
 
     /// Closes the recording, also when the output has refused a part of it.
     fn finish(self, ended: Result<StopReason>, start: u64) -> Result<(Finished, Stop)> {
-        let Self { stop, mut stream, sampler, parts, .. } = self;
+        let Self { stop, mut stream, sampler, parts, frugality, .. } = self;
         let outcomes = sampler.outcomes()?;
         let (reason, refusal) = match ended {
             Ok(reason) => (reason, None),
@@ -201,7 +208,8 @@ impl Session {
         let end = if refusal.is_some() { last } else { totals.end_monotonic };
         let lasted = Duration::from_nanos(end.saturating_sub(start));
         let (closed, refusal) = (error.is_none(), refusal.or(error));
-        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal, kept }, stop))
+        let slowed = frugality.slowed();
+        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal, kept, slowed }, stop))
     }
 }
 

@@ -22,11 +22,14 @@ pub(crate) struct Finished {
     pub(crate) refusal: Option<Error>,
     /// What there is of it.
     pub(crate) kept: Kept,
+    /// What was done to keep within the budget, in words.
+    pub(crate) slowed: Option<String>,
 }
 
 /// The summary as it is printed.
 pub(crate) fn text(finished: &Finished) -> String {
     let Totals { expected, samples, lost, recorder_cpu, bpf_time, bpf_runs, .. } = &finished.totals;
+    let ticks = finished.totals.ticks();
     let mut lines = vec![format!(
         "Recorded {samples} samples in {:.1} s: {} ({} a sample)",
         finished.lasted.as_secs_f64(),
@@ -39,7 +42,9 @@ pub(crate) fn text(finished: &Finished) -> String {
         .map(|(cause, count)| format!(" + {count} lost ({})", cause.name()))
         .collect();
     let lost_samples = if lost_samples.is_empty() { " + 0 lost".to_owned() } else { lost_samples.concat() };
-    lines.push(format!("  expected {expected} = {samples} written{lost_samples}"));
+    let written = if ticks == *samples { "written".to_owned() } else { format!("ticks by {samples} samples") };
+    lines.push(format!("  expected {expected} = {ticks} {written}{lost_samples}"));
+    lines.extend(finished.slowed.iter().map(|slowed| format!("  {slowed}")));
     for (cause, count) in lost.iter().filter(|(cause, _)| !cause.is_samples()) {
         lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
     }
@@ -114,6 +119,7 @@ mod tests {
             closed: true,
             refusal: None,
             kept: Kept { path: "a.prof".into(), lines: vec!["Next: profrec report a.prof".to_owned()], failed: false },
+            slowed: None,
         }
     }
 

@@ -79,6 +79,13 @@ impl<W: Write> FrameWriter<W> {
         self.segments.last().filter(|_| self.segment_open)
     }
 
+    /// Adds what the samples of a segment's frame, or of all its frames, stand for.
+    pub(crate) fn add_ticks(&mut self, ticks: u64) {
+        if let Some(segment) = self.segments.last_mut() {
+            segment.weight += ticks;
+        }
+    }
+
     /// The next frame starts a segment.
     pub(crate) fn end_segment(&mut self) {
         self.segment_open = false;

@@ -102,6 +102,7 @@ impl<W: Write> Writer<W> {
         for frame in segment.frames() {
             self.frames.write(frame)?;
         }
+        self.frames.add_ticks(summary.ticks());
         self.frames.add_pids(&mut summary.pids.clone());
         if summary.last_loss > 0 {
             self.frames.add_losses(&[summary.first_loss, summary.last_loss]);
@@ -177,7 +178,7 @@ impl<W: Write> Writer<W> {
 
     /// Ticks that the samples stand for that have left for the output.
     pub fn ticks_in_output(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.weight).sum()
+        self.frames.segments().iter().map(SegmentSummary::ticks).sum()
     }
 
     /// Ticks that the samples stand for that were added.
@@ -252,9 +253,7 @@ impl<W: Write> Writer<W> {
         };
         compress_piece(stream, &self.raw, &mut self.compressed)?;
         self.write_frame(FrameKind::Samples, items, times)?;
-        if let Some(segment) = self.segments.last_mut() {
-            segment.weight += ticks;
-        }
+        self.frames.add_ticks(ticks);
         Ok(())
     }
 

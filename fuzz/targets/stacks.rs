@@ -18,6 +18,8 @@ struct Shot {
     user: User,
     flush: bool,
     new_segment: bool,
+    /// Ticks that it stands for, beyond one.
+    more: Option<u16>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -108,5 +110,6 @@ fn sample(shot: Shot) -> Sample {
         cpu: shot.cpu.into(),
         kernel_chain: shot.kernel.into_iter().map(|number| u64::MAX - u64::from(number)).collect(),
         user,
+        weight: 1 + u32::from(shot.more.unwrap_or(0)),
     }
 }

@@ -45,6 +45,8 @@ fn load() -> Result<(Sampler, BpfRing)> {
         whole_stack: 512 << 10,
         stack_size: 64 << 10,
         ring_size: 1 << 20,
+        period: PERIOD,
+        inherited_clocks: true,
         // With the program that follows children.
         only_targets: true,
         targets_are_threads: false,

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use profrec_format::{Loss, LossCause, Record, Sample, Totals, UserStack, UserState, Writer};
+use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
 use crate::chunks::SentChunks;
@@ -68,9 +68,13 @@ pub(crate) struct Stream<W: Write> {
     new_giants: Vec<(u32, LeftOut)>,
     sample: Sample,
     losses: Losses,
+    /// The last change of the pace.
+    pace: Option<Pace>,
+    /// The segment at hand says it.
+    is_pace_told: bool,
     ended: Vec<u32>,
     /// Samples and bytes of the parts before.
-    earlier: (u64, u64),
+    earlier: (u64, u64, u64),
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -108,8 +112,10 @@ impl<W: Write> Stream<W> {
             new_giants: Vec::new(),
             sample: Sample::default(),
             losses: Losses::default(),
+            pace: None,
+            is_pace_told: true,
             ended: Vec::new(),
-            earlier: (0, 0),
+            earlier: (0, 0, 0),
         }
     }
 
@@ -149,8 +155,9 @@ impl<W: Write> Stream<W> {
     /// One event from the ring of ticks.
     pub(crate) fn tick(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(tick) = Tick::parse(bytes) else {
-            self.losses.malformed += 1;
-            return self.write(&Record::Loss(Loss { time: now(), cause: LossCause::Malformed, count: 1 }));
+            let count = u64::from(event::weight_in(bytes));
+            self.losses.malformed += count;
+            return self.write(&Record::Loss(Loss { time: now(), cause: LossCause::Malformed, count }));
         };
         if tick.time > self.side_band_until {
             self.look_at_side_band();
@@ -169,6 +176,7 @@ impl<W: Write> Stream<W> {
     fn fill_sample(&mut self, tick: &Tick<'_>) {
         let sample = &mut self.sample;
         (sample.time, sample.pid, sample.tid, sample.cpu) = (tick.time, tick.pid, tick.tid, tick.cpu);
+        sample.weight = tick.weight;
         sample.kernel_chain.clear();
         sample.kernel_chain.extend(event::words(tick.kernel_chain));
         if !tick.has_user_side() {
@@ -229,7 +237,11 @@ impl<W: Write> Stream<W> {
     /// Writes what was lost, the names and the evidence that became necessary, and lets all that is
     /// buffered leave for the file.
     pub(crate) fn flush(&mut self, sampler: &mut Sampler) -> Result<()> {
-        let ring_full = sampler.outcomes()?.ring_full;
+        if let Some(pace) = self.pace.filter(|_| !self.is_pace_told) {
+            self.is_pace_told = true;
+            self.write(&Record::Pace(Pace { time: now(), reason: PaceReason::GoesOn, ..pace }))?;
+        }
+        let ring_full = sampler.outcomes()?.lost();
         let count = ring_full.saturating_sub(self.losses.ring_full);
         if count > 0 {
             self.losses.ring_full = ring_full;
@@ -250,6 +262,12 @@ impl<W: Write> Stream<W> {
     pub(crate) fn exchange_evidence(&mut self) -> Result<()> {
         self.ask_for_evidence();
         self.write_evidence()
+    }
+
+    /// Notes that samples are taken at another pace from now on.
+    pub(crate) fn change_pace(&mut self, pace: Pace) -> Result<()> {
+        self.pace = Some(pace);
+        self.write(&Record::Pace(pace))
     }
 
     fn ask_for_evidence(&mut self) {
@@ -291,6 +309,7 @@ impl<W: Write> Stream<W> {
         let ended = std::mem::replace(&mut self.writer, next);
         self.earlier.0 += ended.samples_in_output();
         self.earlier.1 += ended.bytes_written();
+        self.earlier.2 += ended.ticks_in_output();
         self.define_all_again();
         ended
     }
@@ -302,6 +321,7 @@ impl<W: Write> Stream<W> {
         self.code.start_segment();
         self.kernel_names.start_segment();
         self.evidence.start_segment();
+        self.is_pace_told = self.pace.is_none();
     }
 
     /// Waits for the evidence that is missing, at most until `deadline`, and writes it.
@@ -320,9 +340,9 @@ impl<W: Write> Stream<W> {
 
     /// Counts as lost what was expected and is not in the output, when nothing more can be written.
     pub(crate) fn lose_what_waits(&mut self, outcomes: &Outcomes) {
-        self.losses.ring_full = outcomes.ring_full;
-        let accounted = self.samples_in_output() + self.losses.samples();
-        self.losses.not_written = (outcomes.sent + outcomes.ring_full).saturating_sub(accounted);
+        self.losses.ring_full = outcomes.lost();
+        let accounted = self.ticks_in_output() + self.losses.samples();
+        self.losses.not_written = outcomes.expected().saturating_sub(accounted);
     }
 
     /// What was lost so far.
@@ -338,6 +358,11 @@ impl<W: Write> Stream<W> {
     /// Samples of all parts that do not wait.
     pub(crate) fn samples_in_output(&self) -> u64 {
         self.earlier.0 + self.writer.samples_in_output()
+    }
+
+    /// Ticks that these stand for.
+    pub(crate) fn ticks_in_output(&self) -> u64 {
+        self.earlier.2 + self.writer.ticks_in_output()
     }
 
     /// Bytes of all parts.

@@ -66,7 +66,7 @@ impl Evidence {
     pub fn gather(recording: &Recording<'_>) -> (Self, ModuleNumbers) {
         let (mut gathering, mut pace) = (Gathering::default(), PaceLog::default());
         for segment in recording.segments() {
-            let records = segment.records().unwrap_or_default();
+            let Ok(records) = segment.records() else { continue };
             pace.add_segment(segment.first_time(), &records);
             for record in records {
                 gathering.take(record);

@@ -13,14 +13,14 @@ fn version(file: &[u8]) -> u16 {
     u16::from_le_bytes([file[8], file[9]])
 }
 
-/// Every version up to the present one has recordings, with stacks and unwound, which are whole and give the stacks and the figures that they gave.
+/// Every version up to the present one has recordings, with stacks, unwound, and of a recorder that slowed down, which are whole and give the stacks and the figures that they gave.
 #[test]
 fn every_version_is_read() {
     let folder = repository().join("fixtures/format");
     let written = profrec_format::Writer::create(Vec::new(), &profrec_format::Header::default()).unwrap();
     let present = version(&written.finish(&profrec_format::Totals::default()).unwrap());
-    let names =
-        (1..=present).flat_map(|number| ["", "-scrubbed"].map(|kind| (number, format!("v{number}{kind}.prof"))));
+    let names = (1..=present)
+        .flat_map(|number| ["", "-scrubbed", "-slowed"].map(|kind| (number, format!("v{number}{kind}.prof"))));
     for (number, name) in names {
         let path = folder.join(name);
         assert_eq!(version(&fs::read(&path).unwrap()), number, "{}", path.display());

@@ -12,6 +12,7 @@ mod programs;
 mod recorded;
 mod rights;
 
+mod budget;
 mod commands;
 mod comparison;
 mod construction;

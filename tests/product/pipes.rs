@@ -47,7 +47,7 @@ fn the_reader_goes_away() {
     let _guard = needs_root!();
     for target in [busy(), Running::start(Command::new("sleep").arg("60"))] {
         let mut command = Command::new(profrec());
-        command.args(["record", "-q", "-F", "999", "-o", "-", "-p", &target.pid()]);
+        command.args(["record", "-q", "-F", "999", "--max-cpu", "none", "-o", "-", "-p", &target.pid()]);
         let mut recorder = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut reader = recorder.stdout.take().unwrap();
         reader.read_exact(&mut [0; 100]).unwrap();

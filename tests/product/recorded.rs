@@ -28,8 +28,15 @@ impl Place {
         self.0.path().join("it.prof")
     }
 
-    /// `profrec record -o PATH`, to be completed.
+    /// `profrec record -o PATH`, to be completed, at the rate that is asked for: a machine that is busy makes no other recording.
     pub(crate) fn record(&self) -> Command {
+        let mut command = self.record_frugally();
+        command.args(["--max-cpu", "none"]);
+        command
+    }
+
+    /// The same with the budget that the recorder has by itself.
+    pub(crate) fn record_frugally(&self) -> Command {
         let mut command = Command::new(profrec());
         command.arg("record").arg("-o").arg(self.path());
         command

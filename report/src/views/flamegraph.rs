@@ -49,9 +49,10 @@ fn options(profile: &Profile) -> Options<'static> {
     let facts = &profile.facts;
     let host = if facts.header.host.is_empty() { "unknown host" } else { &facts.header.host };
     let (samples, hertz, seconds) = (grouped(profile.samples), facts.frequency(), facts.seconds());
+    let counted = if facts.is_weighted() { "ticks" } else { "samples" };
     let mut options = Options::default();
     options.title =
-        escape::text(&format!("{host}: {samples} samples of CPU time, {hertz:.0} Hz, {seconds:.1} s")).into();
+        escape::text(&format!("{host}: {samples} {counted} of CPU time, {hertz:.0} Hz, {seconds:.1} s")).into();
     options.subtitle = Some(profile.ledger.brief());
     options
 }

@@ -1,0 +1,119 @@
+//! Keeps the recorder within its budget while it runs: measures what it costs, and has the clocks and the copies of stacks changed as
+//! the budget says.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use profrec_format::Pace as PaceRecord;
+
+use crate::args::{CallGraph, RecordArgs};
+use crate::budget::{Budget, Pace, Spent};
+use crate::interrupt::Interrupts;
+use crate::own_cost::{own_cpu_time, thread_cpu_time};
+use crate::sampler::Sampler;
+use crate::stream::{Stream, now};
+
+/// What was spent so far, in nanoseconds.
+#[derive(Clone, Copy, Default)]
+struct Meter {
+    /// By the thread that takes the samples.
+    thread: Duration,
+    /// By all threads.
+    process: Duration,
+    in_kernel: u64,
+    ticks: u64,
+}
+
+/// Keeps within the budget.
+pub(crate) struct Frugality {
+    /// None when recording may cost what it does.
+    budget: Option<Budget>,
+    limit: u32,
+    period: u64,
+    looked: Instant,
+    before: Meter,
+    /// What an interrupt costs: how to measure it, and nanoseconds, once that is done.
+    interrupts: Option<Interrupts>,
+    interrupt: u64,
+    /// The least that was sampled.
+    slowest: Pace,
+    steps: u32,
+}
+
+impl Frugality {
+    /// For what the command line says, on so many CPUs.
+    pub(crate) fn new(args: &RecordArgs, cpus: u32) -> Self {
+        let (limit, period, copies) = (args.max_cpu(), args.period(), args.call_graph == CallGraph::Dwarf);
+        Self {
+            budget: limit.map(|limit| Budget::new(limit, cpus, period, copies)),
+            limit: limit.unwrap_or(0),
+            period,
+            looked: Instant::now(),
+            before: Meter::default(),
+            interrupts: limit.map(|_| Interrupts::open()),
+            interrupt: 0,
+            slowest: Pace::USUAL,
+            steps: 0,
+        }
+    }
+
+    /// Looks at what was spent since the last look, and makes the step that the budget asks for.
+    pub(crate) fn look<W: Write>(&mut self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<()> {
+        let Some(budget) = &mut self.budget else { return Ok(()) };
+        let elapsed = self.looked.elapsed();
+        self.looked += elapsed;
+        // Not at the start: everybody waits for that.
+        if let Some(interrupts) = self.interrupts.take() {
+            self.interrupt = interrupts.measure();
+        }
+        let meter = Meter::read(sampler)?;
+        let spent = meter.since(self.before, self.interrupt);
+        self.before = meter;
+        let Some(step) = budget.look(elapsed, spent) else { return Ok(()) };
+        let time = now();
+        sampler.set_pace(step.pace, self.period)?;
+        let (whole_stack, stack_size) = sampler.stacks(step.pace);
+        let Pace { weight, cut } = step.pace;
+        self.steps += 1;
+        self.slowest = Pace { weight: weight.max(self.slowest.weight), cut: cut || self.slowest.cut };
+        let (cost, limit, reason) = (step.cost, self.limit, step.reason);
+        stream.change_pace(PaceRecord { time, weight, whole_stack, stack_size, cost, limit, reason })
+    }
+
+    /// What was done to keep within the budget, in words; `None` when nothing had to be.
+    pub(crate) fn slowed(&self) -> Option<String> {
+        let percent = f64::from(self.limit) / 1e4;
+        let what = match self.slowest {
+            _ if self.steps == 0 => return None,
+            Pace { weight: 1, .. } => "copied less of deep stacks".to_owned(),
+            Pace { weight, cut: false } => format!("sampled up to {weight} times less often"),
+            Pace { weight, .. } => format!("copied less of deep stacks and sampled up to {weight} times less often"),
+        };
+        let steps = if self.steps == 1 { "step" } else { "steps" };
+        let total = self.steps;
+        Some(format!(
+            "{what} ({total} {steps}), to cost at most {percent} % of the machine (--max-cpu none: whatever it costs)"
+        ))
+    }
+}
+
+impl Meter {
+    fn read(sampler: &Sampler) -> Result<Self> {
+        let outcomes = sampler.outcomes()?;
+        let (in_kernel, ticks) = (outcomes.nanoseconds, outcomes.ticks());
+        Ok(Self { thread: thread_cpu_time(), process: own_cpu_time(), in_kernel, ticks })
+    }
+
+    fn since(self, before: Self, interrupt: u64) -> Spent {
+        let thread = self.thread.saturating_sub(before.thread);
+        let others = self.process.saturating_sub(before.process).saturating_sub(thread);
+        let in_kernel = self.in_kernel - before.in_kernel;
+        let interrupts = (self.ticks - before.ticks) * interrupt;
+        Spent {
+            sampling: thread.as_nanos() as u64 + in_kernel + interrupts,
+            in_kernel,
+            evidence: others.as_nanos() as u64,
+        }
+    }
+}
