@@ -85,6 +85,11 @@ impl FlightRecorder {
         }
     }
 
+    /// The files that are written.
+    pub(crate) fn files(&self) -> &PartFiles {
+        &self.files
+    }
+
     /// When a part ends; of the memory it takes no more than one in `share`.
     pub(crate) fn part_end(&self, share: u64) -> PartEnd {
         PartEnd { time: Some((self.time / TIME_SHARE).max(SHORTEST_PART)), bytes: Some(self.memory / share) }

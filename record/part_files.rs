@@ -5,11 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::output::{Output, discard_if_empty};
 use crate::room::{Room, delete};
@@ -48,10 +49,21 @@ impl PartFiles {
             after.push(".");
             after.push(extension);
         }
-        let may = access(folder, Access::WRITE_OK | Access::EXEC_OK);
-        may.with_context(|| format!("creating files in {}: give another place with -o", folder.display()))?;
         let folder = folder.to_owned();
-        Ok(Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, deleted: 0 })
+        let files = Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, deleted: 0 };
+        let may = files.may_create().with_context(|| format!("creating files in {}", files.folder.display()));
+        may.context("give another place with -o")?;
+        Ok(files)
+    }
+
+    /// Whether files can be created there, with the rights that there are now.
+    pub(crate) fn may_create(&self) -> io::Result<()> {
+        Ok(accessat(CWD, &self.folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    }
+
+    /// Where the files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Creates the next file: its number is above those of all that are there.

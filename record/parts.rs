@@ -45,6 +45,11 @@ impl Parts {
         Ok((parts, writer))
     }
 
+    /// Whether other parts can be begun with the rights that there are now.
+    pub(crate) fn require_place(&self) -> Result<()> {
+        self.store.require_place()
+    }
+
     /// What was recorded is asked for now, for this reason.
     pub(crate) fn ask(&mut self, why: &str) {
         if self.store.ask(why) {

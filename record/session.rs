@@ -89,6 +89,7 @@ pub(crate) fn record(
         Target::Command(held) => stop.with_child(held.release()?)?,
     }
     rights::keep_what_works(needed, account, || sampler.works())?;
+    parts.require_place()?;
     stop.after(args.duration);
 
     let progress = Progress::new(args.quiet);

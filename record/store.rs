@@ -72,6 +72,19 @@ impl Store {
         }
     }
 
+    /// Whether files can still be created now that rights were given up: else they could not when they are needed.
+    pub(crate) fn require_place(&self) -> Result<()> {
+        let files = match self {
+            Self::One { .. } => return Ok(()),
+            Self::Files(files, _) => files,
+            Self::Memory(recorder) => recorder.files(),
+        };
+        files.may_create().with_context(|| {
+            let folder = files.folder().display();
+            format!("{folder} has to belong to the account that records, which gives up all other rights: see --user, or use another place with -o")
+        })
+    }
+
     /// What to watch for a reader that goes away.
     pub(crate) fn watched(sink: &Sink) -> Result<Option<OwnedFd>> {
         match sink {

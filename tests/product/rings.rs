@@ -2,6 +2,7 @@
 //! it, and to parts.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -179,4 +180,24 @@ fn a_folder_that_vanishes() {
             });
         }
     });
+}
+
+/// A folder in which the recorder could create nothing more once it has given up its rights is refused at the start, not when it matters.
+#[test]
+fn a_folder_of_somebody_else() {
+    let _guard = needs_root!();
+    const NOBODY: u32 = 65_534;
+    let target = busy();
+    for kind in [["--rotate", "1h"], ["--ring", "1h"]] {
+        let place = Place::new();
+        let folder = place.path().with_file_name("inner");
+        fs::create_dir(&folder).unwrap();
+        chown(&folder, Some(NOBODY), None).unwrap();
+        let mut command = Command::new(profrec());
+        command.args(["record", "-d", "100s", "-p", &target.pid(), "-o"]).arg(folder.join("it.prof")).args(kind);
+        let output = Running::start(&mut command).finish_within(LONG);
+        assert_eq!(output.status.code(), Some(1), "{kind:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("has to belong to the account"), "{kind:?}: {}", stderr(&output));
+        assert!(kind[0] == "--rotate" || fs::read_dir(&folder).unwrap().count() == 0, "a file was left behind");
+    }
 }
