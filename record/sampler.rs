@@ -16,6 +16,7 @@ use crate::giant_frames::LeftOut;
 use crate::kernel;
 use crate::narrowing::Narrowing;
 use crate::perf_event::{self, Scope};
+use crate::pid_namespace::PidNamespace;
 use crate::remedy;
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
@@ -108,6 +109,12 @@ impl Sampler {
         let Narrowing { cgroups, comms, users } = &settings.narrowing;
         rodata.only_cgroups = cgroups.len() as u32;
         (rodata.only_comms, rodata.only_users) = (!comms.is_empty(), !users.is_empty());
+        if let Some(namespace) = PidNamespace::own()? {
+            (rodata.pid_namespace, rodata.level_in_pid) = (namespace.inode, namespace.level);
+            (rodata.numbers_in_pid, rodata.number_size) = (namespace.numbers, namespace.number_size);
+            rodata.namespace_in_number = namespace.of_number;
+            rodata.inode_in_namespace = namespace.inode_offset;
+        }
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch_size(most_payload))?;

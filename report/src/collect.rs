@@ -81,7 +81,7 @@ impl Plan<'_> {
         let mut read = 0;
         let outcome = replay(segment, self.numbers, |sample, instant| {
             read += 1;
-            if !self.filter.lets_through(sample, instant.comm, self.start) {
+            if !self.filter.lets_through(sample, instant, self.start) {
                 collected.filtered_out += 1;
                 return;
             }
@@ -93,6 +93,7 @@ impl Plan<'_> {
             let verdict = walk(&mut unwinder, sample, instant, &mut frames);
             let thread = CountedThread { comm: instant.comm, pid: sample.pid, tid: sample.tid };
             counter.count(thread, &frames, verdict, 1);
+            counter.note_cgroup(sample.pid, instant.cgroup);
         });
         collected.unreadable = segment.sample_count().saturating_sub(read);
         collected.errors.extend(outcome.err());
