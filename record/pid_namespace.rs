@@ -1,12 +1,11 @@
 //! A recorder in a container with process ids of its own: which namespace that is, and where the kernel's structs tell the ids in it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-
 use anyhow::{Context, Result};
 use libbpf_rs::HasSize;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{MemberAttr, Struct};
+
+use crate::kernel;
 
 /// What bpf/ids.h needs to know; all but the first are bytes.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +27,7 @@ pub(crate) struct PidNamespace {
 impl PidNamespace {
     /// The recorder's own namespace; `None` when it is the machine's.
     pub(crate) fn own() -> Result<Option<Self>> {
-        /// PROC_PID_INIT_INO of include/linux/proc_ns.h.
-        const MACHINE: u64 = 0xefff_fffc;
-        let inode = fs::metadata("/proc/self/ns/pid").map_or(MACHINE, |namespace| namespace.ino());
-        if inode == MACHINE { Ok(None) } else { Self::find(inode as u32).map(Some) }
+        kernel::own_process_ids().map(|inode| Self::find(inode as u32)).transpose()
     }
 
     fn find(inode: u32) -> Result<Self> {
@@ -67,7 +63,7 @@ mod tests {
     /// Where the kernel tells its types, all that is needed is found, in an order that makes sense.
     #[test]
     fn the_kernel_tells() {
-        if !fs::exists("/sys/kernel/btf/vmlinux").unwrap() {
+        if kernel::no_types().is_some() {
             return;
         }
         let found = PidNamespace::find(7).unwrap();
