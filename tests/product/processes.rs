@@ -17,7 +17,8 @@ fn while_a_shell_does(script: &str, rate: &str) -> Recorded {
     let folder = tempfile::tempdir().unwrap();
     let (go, done) = (folder.path().join("go"), folder.path().join("done"));
     succeed(Command::new("mkfifo").arg(&go));
-    let script = format!("read word < {}; {script}; : > {}", go.display(), done.display());
+    // Its children are gone when they are looked at, but it is not: it waits for a second word.
+    let script = format!("read word < {0}; {script}; : > {1}; read word < {0}", go.display(), done.display());
     let _shell = Running::start(Command::new("/bin/sh").args(["-c", &script]));
     let place = Place::new();
     let recorder = Running::start(place.record().args(["-q", "-a", "-F", rate, "--embed", "symbols"]));
