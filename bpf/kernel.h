@@ -20,6 +20,8 @@ typedef _Bool bool;
 
 enum { false = 0, true = 1 };
 
+#define NULL ((void *)0)
+
 /* From the kernel's include/uapi/linux/bpf.h: part of its ABI. */
 enum {
 	BPF_MAP_TYPE_HASH = 1,
@@ -50,12 +52,15 @@ struct mm_struct {
 	unsigned long start_stack;
 };
 
+struct pid;
+
 struct task_struct {
 	unsigned int flags;
 	int tgid;
 	struct task_struct *group_leader;
 	char comm[16];
 	struct mm_struct *mm;
+	struct pid *thread_pid;
 	unsigned long sas_ss_sp;
 	unsigned long sas_ss_size;
 	struct thread_struct thread;

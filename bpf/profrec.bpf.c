@@ -11,6 +11,8 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "ids.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -231,7 +233,7 @@ static __always_inline __u64 capture_chain(void *ctx, __u8 *payload, __u64 at, _
 SEC("perf_event")
 int on_tick(struct bpf_perf_event_data *ctx)
 {
-	__u64 ids = bpf_get_current_pid_tgid();
+	__u64 ids = current_ids();
 	bool in_kernel = (ctx->regs[CONTEXT_CS] & 3) == 0;
 	struct task_struct *task;
 	struct mm_struct *mm;
@@ -315,8 +317,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 from = parent->tgid;
-	__u32 pid = child->tgid;
+	__u32 from = process_id(parent);
+	__u32 pid = process_id(child);
 	__u8 present = 1;
 
 	if (from != pid && bpf_map_lookup_elem(&targets, &from))

@@ -86,6 +86,8 @@ static __always_inline bool is_target(__u64 pid_and_tid)
 {
 	__u32 id = targets_are_threads ? (__u32)pid_and_tid : pid_and_tid >> 32;
 
+	if (pid_namespace && !pid_and_tid)
+		return false;
 	if (only_targets && !bpf_map_lookup_elem(&targets, &id))
 		return false;
 	if (only_users && !user_is_target())

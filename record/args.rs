@@ -53,7 +53,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct RecordArgs {
-    /// Record these processes with all their threads
+    /// Record these processes with all their threads; process ids as /proc shows them here, in a container its own
     #[arg(short, long = "pid", value_name = "PID[,PID...]", value_delimiter = ',', help_heading = "Target")]
     pub(crate) pids: Vec<u32>,
 
@@ -185,7 +185,9 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
     pub(crate) embed: Embed,
 
-    /// Size of the buffer between kernel and recorder: a power of two. (What --ring holds has --ring-memory)
+    /// Size of the buffer between kernel and recorder: a power of two. (What --ring holds has --ring-memory.) With it, the recorder takes less
+    /// than 64 MB with 20,000 processes and 10,000 threads: at most 24 MB are about processes, of which those not seen for
+    /// longest are forgotten, and 16 MB about stacks. The kernel takes 256 KB more for each CPU, and copies of stacks
     #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
     pub(crate) ring_size: u32,
 }

@@ -71,6 +71,14 @@ impl Clocks {
         matches!(self, Self::Threads { .. })
     }
 
+    /// Starts one on a CPU that came, if there is one on each.
+    pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, period: u64) -> Result<()> {
+        if !matches!(self, Self::Threads { .. }) {
+            sampler.attach(Scope::Cpu(cpu), period)?;
+        }
+        Ok(())
+    }
+
     /// Starts them; gives their number.
     pub(crate) fn attach<W: Write>(
         self,

@@ -27,8 +27,13 @@ struct Sent {
 pub(crate) struct SentChunks {
     /// The last owner of each slot in use first.
     slots: FxHashMap<u32, [Sent; 2]>,
+    /// How many words there is memory for in all slots.
+    room: usize,
     unknown: u64,
 }
+
+/// Words that are kept at most: 16 MB. Threads whose stacks are full of pointers need more: everything is sent again then.
+const MOST_WORDS: usize = 1 << 20;
 
 impl SentChunks {
     /// Keeps the words of a chunk that was sent.
@@ -38,8 +43,14 @@ impl SentChunks {
             std::mem::swap(last, before);
             last.owner = (tid, place);
         }
+        let before = last.words.capacity();
         last.words.clear();
         last.words.extend_from_slice(words);
+        self.room += last.words.capacity() - before;
+        if self.room > MOST_WORDS {
+            self.slots = FxHashMap::default();
+            self.room = 0;
+        }
     }
 
     /// The words of a chunk that has not changed since it was sent. `None` when it is not known, which is counted: that needs
@@ -66,6 +77,19 @@ fn slot(tid: u32, place: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// However full of pointers stacks are, what is kept is bounded.
+    #[test]
+    fn memory_is_bounded() {
+        let words = [StackWord { address: 0x1000, value: 1 }; CHUNK as usize / 8];
+        let mut chunks = SentChunks::default();
+        for place in 0..2 * SLOTS {
+            chunks.put(7, place, &words);
+            let kept: usize = chunks.slots.values().flatten().map(|sent| sent.words.capacity()).sum();
+            assert_eq!((kept, kept <= MOST_WORDS), (chunks.room, true));
+        }
+        assert!(chunks.slots.len() > 100);
+    }
 
     /// A chunk is what it was when it was sent last; of those that share a slot, the last two are known.
     #[test]

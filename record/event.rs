@@ -138,6 +138,16 @@ impl<'a> Tick<'a> {
         })
     }
 
+    /// Whether it hit the kernel.
+    pub(crate) fn is_in_kernel(&self) -> bool {
+        !self.kernel_chain.is_empty()
+    }
+
+    /// Where user code goes on, or went on when its registers were saved.
+    pub(crate) fn instruction_pointer(&self) -> u64 {
+        self.registers[INSTRUCTION_POINTER]
+    }
+
     /// Whether the thread has a user side.
     pub(crate) fn has_user_side(&self) -> bool {
         self.registers[INSTRUCTION_POINTER] != 0

@@ -12,7 +12,7 @@
 use profrec_format::{ModuleId, UserStack};
 use rustc_hash::FxHashMap;
 
-use crate::processes::Process;
+use crate::process::Process;
 
 /// Smaller frames are not worth it.
 pub(crate) const GIANT: u64 = 64 << 10;
@@ -105,7 +105,7 @@ mod tests {
     use profrec_format::{StackRange, StackWord};
 
     use super::*;
-    use crate::processes::Mapped;
+    use crate::process::Mapped;
 
     const TOP: u64 = 0x10_0000;
 

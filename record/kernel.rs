@@ -41,14 +41,9 @@ pub(crate) fn no_types() -> Option<Refused> {
 /// PROC_PID_INIT_INO of include/linux/proc_ns.h: the number of the host's own namespace of process ids, always.
 const HOSTS_PROCESS_IDS: u64 = 0xeffffffc;
 
-/// That this process sees other process ids than the kernel tells of, if it does. `None` also where /proc is not mounted.
-pub(crate) fn other_process_ids() -> Option<Refused> {
-    namespace("pid").is_some_and(|number| number != HOSTS_PROCESS_IDS).then(|| {
-        Refused::new(
-            "this is a container with process ids of its own: the kernel tells of processes by other numbers, the host's",
-            "run profrec on the host, or with its process ids (docker run --pid=host, hostPID: true)",
-        )
-    })
+/// The namespace of process ids that this process is in, when it is not the host's. `None` also where /proc is not mounted.
+pub(crate) fn own_process_ids() -> Option<u64> {
+    namespace("pid").filter(|number| *number != HOSTS_PROCESS_IDS)
 }
 
 /// The number of a namespace of this process.

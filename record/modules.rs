@@ -20,12 +20,21 @@ pub(crate) struct Place<'a> {
     pub(crate) path: &'a str,
 }
 
+/// More files than any machine runs; a program can make and map new ones without end. What is mapped beyond is outside every
+/// module. Together about 10 MB.
+const MOST_MODULES: usize = 32 << 10;
+
 /// All modules seen so far.
 #[derive(Default)]
 pub(crate) struct Modules {
     ids: FxHashMap<(String, FileIdentity), ModuleId>,
     modules: Vec<Known>,
+    /// Files that are open, and not yet handed to whoever reads them.
+    held: usize,
 }
+
+/// Files that may wait open; of more, each is opened again when it is needed.
+const MOST_HELD: usize = 256;
 
 struct Known {
     module: Module,
@@ -37,12 +46,22 @@ struct Known {
 }
 
 impl Modules {
-    /// The number of what is mapped at `place`; `None` for memory that holds no code of interest.
+    /// Whether there may be more of them.
+    pub(crate) fn have_room(&self) -> bool {
+        // Files that are told by their build-id and by their inode are in it twice.
+        self.ids.len() < 2 * MOST_MODULES && self.modules.len() < MOST_MODULES
+    }
+
+    /// The number of what is mapped at `place`; `None` for memory that holds no code of interest, and when there are too
+    /// many modules.
     pub(crate) fn identify(&mut self, place: Place<'_>, identity: FileIdentity) -> Option<ModuleId> {
         let (kind, path) = classify(place.path)?;
         let identity = if kind == ModuleKind::File { identity } else { FileIdentity::BuildId(Vec::new()) };
         if let Some(id) = self.ids.get(&(path.to_owned(), identity.clone())) {
             return Some(*id);
+        }
+        if !self.have_room() {
+            return None;
         }
         let FileIdentity::Inode { inode, .. } = identity else {
             return Some(self.add(kind, path, identity, None));
@@ -69,6 +88,8 @@ impl Modules {
             FileIdentity::Inode { .. } => Vec::new(),
         };
         let module = Module { id, kind, path: path.to_owned(), build_id };
+        let file = file.filter(|_| self.held < MOST_HELD);
+        self.held += usize::from(file.is_some());
         self.modules.push(Known { module, opened: file.is_some(), file, defined_in: 0 });
         self.ids.insert((path.to_owned(), identity), id);
         id
@@ -87,13 +108,16 @@ impl Modules {
     /// The module's file, the first time that somebody asks for it. `pid` maps it from `start` to `end`.
     pub(crate) fn open(&mut self, id: ModuleId, (pid, start, end): (u32, u64, u64)) -> Option<File> {
         let known = self.modules.get_mut(id as usize)?;
+        let held = known.file.is_some();
         if !known.opened {
             known.opened = true;
             let place = Place { pid, start, end, path: &known.module.path };
             // A file that cannot be opened is a module without evidence: the report says so.
             known.file = open_mapped(place).ok().filter(|file| is_what_was_mapped(file, &known.module.build_id));
         }
-        known.file.take()
+        let file = known.file.take();
+        self.held -= usize::from(held);
+        file
     }
 }
 

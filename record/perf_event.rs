@@ -112,8 +112,9 @@ pub(crate) fn set_period(clock: BorrowedFd<'_>, period: u64) -> io::Result<()> {
 }
 
 /// Opens an event that counts nothing and reports what happens to the processes on one CPU.
+/// Each time that `wake_bytes` have been written to its ring, it is readable.
 /// Without `build_ids` for kernels before 5.12, which refuse them with EINVAL.
-pub(crate) fn open_process_events(cpu: u32, build_ids: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open_process_events(cpu: u32, build_ids: bool, wake_bytes: u32) -> io::Result<OwnedFd> {
     let attributes = Attributes {
         kind: TYPE_SOFTWARE,
         config: CONFIG_DUMMY,
@@ -127,8 +128,8 @@ pub(crate) fn open_process_events(cpu: u32, build_ids: bool) -> io::Result<Owned
             | USE_CLOCK_ID
             | WATERMARK
             | if build_ids { BUILD_ID } else { 0 },
-        // Nobody waits for this ring: it is read whenever a later sample is about to be used.
-        wakeup_events: u32::MAX,
+        // The ring is read whenever a later sample is about to be used; that alone would be too late when processes storm.
+        wakeup_events: wake_bytes,
         clock_id: libc::CLOCK_MONOTONIC,
         ..Attributes::default()
     };

@@ -20,31 +20,25 @@ pub(crate) struct MapsLine {
     pub(crate) path: String,
 }
 
-/// Bytes of executable mappings that are read of one process: ten times what the kernel's usual limit of mappings gives. A
-/// process can make long paths and many mappings.
-const MAX_LINES: usize = 64 << 20;
 /// A line is a path (4,096 bytes, of which `\n` takes four) and some numbers.
 const MAX_LINE: u64 = 20 << 10;
 
-/// The executable mappings of a process, in the order of their addresses.
-pub(crate) fn executable_mappings(pid: u32) -> io::Result<Vec<MapsLine>> {
-    executable_lines(BufReader::with_capacity(64 << 10, File::open(format!("/proc/{pid}/maps"))?), MAX_LINES)
+/// Hands the executable mappings of a process to `each`, in the order of their addresses, as long as that wants more.
+pub(crate) fn each_executable_mapping(pid: u32, each: impl FnMut(MapsLine) -> bool) -> io::Result<()> {
+    each_executable_line(BufReader::with_capacity(64 << 10, File::open(format!("/proc/{pid}/maps"))?), each)
 }
 
-fn executable_lines(mut maps: impl BufRead, mut room: usize) -> io::Result<Vec<MapsLine>> {
-    let mut mappings = Vec::new();
+fn each_executable_line(mut maps: impl BufRead, mut each: impl FnMut(MapsLine) -> bool) -> io::Result<()> {
     let mut line = Vec::new();
     while (&mut maps).take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
-        if let Some(mapping) = parse_executable(String::from_utf8_lossy(&line).trim_end_matches('\n')) {
-            room = match room.checked_sub(line.len()) {
-                Some(room) => room,
-                None => break,
-            };
-            mappings.push(mapping);
+        if let Some(mapping) = parse_executable(String::from_utf8_lossy(&line).trim_end_matches('\n'))
+            && !each(mapping)
+        {
+            break;
         }
         line.clear();
     }
-    Ok(mappings)
+    Ok(())
 }
 
 /// A line such as `55d0c8a5e000-55d0c8b6a000 r-xp 0002c000 fe:00 1573 /usr/bin/bash`; `None` when
@@ -65,7 +59,8 @@ fn parse_executable(line: &str) -> Option<MapsLine> {
         major: u32::from_str_radix(major, 16).ok()?,
         minor: u32::from_str_radix(minor, 16).ok()?,
         inode: fields.next()?.parse().ok()?,
-        path: fields.next().unwrap_or_default().trim_start().to_owned(),
+        // The one character that the kernel writes in another way; process events have it as it is.
+        path: fields.next().unwrap_or_default().trim_start().replace("\\012", "\n"),
     })
 }
 
@@ -150,6 +145,12 @@ mod tests {
         assert_eq!(parsed.path, "/opt/a b/c (deleted)");
     }
 
+    /// A path with a line end is as process events have it.
+    #[test]
+    fn a_path_may_have_lines() {
+        assert_eq!(parse_executable("1000-2000 r-xp 0 0:0 1 /a\\012b\\c").unwrap().path, "/a\nb\\c");
+    }
+
     /// Anonymous executable memory has no path; memory that is not executable gives nothing.
     #[test]
     fn only_executable_memory_counts() {
@@ -158,17 +159,25 @@ mod tests {
         assert_eq!(parse_executable(""), None);
     }
 
-    /// Any lines, cut anywhere, are read up to the room that there is, and never more.
+    /// Any lines, cut anywhere, are read as far as somebody wants them, and a line without end is cut.
     #[test]
-    fn lines_are_read_up_to_a_limit() {
+    fn lines_are_read_as_far_as_wanted() {
         let line = b"1000-2000 r-xp 0 0:0 1 /x\n";
         let two = [&line[..], b"\xff\xfe no mapping\n", b"3000-4000 rw-p 0 0:0 1 /y\n", line].concat();
-        let count = |bytes: &[u8], room| executable_lines(bytes, room).unwrap().len();
-        assert_eq!([count(&two, 1000), count(&two, line.len()), count(&two, 0)], [2, 1, 0]);
+        let read = |bytes: &[u8], most: usize| {
+            let mut found = Vec::new();
+            each_executable_line(bytes, |line| {
+                found.push(line);
+                found.len() < most
+            })
+            .unwrap();
+            found
+        };
+        assert_eq!([read(&two, 9).len(), read(&two, 1).len()], [2, 1]);
         let endless = [b"1000-2000 r-xp 0 0:0 1 /", &[b'x'; 1 << 20][..]].concat();
-        assert_eq!(executable_lines(&endless[..], 1 << 30).unwrap()[0].path.len(), MAX_LINE as usize - 23);
+        assert_eq!(read(&endless[..], 1)[0].path.len(), MAX_LINE as usize - 23);
         for length in 0..two.len() {
-            count(&two[..length], 1000);
+            read(&two[..length], 9);
         }
     }
 
@@ -176,7 +185,13 @@ mod tests {
     #[test]
     fn this_process_can_be_read() {
         let pid = std::process::id();
-        assert!(executable_mappings(pid).unwrap().iter().any(|line| line.path == "[vdso]"));
+        let mut has_vdso = false;
+        each_executable_mapping(pid, |line| {
+            has_vdso |= line.path == "[vdso]";
+            true
+        })
+        .unwrap();
+        assert!(has_vdso);
         assert!(threads(pid).unwrap().contains(&pid));
         assert!(!thread_name(pid, pid).is_empty());
         assert!(!parent_and_kind(pid).unwrap().1);

@@ -18,6 +18,7 @@ use crate::giant_frames::LeftOut;
 use crate::kernel;
 use crate::narrowing::Narrowing;
 use crate::perf_event::{self, Scope};
+use crate::pid_namespace::PidNamespace;
 use crate::remedy;
 use crate::ring::BpfRing;
 use crate::side_band::is_offline;
@@ -153,6 +154,12 @@ impl Sampler {
         (bss.whole_stack, bss.least_weight) = (whole_stack, 1);
         let most_clocks = 1 + cpus.max(MOST_THREAD_CLOCKS as u32);
         open.maps.clocks.set_max_entries(most_clocks)?;
+        if let Some(namespace) = PidNamespace::own()? {
+            (rodata.pid_namespace, rodata.level_in_pid) = (namespace.inode, namespace.level);
+            (rodata.numbers_in_pid, rodata.number_size) = (namespace.numbers, namespace.number_size);
+            rodata.namespace_in_number = namespace.of_number;
+            rodata.inode_in_namespace = namespace.inode_offset;
+        }
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch_size(most_payload))?;
@@ -364,7 +371,7 @@ fn text(bytes: &[i8]) -> String {
 
 /// Fails where nothing can be recorded, before libbpf does with a stranger message.
 fn check_host() -> Result<()> {
-    if let Some(refused) = kernel::too_old().or_else(kernel::no_types).or_else(kernel::other_process_ids) {
+    if let Some(refused) = kernel::too_old().or_else(kernel::no_types) {
         bail!(refused);
     }
     Ok(())

@@ -6,7 +6,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::evidence::CodeOffset;
-use crate::processes::Process;
+use crate::process::Process;
 
 /// Slots of the table: 64 KiB.
 const SLOTS: usize = 4096;
@@ -71,7 +71,7 @@ fn slot_of((address, layout): Place) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processes::Mapped;
+    use crate::process::Mapped;
 
     /// A place is new once a segment, whichever process shows it; after a new mapping the same address
     /// is another place.

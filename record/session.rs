@@ -11,6 +11,8 @@ use crate::attach::{self, Clocks};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
+use crate::hotplug::Cpus;
+use crate::machine;
 use crate::narrowing::Narrowing;
 use crate::parts::{Parts, realtime};
 use crate::progress::Progress;
@@ -73,7 +75,7 @@ pub(crate) fn record(
     };
     let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph);
     for pid in target.pids() {
-        stream.learn(pid);
+        stream.learn(pid, now())?;
     }
     let attached = clocks.attach(&target, &mut sampler, &mut stream, &cpus, args.period())?;
     if attached == 0 {
@@ -94,8 +96,9 @@ pub(crate) fn record(
 
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
+    let cpus = Cpus::new(cpus, clocks, args.period());
     let mut session =
-        Session { stop, ring, stream, sampler, parts, triggers, frugality, progress, started, looked: start };
+        Session { stop, ring, stream, sampler, cpus, parts, triggers, frugality, progress, started, looked: start };
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
@@ -109,6 +112,7 @@ struct Session {
     ring: BpfRing,
     stream: Stream<Sink>,
     sampler: Sampler,
+    cpus: Cpus,
     parts: Parts,
     triggers: Triggers,
     frugality: Frugality,
@@ -124,7 +128,10 @@ impl Session {
         let mut flushed = self.started;
         loop {
             let look = LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2));
-            self.stop.wait(self.ring.as_fd(), look.min(FLUSH.saturating_sub(flushed.elapsed())))?;
+            self.stop.wait(
+                [self.ring.as_fd(), self.stream.process_events()],
+                look.min(FLUSH.saturating_sub(flushed.elapsed())),
+            )?;
             self.look()?;
             if flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
@@ -154,6 +161,7 @@ impl Session {
 
     /// What is done whenever what was collected leaves for the output: somewhat more often than once a second.
     fn flush(&mut self) -> Result<()> {
+        self.cpus.follow(&mut self.sampler, &mut self.stream);
         self.stream.flush(&mut self.sampler)?;
         self.sampler.renew_cgroups()?;
         self.frugality.look(&mut self.sampler, &mut self.stream)?;
@@ -243,6 +251,7 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
         stack_size: args.stack_size,
         start_monotonic: start,
         start_realtime: realtime(start),
+        machine: machine::facts(),
         ..Header::default()
     })
 }

@@ -5,16 +5,19 @@
 //! child processes cannot have a ring, unless it is opened once for each thread on each CPU.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use rustix::event::epoll;
 
 use crate::perf_event;
 use crate::remedy;
 use crate::ring::PerfRing;
 
-/// Bytes of a CPU's ring. perf_event_mlock_kb allows 516 KiB a CPU to everyone.
+/// Bytes of a CPU's ring. perf_event_mlock_kb allows 516 KiB a CPU to everyone. A process that is started and ends takes about 1 KB.
 const RING_BYTES: usize = 256 << 10;
+/// Each time that so many bytes have been written, the recorder is to look.
+const WAKE_BYTES: u32 = RING_BYTES as u32 / 4;
 
 /// Something that happened to a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,18 @@ pub(crate) enum What {
     Lost { count: u64 },
 }
 
+impl What {
+    /// Whether it is about a process that the recorder sees: those outside of its namespace of process ids have none.
+    fn is_seen(&self) -> bool {
+        match self {
+            Self::Mapping { pid, .. } | Self::Comm { pid, .. } | Self::Fork { pid, .. } | Self::Exit { pid, .. } => {
+                !matches!(*pid, 0 | u32::MAX)
+            }
+            Self::Lost { .. } => true,
+        }
+    }
+}
+
 /// How the kernel identified a mapped file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FileIdentity {
@@ -43,40 +58,65 @@ pub(crate) enum FileIdentity {
 
 /// The rings of all CPUs.
 pub(crate) struct SideBand {
-    rings: Vec<PerfRing>,
-    /// Rings stop when their events are closed.
-    _events: Vec<OwnedFd>,
+    cpus: Vec<Cpu>,
+    /// Readable when one of the rings is filling.
+    filling: OwnedFd,
+    /// The kernel tells build-ids.
+    build_ids: bool,
+}
+
+/// The ring of a CPU; it stops when its event is closed.
+struct Cpu {
+    number: u32,
+    ring: PerfRing,
+    _event: OwnedFd,
 }
 
 impl SideBand {
     /// Opens the events of the given CPUs.
     pub(crate) fn open(cpus: &[u32]) -> Result<Self> {
-        let mut side_band = Self { rings: Vec::new(), _events: Vec::new() };
-        let mut build_ids = true;
+        let filling = epoll::create(epoll::CreateFlags::CLOEXEC).context("watching the process events")?;
+        let mut side_band = Self { cpus: Vec::new(), filling, build_ids: true };
         for &cpu in cpus {
-            let mut event = perf_event::open_process_events(cpu, build_ids);
-            if build_ids && matches!(&event, Err(error) if error.raw_os_error() == Some(libc::EINVAL)) {
-                build_ids = false;
-                event = perf_event::open_process_events(cpu, build_ids);
-            }
-            let event = match event {
-                Err(error) if is_offline(&error) => continue,
-                event => event.map_err(remedy::perf).with_context(|| format!("process events of CPU {cpu}"))?,
-            };
-            let ring = PerfRing::map(event.as_fd(), RING_BYTES)
-                .map_err(|error| remedy::ring(error, RING_BYTES + rustix::param::page_size(), cpus.len()))?;
-            side_band.rings.push(ring);
-            side_band._events.push(event);
+            side_band.add(cpu, cpus.len())?;
         }
         Ok(side_band)
     }
 
+    /// Opens the events of one more CPU of `all`, unless it went offline, or anew, when it has come back.
+    pub(crate) fn add(&mut self, number: u32, all: usize) -> Result<()> {
+        let mut event = perf_event::open_process_events(number, self.build_ids, WAKE_BYTES);
+        if self.build_ids && matches!(&event, Err(error) if error.raw_os_error() == Some(libc::EINVAL)) {
+            self.build_ids = false;
+            event = perf_event::open_process_events(number, self.build_ids, WAKE_BYTES);
+        }
+        let event = match event {
+            Err(error) if is_offline(&error) => return Ok(()),
+            event => event.map_err(remedy::perf).with_context(|| format!("process events of CPU {number}"))?,
+        };
+        let ring = PerfRing::map(event.as_fd(), RING_BYTES)
+            .map_err(|error| remedy::ring(error, RING_BYTES + rustix::param::page_size(), all))?;
+        epoll::add(&self.filling, &event, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
+            .context("watching the process events")?;
+        self.cpus.retain(|cpu| cpu.number != number);
+        self.cpus.push(Cpu { number, ring, _event: event });
+        Ok(())
+    }
+
     /// Takes all events that are there, in the order of their times.
     pub(crate) fn drain(&mut self, into: &mut Vec<ProcessEvent>) {
-        for ring in &mut self.rings {
-            ring.drain(|record| into.extend(parse(record)));
+        let seen = |event: &ProcessEvent| event.what.is_seen();
+        for cpu in &mut self.cpus {
+            cpu.ring.drain(|record| into.extend(parse(record).filter(seen)));
         }
         into.sort_by_key(|event| event.time);
+    }
+}
+
+impl AsFd for SideBand {
+    /// Readable when a ring has filled so far that it should be read: once, for polling an event clears its mark.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.filling.as_fd()
     }
 }
 

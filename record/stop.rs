@@ -102,13 +102,13 @@ impl Stop {
         None
     }
 
-    /// Waits until `ring` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
-    pub(crate) fn wait(&mut self, ring: BorrowedFd<'_>, at_most: Duration) -> Result<()> {
+    /// Waits until one of `rings` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
+    pub(crate) fn wait(&mut self, rings: [BorrowedFd<'_>; 2], at_most: Duration) -> Result<()> {
         let left = self.deadline.map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
-        // The ring twice where no reader can go away.
-        let output = self.output.as_ref().map_or(ring, AsFd::as_fd);
-        let output = PollFd::from_borrowed_fd(output, PollFlags::empty());
-        let mut polled = vec![PollFd::from_borrowed_fd(ring, PollFlags::IN), output];
+        // A ring twice where no reader can go away.
+        let output = self.output.as_ref().map_or(rings[0], AsFd::as_fd);
+        let mut polled = vec![PollFd::from_borrowed_fd(output, PollFlags::empty())];
+        polled.extend(rings.map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
         let running = self.running.as_deref().unwrap_or_default();
         polled.extend(running.iter().map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)));
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
@@ -116,10 +116,10 @@ impl Stop {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("waiting for samples"),
         }
-        if polled[1].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        if polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
             return Err(profrec_format::Error::Io(rustix::io::Errno::PIPE.into()).into());
         }
-        let mut ended = polled[2..].iter().map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        let mut ended = polled[3..].iter().map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
         drop(polled);
         if let Some(running) = &mut self.running {
             running.retain(|_| !ended.next().unwrap_or(false));

@@ -2,13 +2,18 @@
 
 use anyhow::{Context, Result};
 
-use crate::proc_maps;
+use crate::proc_maps::{self, MapsLine};
 
 /// The bytes of the vDSO as mapped; empty when the recorder itself has none.
 pub(crate) fn image() -> Result<Vec<u8>> {
     const MOST: u64 = 1 << 20;
-    let mappings = proc_maps::executable_mappings(std::process::id()).context("reading the recorder's own mappings")?;
-    let Some(vdso) = mappings.iter().find(|line| line.path == "[vdso]" && line.end - line.start <= MOST) else {
+    let mut vdso = None;
+    let find = |line: MapsLine| {
+        vdso = (line.path == "[vdso]" && line.end - line.start <= MOST).then_some(line);
+        vdso.is_none()
+    };
+    proc_maps::each_executable_mapping(std::process::id(), find).context("reading the recorder's own mappings")?;
+    let Some(vdso) = vdso else {
         return Ok(Vec::new());
     };
     let (start, length) = (vdso.start as *const u8, (vdso.end - vdso.start) as usize);

@@ -78,6 +78,29 @@ pub struct Header {
     pub gaps: Vec<(u64, u64)>,
     /// Its stacks were unwound after it was recorded, and are no longer in it.
     pub scrubbed: bool,
+    /// More about the recorded machine.
+    pub machine: Machine,
+}
+
+/// What a machine is. Of a recording that does not tell, everything is empty or 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub cpu_model: String,
+    /// CPUs that are there or may be added, as the kernel lists them, such as `0-7`.
+    pub cpus_possible: String,
+    /// CPUs that were online at the start, in the same form.
+    pub cpus_online: String,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// How the kernel was built, as `uname -v` prints it.
+    pub kernel_build: String,
+    /// What the kernel's clocks count with, such as `tsc`.
+    pub clock_source: String,
+    /// Nanoseconds since 1970 at which the machine was started, by its clock at the start of the recording.
+    pub boot_realtime: u64,
+    /// Nanoseconds that it has been suspended for since: CLOCK_MONOTONIC stood still.
+    pub suspended: u64,
 }
 
 /// What ended a recording.

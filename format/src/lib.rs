@@ -130,7 +130,7 @@ mod writer;
 pub use damage::{Damage, DamageKind, LostToDamage};
 pub use error::Error;
 pub use fingerprint::ElfHeaders;
-pub use header::{Arch, CallGraph, Header, StopReason, Totals};
+pub use header::{Arch, CallGraph, Header, Machine, StopReason, Totals};
 pub use index::{Part, SegmentSummary};
 pub use loss::LossCause;
 pub use pace::{Pace, PaceReason};

@@ -109,6 +109,9 @@ pub struct Process {
     pub comm: String,
     /// A kernel thread: it has no user stack.
     pub kernel_thread: bool,
+    /// Path of its cgroup as its host shows it, such as `/system.slice/nginx.service`; empty when unknown. A process that was
+    /// gone before it could be asked has its parent's. When a process is moved, a second definition tells.
+    pub cgroup: String,
 }
 
 /// The name of a thread from `time` on.

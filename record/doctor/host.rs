@@ -18,7 +18,13 @@ pub(super) fn checks() -> Vec<Check> {
         found(kernel::too_old(), "kernel", format!("Linux {}; 5.15 or newer is needed", kernel::release())),
         found(kernel::no_types(), "kernel types", "the kernel describes its types (BTF)".to_owned()),
         lockdown(fs::read_to_string("/sys/kernel/security/lockdown").ok().as_deref()),
-        found(kernel::other_process_ids(), "process ids", "those of the host".to_owned()),
+        Check::ok(
+            "process ids",
+            match kernel::own_process_ids() {
+                None => "those of the host",
+                Some(_) => "a container's own: -p takes these, and -a records the processes that have one",
+            },
+        ),
         user_ids(kernel::namespace("user")),
         seccomp(),
         cgroups(),

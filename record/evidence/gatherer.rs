@@ -20,6 +20,8 @@ use crate::symbols::{SymbolIndex, mini_debug_info};
 #[derive(Default)]
 pub(super) struct Gatherer {
     embed: Embed,
+    /// How many modules may be open; of what comes then there is no evidence, and the report says so.
+    most_files: usize,
     pages: Pages,
     modules: FxHashMap<ModuleId, Source>,
 }
@@ -40,8 +42,8 @@ struct Source {
 
 impl Gatherer {
     /// With no modules yet.
-    pub(super) fn new(embed: Embed) -> Self {
-        Self { embed, ..Self::default() }
+    pub(super) fn new(embed: Embed, most_files: usize) -> Self {
+        Self { embed, most_files, ..Self::default() }
     }
 
     /// What comes of a request.
@@ -63,6 +65,7 @@ impl Gatherer {
     }
 
     fn module(&mut self, id: ModuleId, file: Option<File>) -> Vec<Record> {
+        let file = file.filter(|_| self.modules.len() < self.most_files);
         if let Some(source) = file.and_then(|file| Source::open(id, file)) {
             self.modules.insert(id, source);
         }

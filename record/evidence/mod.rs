@@ -15,6 +15,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::args::Embed;
 use crate::giant_frames::GiantFunction;
+use crate::open_files;
 use crate::rights::{self, Account};
 use gatherer::Gatherer;
 
@@ -53,6 +54,7 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Starts the thread.
     pub(crate) fn start(embed: Embed, account: Option<Account>) -> Result<Self> {
+        let most_files = open_files::allow_more();
         let (requests, received) = sync_channel(QUEUE);
         let (answer, answers) = channel();
         thread::Builder::new()
@@ -63,7 +65,7 @@ impl Evidence {
                 if rights::keep_only(CapabilitySet::empty(), account).is_err() {
                     return;
                 }
-                let mut gatherer = Gatherer::new(embed);
+                let mut gatherer = Gatherer::new(embed, most_files);
                 while let Ok(request) = received.recv() {
                     if answer.send(gatherer.answer(request)).is_err() {
                         return;

@@ -4,11 +4,11 @@
 use std::io::Write;
 
 use anyhow::Result;
-use profrec_format::{Image, Mapping, ModuleId, ModuleKind, Process as ProcessRecord, Record, Thread as ThreadRecord};
+use profrec_format::{Exec as ExecRecord, Image, Mapping, ModuleId, ModuleKind, Record, Thread as ThreadRecord};
 
 use super::Stream;
 use crate::event::Tick;
-use crate::processes::{Mapped, Thread};
+use crate::process::{Mapped, Thread};
 use crate::{proc_maps, vdso};
 
 /// A segment's samples are at most this much older than its first: ticks of different CPUs reach the
@@ -21,27 +21,28 @@ impl<W: Write> Stream<W> {
         if self.segment_start == 0 {
             self.segment_start = tick.time;
         }
-        if !self.processes.get(tick.pid).is_some_and(|process| process.known) {
-            self.learn(tick.pid);
-        }
+        self.learn_unknown(tick.pid, tick.time)?;
+        let moved = self.find_cgroup(tick.pid, 0);
         let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
         let Some(process) = self.processes.get_mut(tick.pid) else {
             return Ok(());
         };
+        process.used = tick.time;
         let time = process.since.max(earliest).min(tick.time);
         let mut mappings = Vec::new();
         let mut records = Vec::new();
-        if process.defined_in != segment {
+        let is_defined = process.defined_in == segment;
+        if !is_defined || moved {
             process.defined_in = segment;
-            mappings.extend_from_slice(process.mappings());
-            records.push(Record::Process(ProcessRecord {
-                time,
-                pid: tick.pid,
-                parent: process.parent,
-                comm: process.comm.clone(),
-                kernel_thread: process.kernel_thread,
-            }));
+            records.push(Record::Process(process.definition(tick.pid, time)));
         }
+        if !is_defined {
+            mappings.extend_from_slice(process.mappings());
+            // Until a new program is seen running, registers are those that the old one left.
+            let exec = || Record::Exec(ExecRecord { time, pid: tick.pid, comm: process.comm.clone() });
+            records.extend(process.is_new.then(exec));
+        }
+        process.is_new &= tick.is_in_kernel() && process.find(tick.instruction_pointer()).is_none();
         let comm = &process.comm;
         let thread = process.threads.entry(tick.tid).or_insert_with(|| {
             let name = proc_maps::thread_name(tick.pid, tick.tid);

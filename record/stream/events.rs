@@ -8,7 +8,7 @@ use profrec_format::{Exec, Exit, Fork, Loss, LossCause, Record, Thread as Thread
 
 use super::{Follow, Stream, now};
 use crate::modules::Place;
-use crate::processes::{Mapped, Thread};
+use crate::process::{Mapped, Thread};
 use crate::side_band::{ProcessEvent, What};
 
 impl<W: Write> Stream<W> {
@@ -44,10 +44,15 @@ impl<W: Write> Stream<W> {
                 };
                 let place = Place { pid, start, end, path: &path };
                 let Some(module) = self.modules.identify(place, file) else {
+                    if !self.modules.have_room() {
+                        self.refuse_mapping(pid);
+                    }
                     return Ok(());
                 };
                 let mapped = Mapped { start, end, offset, module };
-                if process.map(mapped, time) {
+                if !process.has_room() {
+                    self.refuse_mapping(pid);
+                } else if process.map(mapped, time) {
                     self.new_layouts.push(pid);
                     if process.defined_in == self.segment {
                         self.write_mapping(pid, mapped, time)?;
@@ -78,6 +83,7 @@ impl<W: Write> Stream<W> {
             }
             What::Lost { count } => {
                 self.losses.process_events += count;
+                self.doubt_everything();
                 self.write(&Record::Loss(Loss { time, cause: LossCause::ProcessEvents, count }))?;
             }
         }
@@ -106,14 +112,13 @@ impl<W: Write> Stream<W> {
         if pid != parent && self.follow == Follow::Nothing {
             return Ok(());
         }
+        if pid != parent && (self.follow == Follow::Everything || self.processes.get(parent).is_some()) {
+            // A child that is soon gone has what its parent has.
+            self.learn_unknown(parent, time)?;
+            self.find_cgroup_of_parent(parent, time)?;
+        }
         let defined = self.is_defined(parent);
         if !self.processes.fork(child, creator, time) {
-            if pid != parent && self.follow == Follow::Everything {
-                let thread = Thread { comm: String::new(), since: time, defined_in: 0 };
-                let process = self.processes.entry(pid);
-                (process.parent, process.since) = (parent, time);
-                process.threads.insert(child.1, thread);
-            }
             return Ok(());
         }
         if defined {

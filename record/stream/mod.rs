@@ -6,27 +6,30 @@
 
 mod definitions;
 mod events;
+mod learning;
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
 use crate::chunks::SentChunks;
+pub(crate) use crate::clock::now;
 use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
-use crate::modules::{Modules, Place};
-use crate::proc_maps;
-use crate::processes::{Mapped, Process, Processes, Thread};
+use crate::modules::Modules;
+use crate::process::Process;
+use crate::processes::Processes;
 use crate::sampler::{Outcomes, Sampler};
 use crate::seen_code::SeenCode;
-use crate::side_band::{FileIdentity, ProcessEvent, SideBand, What};
+use crate::side_band::{ProcessEvent, SideBand, What};
 
 /// Ticks of a process that has ended come at most so much later.
 const LAST_TICKS: u64 = 2_000_000_000;
@@ -75,12 +78,10 @@ pub(crate) struct Stream<W: Write> {
     ended: Vec<u32>,
     /// Samples and bytes of the parts before.
     earlier: (u64, u64, u64),
-}
-
-/// Nanoseconds of CLOCK_MONOTONIC.
-pub(crate) fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    /// Process events were lost, the ends of processes perhaps among them.
+    ends_were_lost: bool,
+    /// Mappings that are not remembered, of which the recording does not know yet.
+    refused_mappings: u64,
 }
 
 impl<W: Write> Stream<W> {
@@ -116,31 +117,21 @@ impl<W: Write> Stream<W> {
             is_pace_told: true,
             ended: Vec::new(),
             earlier: (0, 0, 0),
+            ends_were_lost: false,
+            refused_mappings: 0,
         }
     }
 
-    /// Learns from `/proc` what a process is like now.
-    pub(crate) fn learn(&mut self, pid: u32) {
-        let time = now();
-        let (parent, kernel_thread) = proc_maps::parent_and_kind(pid).unwrap_or_default();
-        let mut process = Process::found(parent, proc_maps::thread_name(pid, pid), kernel_thread);
-        for tid in proc_maps::threads(pid).unwrap_or_default() {
-            let comm = if tid == pid { process.comm.clone() } else { proc_maps::thread_name(pid, tid) };
-            process.threads.insert(tid, Thread { comm, since: time, defined_in: 0 });
-        }
-        // A process that has just ended has no mappings: its samples show addresses without modules.
-        for line in proc_maps::executable_mappings(pid).unwrap_or_default() {
-            let place = Place { pid, start: line.start, end: line.end, path: &line.path };
-            let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
-            if let Some(module) = self.modules.identify(place, identity) {
-                process.map(Mapped { start: line.start, end: line.end, offset: line.offset, module }, 0);
-            }
-        }
-        if let Some(known) = self.processes.get(pid) {
-            process.since = known.since;
-            process.defined_in = 0;
-        }
-        self.processes.insert(pid, process);
+    /// Becomes readable when process events fill their rings.
+    pub(crate) fn process_events(&self) -> BorrowedFd<'_> {
+        self.side_band.as_fd()
+    }
+
+    /// Process events of a CPU that came. What happened there until now was not told.
+    pub(crate) fn watch_cpu(&mut self, cpu: u32) -> Result<()> {
+        self.side_band.add(cpu, 1)?;
+        self.doubt_everything();
+        Ok(())
     }
 
     /// Who created a thread and when, if the side band has told of it.
@@ -247,10 +238,12 @@ impl<W: Write> Stream<W> {
             self.losses.ring_full = ring_full;
             self.write(&Record::Loss(Loss { time: now(), cause: LossCause::RingFull, count }))?;
         }
+        self.find_ended();
         for pid in std::mem::take(&mut self.ended) {
             sampler.remove_target(pid);
         }
-        self.processes.forget_ended(self.side_band_until.saturating_sub(LAST_TICKS));
+        self.forget_processes(self.side_band_until.saturating_sub(LAST_TICKS))?;
+        self.tell_refused()?;
         if let Some(symbols) = self.kernel_names.take(|addresses| sampler.name_kernel_addresses(addresses))? {
             self.write(&Record::KernelSymbols(symbols))?;
         }

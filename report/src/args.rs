@@ -115,6 +115,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub comm: Vec<String>,
 
+    /// Only processes in these cgroups, or inside of them: paths as --info shows them
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub cgroup: Vec<String>,
+
     /// Only these CPUs
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
     pub cpu: Vec<u32>,
@@ -148,7 +152,7 @@ pub struct RewriteArgs {
     #[arg(long, group = "rewrite", requires = "output")]
     pub scrub: bool,
 
-    /// With --scrub: without host name, command line and folders of paths
+    /// With --scrub: without host name, facts about the machine, command line, cgroups and folders of paths
     #[arg(long, requires = "scrub", conflicts_with_all = ["cut", "merge"])]
     pub redact: bool,
 
@@ -194,6 +198,7 @@ impl FilterArgs {
             pids: self.pid.clone(),
             tids: self.tid.clone(),
             comms: self.comm.clone(),
+            cgroups: self.cgroup.clone(),
             cpus: self.cpu.clone(),
             from: self.time.and_then(|time| time.from),
             to: self.time.and_then(|time| time.to),

@@ -86,7 +86,7 @@ impl Plan<'_> {
             read += 1;
             let ticks = u64::from(sample.weight);
             collected.ticks_read += ticks;
-            if !self.filter.lets_through(sample, instant.comm, self.start) {
+            if !self.filter.lets_through(sample, instant, self.start) {
                 collected.filtered_out += 1;
                 return;
             }
@@ -98,6 +98,7 @@ impl Plan<'_> {
             let verdict = walk(&mut unwinder, sample, instant, &mut frames);
             let thread = CountedThread { comm: instant.comm, pid: sample.pid, tid: sample.tid };
             counter.count(thread, &frames, verdict, ticks);
+            counter.note_cgroup(sample.pid, instant.cgroup);
         });
         collected.unreadable = segment.sample_count().saturating_sub(read);
         collected.errors.extend(outcome.err());

@@ -1,5 +1,8 @@
 //! Counting: every location, stack and thread name is kept once, and equal stacks are added up.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use foldhash::HashMap;
 
 use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Verdict};
@@ -17,6 +20,7 @@ pub struct StackCounter {
     stacks: u32,
     comm_ids: HashMap<String, u32>,
     counts: HashMap<Counted, u64>,
+    cgroups: BTreeMap<u32, Arc<str>>,
     frames: Vec<Frame>,
 }
 
@@ -72,6 +76,7 @@ impl StackCounter {
             stacks: 0,
             comm_ids: HashMap::default(),
             counts: HashMap::default(),
+            cgroups: BTreeMap::new(),
             frames: Vec::new(),
         }
     }
@@ -79,6 +84,13 @@ impl StackCounter {
     /// Samples that were not counted because there was no room for another stack.
     pub fn uncounted(&self) -> u64 {
         self.uncounted
+    }
+
+    /// Notes the cgroup of a process that has a sample; the last one counts.
+    pub fn note_cgroup(&mut self, pid: u32, cgroup: &Arc<str>) {
+        if !cgroup.is_empty() && self.cgroups.get(&pid) != Some(cgroup) {
+            self.cgroups.insert(pid, cgroup.clone());
+        }
     }
 
     /// Counts samples of one thread with one stack, each as often as it stands for a tick.
@@ -111,6 +123,7 @@ impl StackCounter {
 
     /// Adds what another counter counted.
     pub fn absorb(&mut self, other: &Stacks) {
+        other.cgroups.iter().for_each(|(pid, cgroup)| self.note_cgroup(*pid, cgroup));
         let mut frames = Vec::new();
         for count in &other.counts {
             let Some(stack) = other.stacks.get(count.stack as usize) else { continue };
@@ -158,7 +171,8 @@ impl StackCounter {
             .collect();
         counts.sort_unstable();
         let samples = counts.iter().map(|count| count.samples).sum();
-        Stacks { locations, stacks: stacks.into_iter().map(|(stack, _)| stack).collect(), counts, samples }
+        let stacks = stacks.into_iter().map(|(stack, _)| stack).collect();
+        Stacks { locations, stacks, counts, cgroups: self.cgroups, samples }
     }
 
     fn location(&mut self, location: Location) -> LocationId {

@@ -2,6 +2,8 @@
 
 use profrec_format::{Part, Sample};
 
+use crate::world::Instant;
+
 /// Which samples are counted. An empty list lets everything through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SampleFilter {
@@ -11,6 +13,8 @@ pub struct SampleFilter {
     pub tids: Vec<u32>,
     /// Thread names.
     pub comms: Vec<String>,
+    /// Cgroups, by their paths, with those inside of them.
+    pub cgroups: Vec<String>,
     /// CPU numbers.
     pub cpus: Vec<u32>,
     /// Samples from here on, in nanoseconds after the start of the recording.
@@ -40,11 +44,12 @@ impl SampleFilter {
     }
 
     /// Whether a sample is counted. `start` is the time at which the recording started.
-    pub fn lets_through(&self, sample: &Sample, comm: &str, start: u64) -> bool {
+    pub fn lets_through(&self, sample: &Sample, instant: Instant<'_>, start: u64) -> bool {
         allows(&self.pids, &sample.pid)
             && allows(&self.tids, &sample.tid)
             && allows(&self.cpus, &sample.cpu)
-            && (self.comms.is_empty() || self.comms.iter().any(|allowed| allowed == comm))
+            && (self.comms.is_empty() || self.comms.iter().any(|allowed| allowed == instant.comm))
+            && (self.cgroups.is_empty() || self.cgroups.iter().any(|allowed| is_in(instant.cgroup, allowed)))
             && self.covers(sample.time.saturating_sub(start))
             && self.side.includes(sample)
     }
@@ -64,6 +69,12 @@ impl Side {
     }
 }
 
+/// Whether a cgroup is the one at `path`, or inside of it.
+fn is_in(cgroup: &str, path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    cgroup.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn allows(list: &[u32], number: &u32) -> bool {
     list.is_empty() || list.contains(number)
 }
@@ -71,6 +82,14 @@ fn allows(list: &[u32], number: &u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address_space::AddressSpace;
+
+    fn passes(filter: &SampleFilter) -> bool {
+        let (space, cgroup) = (AddressSpace::default(), "/docker/0a1".into());
+        let instant =
+            Instant { space: &space, comm: "worker", kernel_thread: false, cgroup: &cgroup, between_programs: false };
+        filter.lets_through(&sample(), instant, 1_000)
+    }
 
     fn sample() -> Sample {
         Sample { time: 1_500, pid: 10, tid: 11, cpu: 2, kernel_chain: vec![1], ..Sample::default() }
@@ -79,7 +98,7 @@ mod tests {
     /// A filter that names nothing lets everything through.
     #[test]
     fn empty_filter_lets_everything_through() {
-        assert!(SampleFilter::default().lets_through(&sample(), "worker", 1_000));
+        assert!(passes(&SampleFilter::default()));
     }
 
     /// Every criterion by itself can refuse a sample, and the end of a time range is exclusive.
@@ -90,12 +109,13 @@ mod tests {
             SampleFilter { tids: vec![9], ..SampleFilter::default() },
             SampleFilter { cpus: vec![9], ..SampleFilter::default() },
             SampleFilter { comms: vec!["main".into()], ..SampleFilter::default() },
+            SampleFilter { cgroups: vec!["/docker/0a".into(), "/system.slice".into()], ..SampleFilter::default() },
             SampleFilter { from: Some(501), ..SampleFilter::default() },
             SampleFilter { to: Some(500), ..SampleFilter::default() },
             SampleFilter { side: Side::UserOnly, ..SampleFilter::default() },
         ];
         for filter in refused {
-            assert!(!filter.lets_through(&sample(), "worker", 1_000), "{filter:?}");
+            assert!(!passes(&filter), "{filter:?}");
         }
     }
 
@@ -106,11 +126,12 @@ mod tests {
             pids: vec![10],
             tids: vec![11],
             comms: vec!["worker".into()],
+            cgroups: vec!["/x".into(), "/docker/".into()],
             cpus: vec![2],
             from: Some(500),
             to: Some(501),
             side: Side::KernelOnly,
         };
-        assert!(filter.lets_through(&sample(), "worker", 1_000));
+        assert!(passes(&filter));
     }
 }

@@ -16,6 +16,7 @@ pub mod address_space;
 pub mod args;
 pub mod check;
 pub mod collect;
+pub mod container;
 pub mod counter;
 pub mod diff;
 pub mod escape;

@@ -1,5 +1,8 @@
 //! Equal stacks counted once, before any name is known: the model between unwinding and naming.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::evidence::ModuleIndex;
 
 /// An index into [`Stacks::locations`].
@@ -17,6 +20,8 @@ pub struct Stacks {
     pub stacks: Vec<Stack>,
     /// How often which thread was seen with which stack; sorted, each combination once.
     pub counts: Vec<Count>,
+    /// Paths of the processes' cgroups, by process id; the last of each, where they are known.
+    pub cgroups: BTreeMap<u32, Arc<str>>,
     /// Samples that passed the filters, over all of `counts`; each counts as often as it stands for a tick.
     pub samples: u64,
 }

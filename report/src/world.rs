@@ -17,6 +17,8 @@ pub struct Instant<'a> {
     pub comm: &'a str,
     /// It is a thread of the kernel.
     pub kernel_thread: bool,
+    /// Path of the cgroup of the process; empty when unknown.
+    pub cgroup: &'a Arc<str>,
     /// The kernel is replacing the process's program: the old stack is gone, and what the sample
     /// says of the user side is what the old program left.
     pub between_programs: bool,
@@ -29,6 +31,8 @@ const MAPPINGS_OF_PROCESS: usize = 1 << 18;
 
 /// The name of a thread that nobody named.
 const UNNAMED: &str = "[unknown]";
+/// The kernel's paths of cgroups are no longer; one that is, is none.
+const CGROUP: usize = 4096;
 
 /// The processes of a segment at one instant, and what has yet to happen.
 pub struct World<'a> {
@@ -39,6 +43,7 @@ pub struct World<'a> {
     /// By thread id.
     pub(crate) threads: HashMap<u32, Thread>,
     nothing: AddressSpace,
+    no_cgroup: Arc<str>,
     /// Mappings of all processes; those that several share count once.
     mappings: usize,
     /// How many mappings may yet be moved or copied.
@@ -52,6 +57,7 @@ pub(crate) struct Process {
     pub(crate) space: Arc<AddressSpace>,
     pub(crate) parent: u32,
     pub(crate) kernel_thread: bool,
+    pub(crate) cgroup: Arc<str>,
     /// It has a new program, which has not been seen running.
     pub(crate) is_new: bool,
     /// Its main thread has ended: its number may be used for another process.
@@ -75,8 +81,8 @@ impl<'a> World<'a> {
         let mut future: Vec<_> = timed.collect();
         future.sort_by_key(|(time, _)| *time);
         future.reverse();
-        let (processes, threads, nothing) = Default::default();
-        Self { numbers, future, processes, threads, nothing, mappings: 0, allowance }
+        let (processes, threads, nothing, no_cgroup) = Default::default();
+        Self { numbers, future, processes, threads, nothing, no_cgroup, mappings: 0, allowance }
     }
 
     /// Goes on to a sample, and shows its process and thread.
@@ -91,6 +97,7 @@ impl<'a> World<'a> {
             space: process.map_or(&self.nothing, |process| &process.space),
             comm: thread.map_or(UNNAMED, |thread| &thread.comm),
             kernel_thread: process.is_some_and(|process| process.kernel_thread),
+            cgroup: process.map_or(&self.no_cgroup, |process| &process.cgroup),
             between_programs,
         }
     }
@@ -111,11 +118,15 @@ impl<'a> World<'a> {
     }
 
     /// A sample that came late, after its process was forgotten, makes the recorder define it once
-    /// more, with nothing in it. So what lives stays as it is.
+    /// more, with nothing in it. So what lives stays as it is, but for its cgroup.
     fn define(&mut self, definition: Definition) {
-        let Definition { pid, parent, comm, kernel_thread, .. } = definition;
+        let Definition { pid, parent, comm, kernel_thread, cgroup, .. } = definition;
+        let cgroup: Arc<str> = if cgroup.len() > CGROUP { "".into() } else { cgroup.into() };
+        if let Some(process) = self.processes.get_mut(&pid).filter(|process| !process.has_ended && !cgroup.is_empty()) {
+            process.cgroup = cgroup.clone();
+        }
         if self.processes.get(&pid).is_none_or(|process| process.has_ended) {
-            self.put(pid, Process { parent, kernel_thread, ..Process::default() });
+            self.put(pid, Process { parent, kernel_thread, cgroup, ..Process::default() });
             self.name((pid, pid), comm);
         } else if self.threads.get(&pid).is_none_or(|thread| thread.comm.is_empty()) {
             self.name((pid, pid), comm);
@@ -160,8 +171,10 @@ impl<'a> World<'a> {
                 }
             }
             Record::Exec(exec) => {
-                let parent = self.processes.get(&exec.pid).map_or(0, |process| process.parent);
-                self.put(exec.pid, Process { parent, is_new: true, ..Process::default() });
+                let before = self.processes.get(&exec.pid);
+                let (parent, cgroup) =
+                    before.map(|process| (process.parent, process.cgroup.clone())).unwrap_or_default();
+                self.put(exec.pid, Process { parent, cgroup, is_new: true, ..Process::default() });
                 self.name((exec.pid, exec.pid), exec.comm);
             }
             Record::Mapping(mapping) => {

@@ -12,7 +12,8 @@ use std::process::{Command, Output, Stdio};
 
 use profrec_format::raw::RawRecording;
 use profrec_format::{
-    CallGraph, Header, Loss, LossCause, Mapping, Module, Process, Record, Recording, Sample, Totals, UserState, Writer,
+    CallGraph, Header, Loss, LossCause, Machine, Mapping, Module, Process, Record, Recording, Sample, Totals,
+    UserState, Writer,
 };
 use serde_json::Value;
 
@@ -65,6 +66,7 @@ fn header() -> Header {
         call_graph: CallGraph::FramePointer,
         start_monotonic: START,
         start_realtime: 1_000 * SECOND,
+        machine: Machine { kernel_build: "secret-build".into(), ..Machine::default() },
         ..Header::default()
     }
 }
@@ -78,7 +80,13 @@ fn minutes(header: &Header, minutes: u64, module: u32) -> Vec<u8> {
         let path = format!("/home/secret-user/app{module}");
         let mapping = Mapping { time, pid: 7, start: 0x40_0000, end: 0x41_0000, offset: 0, module };
         for record in [
-            Record::Process(Process { time, pid: 7, comm: "app".into(), ..Process::default() }),
+            Record::Process(Process {
+                time,
+                pid: 7,
+                comm: "app".into(),
+                cgroup: "/secret-service".into(),
+                ..Process::default()
+            }),
             Record::Module(Module { id: module, path, build_id: vec![module as u8; 20], ..Module::default() }),
             Record::Mapping(mapping),
             Record::Loss(Loss { time: time + 30 * SECOND, cause: LossCause::RingFull, count: 3 }),
@@ -167,13 +175,17 @@ fn decompressed(path: &str) -> String {
     String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
 }
 
-/// With `--redact`, neither the host's name nor the command line nor a folder is in the file; names of files and processes are.
+/// With `--redact`, neither the host's name nor the command line, a folder or a cgroup is in the file; names of files and processes are.
 #[test]
 fn what_is_redacted_is_gone() {
     let folder = Folder::new();
     let (input, out) = (folder.put("a.prof", &minutes(&header(), 1, 1)), folder.at("out.prof"));
     succeed(&["--scrub", &input, "-o", &out]);
-    assert!(["secret-host", "secret-argument", "secret-user"].iter().all(|secret| decompressed(&out).contains(secret)));
+    assert!(
+        ["secret-host", "secret-argument", "secret-user", "secret-build", "secret-service"]
+            .iter()
+            .all(|secret| decompressed(&out).contains(secret))
+    );
     succeed(&["--scrub", "--redact", &input, "-o", &out, "--force"]);
     let left = decompressed(&out);
     assert!(!left.contains("secret"), "{left}");

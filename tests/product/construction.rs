@@ -74,6 +74,18 @@ fn signal_stack() {
     has_one_stack("signal_stack", "signal_stack;...;main;interrupted;...;on_signal;spin");
 }
 
+/// The stacks of coroutines, wherever they are, in whatever thread, lead to where they were made.
+#[test]
+fn coroutines() {
+    let _guard = needs_root!();
+    let recorded = live("coroutines");
+    let folded = recorded.folded();
+    for comm in ["coroutines", "second"] {
+        assert_share(&folded, &format!("{comm};...;body;outer;spin"), 0.2);
+    }
+    assert_complete(&recorded.facts());
+}
+
 /// A frame of variable size is passed by its frame pointer.
 #[test]
 fn alloca() {

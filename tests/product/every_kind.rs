@@ -2,9 +2,9 @@
 
 use profrec_format::{
     CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, KernelSymbol, KernelSymbols,
-    Layout, LoadSegment, Loss, LossCause, Mapping, MiniDebugInfo, Module, ModuleKind, Pace, PaceReason, Process,
-    Record, Sample, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame,
-    UnwoundStack, UserStack, UserState, Verdict, Writer,
+    Layout, LoadSegment, Loss, LossCause, Machine, Mapping, MiniDebugInfo, Module, ModuleKind, Pace, PaceReason,
+    Process, Record, Sample, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice,
+    UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
 };
 
 const SEGMENTS: u64 = 3;
@@ -42,6 +42,16 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
         start_monotonic: 1 << 40,
         gaps: vec![(1 << 41, 1 << 42)],
         scrubbed: true,
+        machine: Machine {
+            cpu_model: "a \"CPU\"".into(),
+            cpus_possible: "0-255".into(),
+            cpus_online: "0,2".into(),
+            memory: u64::MAX,
+            kernel_build: "#1 \u{1b}".into(),
+            clock_source: "tsc".into(),
+            boot_realtime: 1 << 60,
+            suspended: 7,
+        },
         ..Header::default()
     };
     let mut writer = Writer::create(Vec::new(), &header).unwrap();
@@ -169,7 +179,14 @@ fn every_record(time: u64) -> Vec<Record> {
     let symbol = |name: &str| Symbol { address: u64::MAX, size: 0, name: name.into() };
     let kernel_symbol = KernelSymbol { address: 1 << 63, size: 5, name: "f".into(), module: "m".into() };
     vec![
-        Record::Process(Process { time, pid: 1, parent: 0, comm: "\t\\/".into(), kernel_thread: true }),
+        Record::Process(Process {
+            time,
+            pid: 1,
+            parent: 0,
+            comm: "\t\\/".into(),
+            kernel_thread: true,
+            cgroup: "/é\n".into(),
+        }),
         Record::Thread(Thread { time, pid: 1, tid: 2, comm: "thread".into() }),
         Record::Fork(Fork { time: time + 1, pid: 3, tid: 4, parent: 1, parent_tid: 2 }),
         Record::Exec(Exec { time, pid: 3, comm: String::new() }),

@@ -140,6 +140,6 @@ def evolving(**fields):
     def read(content):
         source = Bytes(content)
         # Every missing field reads as zero.
-        return {name: read(Bytes(bytes(8)) if source.ended() else source) for name, read in fields.items()}
+        return {name: read(Bytes(bytes(256)) if source.ended() else source) for name, read in fields.items()}
 
     return read

@@ -9,10 +9,15 @@ KERNEL_SYMBOL = struct_of(address=u64, size=u64, name=string, module=string)
 MODULE_KIND = variant("File", "Vdso", "Anonymous")
 CFI_SECTION = variant("EhFrame", "DebugFrame")
 
+MACHINE = struct_of(
+    cpu_model=string, cpus_possible=string, cpus_online=string, memory=u64, kernel_build=string, clock_source=string,
+    boot_realtime=u64, suspended=u64,
+)  # fmt: skip
+
 HEADER_FIELDS = evolving(
     recorder=string, arch=variant("X86_64", "Aarch64"), host=string, kernel=string, page_size=u32, cpus=u32,
     command_line=listed(string), event=string, period=u64, call_graph=u32, stack_size=u32, start_monotonic=u64,
-    start_realtime=u64, gaps=listed(pair(u64, u64)), scrubbed=boolean,
+    start_realtime=u64, gaps=listed(pair(u64, u64)), scrubbed=boolean, machine=MACHINE,
 )  # fmt: skip
 TOTALS_FIELDS = evolving(
     end_monotonic=u64, stop=u32, expected=u64, samples=u64, lost=listed(pair(u32, u64)), recorder_cpu=u64,
@@ -31,7 +36,7 @@ def of_kind(tag, name, **fields):
     KINDS[tag] = (name, evolving(**fields))
 
 
-of_kind(1, "Process", time=u64, pid=u32, parent=u32, comm=string, kernel_thread=boolean)
+of_kind(1, "Process", time=u64, pid=u32, parent=u32, comm=string, kernel_thread=boolean, cgroup=string)
 of_kind(2, "Thread", time=u64, pid=u32, tid=u32, comm=string)
 of_kind(3, "Fork", time=u64, pid=u32, tid=u32, parent=u32, parent_tid=u32)
 of_kind(4, "Exec", time=u64, pid=u32, comm=string)

@@ -240,6 +240,7 @@ pub(crate) mod tests {
         let stack = |locations: &[u32], verdict| Stack { frames: frames(locations), verdict };
         let count = |stack, samples| Count { comm: "prog".into(), pid: 7, tid: 7, stack, samples };
         Stacks {
+            cgroups: BTreeMap::new(),
             locations: vec![at(0x1010), at(0x2010), at(0x2020), Location::Kernel { address: 0xffff_0004 }, at(0x9000)],
             stacks: vec![
                 stack(&[1, 2, 0], Verdict::Complete),
@@ -274,7 +275,10 @@ pub(crate) mod tests {
         let profile = sample_profile();
         assert_eq!(profile.functions.iter().map(|function| function.self_samples).sum::<u64>(), 10);
         assert_eq!(profile.modules.iter().map(|module| module.self_samples).sum::<u64>(), 10);
-        assert_eq!(profile.processes, [Process { pid: 7, comm: "prog".into(), threads: 1, samples: 10 }]);
+        assert_eq!(
+            profile.processes,
+            [Process { pid: 7, comm: "prog".into(), threads: 1, samples: 10, cgroup: "".into() }]
+        );
     }
 
     /// A module counts the samples it appears in, not its frames.

@@ -1,17 +1,21 @@
-//! What tells of the machine and its people more than a profile needs: host name, command line, folders.
+//! What tells of the machine and its people more than a profile needs: host name, command line, folders,
+//! cgroups.
 
-use profrec_format::{Header, Record};
+use profrec_format::{Header, Machine, Record};
 
-/// Empties the host name and the command line.
+/// Empties the host name, the command line and what tells one machine from others.
 pub(super) fn header(header: &mut Header) {
     header.host.clear();
     header.command_line.clear();
+    header.machine = Machine::default();
 }
 
-/// Leaves of a module's path the name of the file alone.
+/// Leaves of a module's path the name of the file alone, and of a cgroup nothing.
 pub(super) fn record(record: &mut Record) {
-    if let Record::Module(module) = record {
-        module.path = name(&module.path).to_owned();
+    match record {
+        Record::Module(module) => module.path = name(&module.path).to_owned(),
+        Record::Process(process) => process.cgroup.clear(),
+        _ => {}
     }
 }
 

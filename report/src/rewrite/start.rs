@@ -41,8 +41,8 @@ pub(super) fn definitions(world: &World<'_>, time: u64, wanted: &Wanted) -> Opti
             continue;
         }
         let comm = world.threads.get(&pid).map(|thread| thread.comm.clone()).unwrap_or_default();
-        let (parent, kernel_thread) = (process.parent, process.kernel_thread);
-        records.push(Record::Process(Process { time, pid, parent, comm: comm.clone(), kernel_thread }));
+        let (parent, kernel_thread, cgroup) = (process.parent, process.kernel_thread, process.cgroup.to_string());
+        records.push(Record::Process(Process { time, pid, parent, comm: comm.clone(), kernel_thread, cgroup }));
         if process.is_new {
             records.push(Record::Exec(Exec { time, pid, comm }));
         }

@@ -36,7 +36,14 @@ fn record() -> impl Strategy<Value = Record> {
     let name = || select(vec!["", "a", "b"]).prop_map(str::to_owned);
     prop_oneof![
         (time.clone(), pid.clone(), name(), any::<bool>()).prop_map(
-            |(time, pid, comm, kernel_thread)| Record::Process(Process { time, pid, parent: 9, comm, kernel_thread })
+            |(time, pid, comm, kernel_thread)| Record::Process(Process {
+                time,
+                pid,
+                parent: 9,
+                comm,
+                kernel_thread,
+                cgroup: format!("/group/{}", pid % 3)
+            })
         ),
         (time.clone(), pid.clone(), tid.clone(), name()).prop_map(|(time, pid, tid, comm)| Record::Thread(Thread {
             time,

@@ -2,6 +2,8 @@
 
 use profrec_format::{Arch, MAX_REGISTERS, UserStack};
 
+use super::row::Row;
+
 /// The few facts in which architectures differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -13,13 +15,22 @@ pub struct Machine {
     pub return_address: u16,
     /// Whether a call pushes the return address, as on x86-64; else it is in a register.
     pub call_pushes: bool,
+    /// Bytes of the shortest call. A return address that is less behind the start of its function is of no call: it was put there by hand, as
+    /// `makecontext` and Go put one at the start of a new stack.
+    pub shortest_call: u64,
     /// The bits of a code address; the others may be a pointer's signature.
     pub address_bits: u64,
 }
 
 impl Machine {
-    const X86_64: Self =
-        Self { stack_pointer: 7, frame_pointer: 6, return_address: 16, call_pushes: true, address_bits: u64::MAX };
+    const X86_64: Self = Self {
+        stack_pointer: 7,
+        frame_pointer: 6,
+        return_address: 16,
+        call_pushes: true,
+        shortest_call: 2,
+        address_bits: u64::MAX,
+    };
 
     /// User addresses have at most 52 bits (55 is the selector that pointer authentication keeps).
     const AARCH64: Self = Self {
@@ -27,8 +38,15 @@ impl Machine {
         frame_pointer: 29,
         return_address: 30,
         call_pushes: false,
+        shortest_call: 4,
         address_bits: (1 << 52) - 1,
     };
+
+    /// Whether a frame that is inside of a call at `address`, which `row` is for, was put there by hand.
+    pub fn starts_a_stack(self, row: &Row, address: u64) -> bool {
+        let return_address = address.wrapping_add(1);
+        !row.signal_frame && return_address.wrapping_sub(row.start) < self.shortest_call
+    }
 
     /// The facts about an architecture.
     pub fn of(arch: Arch) -> Self {

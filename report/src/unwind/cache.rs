@@ -12,7 +12,7 @@ use crate::modules::Modules;
 #[derive(Default)]
 pub struct RowCache {
     context: CfiContext,
-    rows: HashMap<(ModuleIndex, u64), Known>,
+    rows: HashMap<(ModuleIndex, u64, bool), Known>,
     /// What following rows with expressions has cost.
     work: u64,
 }
@@ -27,11 +27,15 @@ struct Known {
 const EXPRESSION: u64 = 64;
 
 impl RowCache {
-    /// The row for an address of a module; `None` when no call frame information covers it.
-    pub fn row(&mut self, modules: &Modules<'_>, module: ModuleIndex, address: u64) -> Option<&Row> {
+    /// The row for an address of a module; `None` when no call frame information covers it. Of one that is inside of a call, the
+    /// call may be missing: where it would return to is then the first instruction of a function.
+    pub fn row(&mut self, modules: &Modules<'_>, module: ModuleIndex, address: u64, in_call: bool) -> Option<&Row> {
         let Self { context, rows, work } = self;
-        let known = rows.entry((module, address)).or_insert_with(|| {
-            let row = modules.row(module, address, context);
+        let known = rows.entry((module, address, in_call)).or_insert_with(|| {
+            let mut row = modules.row(module, address, context);
+            if let (None, true, Some(next)) = (&row, in_call, address.checked_add(1)) {
+                row = modules.row(module, next, context).filter(|row| row.start == next);
+            }
             let cost = row.as_ref().map_or(0, |row| EXPRESSION * row.expressions() as u64);
             Known { row, cost }
         });

@@ -176,7 +176,7 @@ fn row_of<'a, S: UnwindSection<Bytes<'a>>>(
         },
     };
     let signal_frame = fde.is_signal_trampoline();
-    Some(Row { cfa, return_address, registers: registers.into(), signal_frame })
+    Some(Row { cfa, return_address, registers: registers.into(), signal_frame, start: fde.initial_address() })
 }
 
 /// From this DWARF number on there are only registers that no address is computed from.

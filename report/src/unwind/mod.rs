@@ -5,7 +5,8 @@
 //! 2. where there is none, or it leads to a value that cannot be true: rules of thumb, whose result
 //!    is marked as guessed;
 //! 3. the end. It is a complete one only if the call frame information says that there is no
-//!    caller (`_start` and `clone` of glibc), or if nothing between the stack pointer and the known
+//!    caller (`_start` and `clone` of glibc), if the frame was put there by hand (`makecontext`, Go's `goexit`: its
+//!    address is at the start of a function, where no call is), or if nothing between the stack pointer and the known
 //!    top of the stack points at code, so that there cannot be a caller (`_start` of ld.so and
 //!    other hand-written start code). Everything else is incomplete, and says why.
 
@@ -107,8 +108,10 @@ impl<'a> Unwinder<'a> {
             match next.or_else(|stop| self.beyond(&cursor, stop, memory, process)) {
                 Ok(next) => cursor = next,
                 Err(stop) => {
-                    if stop == Stop::Truncated {
-                        self.rejoin(stack, process, frames);
+                    match stop {
+                        Stop::Truncated => self.rejoin(stack, process, frames),
+                        Stop::NewStack { first: true } => self.move_to_next(&cursor, process, frames),
+                        _ => {}
                     }
                     return stop.verdict();
                 }
@@ -128,13 +131,15 @@ impl<'a> Unwinder<'a> {
             frames.push(self.frame(address, place, false, process));
             outermost = place;
         }
-        let row = outermost.map(|(module, address)| self.rows.row(self.modules, module, address));
+        let in_call = addresses.len() > 1;
+        let row = outermost.map(|(module, address)| (self.rows.row(self.modules, module, address, in_call), address));
         match row {
             _ if addresses.is_empty() => Verdict::NotRecorded,
             _ if addresses.len() >= KERNEL_CHAIN_LIMIT => Verdict::Truncated,
-            Some(Some(row)) if row.return_address == Rule::Undefined => Verdict::Complete,
-            Some(None) => Verdict::NoCfi,
-            Some(Some(_)) | None => Verdict::Implausible,
+            Some((Some(row), _)) if row.return_address == Rule::Undefined => Verdict::Complete,
+            Some((Some(row), address)) if in_call && self.machine.starts_a_stack(row, address) => Verdict::Complete,
+            Some((None, _)) => Verdict::NoCfi,
+            Some((Some(_), _)) | None => Verdict::Implausible,
         }
     }
 
@@ -161,7 +166,11 @@ impl<'a> Unwinder<'a> {
     /// One step by call frame information.
     fn step(&mut self, cursor: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> Result<Cursor, Stop> {
         let (module, address) = cursor.place.ok_or(Stop::Implausible)?;
-        let row = self.rows.row(self.modules, module, address).ok_or(Stop::NoCfi)?;
+        let in_call = !cursor.interrupted;
+        let row = self.rows.row(self.modules, module, address, in_call).ok_or(Stop::NoCfi)?;
+        if in_call && self.machine.starts_a_stack(row, address) {
+            return Err(Stop::NewStack { first: row.start > address });
+        }
         let caller = cursor.leaving(self.machine, memory).by_row(row)?;
         self.arrive(caller, process, false).ok_or(Stop::NoReturnAddress)
     }
@@ -174,7 +183,7 @@ impl<'a> Unwinder<'a> {
         memory: Memory<'_>,
         process: ProcessView<'_>,
     ) -> Result<Cursor, Stop> {
-        if matches!(stop, Stop::End | Stop::Truncated) {
+        if matches!(stop, Stop::End | Stop::NewStack { .. } | Stop::Truncated) {
             return Err(stop);
         }
         if stop != Stop::Implausible && self.is_outermost(cursor, memory, process) {
@@ -218,6 +227,14 @@ impl<'a> Unwinder<'a> {
     fn place(&self, address: u64, process: ProcessView<'_>) -> Option<(ModuleIndex, u64)> {
         let (module, offset) = process.space.lookup(address)?;
         Some((module, self.modules.address(module, offset)))
+    }
+
+    /// Moves the last frame to the next instruction: no call is before it.
+    fn move_to_next(&self, cursor: &Cursor, process: ProcessView<'_>, frames: &mut [WalkedFrame]) {
+        let address = cursor.instruction_pointer;
+        if let Some(last) = frames.last_mut() {
+            *last = self.frame(address, self.place(address, process), last.guessed, process);
+        }
     }
 
     fn frame(

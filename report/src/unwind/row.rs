@@ -11,6 +11,8 @@ pub struct Row {
     pub registers: Box<[(u16, Rule)]>,
     /// The caller was interrupted by a signal: the return address is not behind a call.
     pub signal_frame: bool,
+    /// Where the function begins, as the call frame information has it.
+    pub start: u64,
 }
 
 impl Row {

@@ -124,6 +124,7 @@ mod tests {
             return_address: Rule::Saved(-8),
             registers: Box::default(),
             signal_frame: false,
+            start: 0x1000,
         }
     }
 

@@ -11,6 +11,11 @@ use crate::stacks::Verdict;
 pub enum Stop {
     /// The call frame information marks the end of the stack.
     End,
+    /// The frame was put there by hand, where a stack begins; its place is the first instruction of a function, or else in it.
+    NewStack {
+        /// It is the first instruction.
+        first: bool,
+    },
     /// The word that should hold the return address was captured and does not point at code.
     NoReturnAddress,
     /// No call frame information covers the address.
@@ -25,7 +30,7 @@ impl Stop {
     /// The verdict on a walk that ends here.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::End => Verdict::Complete,
+            Self::End | Self::NewStack { .. } => Verdict::Complete,
             Self::NoCfi => Verdict::NoCfi,
             Self::Truncated => Verdict::Truncated,
             Self::NoReturnAddress | Self::Implausible => Verdict::Implausible,

@@ -21,6 +21,26 @@ fn a_complete_walk() {
     assert_eq!(program.walk(&stack), (vec![0x1000, 0x200f, 0x300f], vec![false; 3], Verdict::Complete));
 }
 
+/// A return address that is no call's, because nothing fits between it and the start of its function, is where the stack was
+/// made: `makecontext` takes the first instruction, Go the second.
+#[test]
+fn a_stack_that_was_made_by_hand() {
+    for (start, shown) in [(BASE + 0x3000, 0x3000), (BASE + 0x3001, 0x3000)] {
+        let program = Program::new().function(0x1000, &[]).function(0x3000, &THREE_WORDS).function(0x4000, &END);
+        let words = [(0x5000, start), (0x5020, BASE + 0x4010)];
+        let stack = stack(0x1000, &[(0x5000, 0x5100)], &words);
+        assert_eq!(program.walk(&stack), (vec![0x1000, shown], vec![false; 2], Verdict::Complete));
+    }
+    // Behind the shortest call there may be one; so is there behind a function that ends where this one begins.
+    for start in [0x3002, 0x2100] {
+        let program =
+            Program::new().function(0x1000, &[]).function(0x2000, &THREE_WORDS).function(0x2100, &THREE_WORDS);
+        let program = program.function(0x3000, &THREE_WORDS).function(0x4000, &END);
+        let stack = stack(0x1000, &[(0x5000, 0x5100)], &[(0x5000, BASE + start), (0x5020, BASE + 0x4010)]);
+        assert_eq!(program.walk(&stack).0.len(), 3);
+    }
+}
+
 /// A frame pointer saved on the way leads from a frame of unknown size.
 #[test]
 fn a_frame_pointer_on_the_way() {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use profrec_format::{CallGraph, Pace, StopReason};
+use profrec_format::{CallGraph, Machine, Pace, StopReason};
 
 use crate::escape;
 use crate::facts::Facts;
@@ -30,6 +30,7 @@ fn recording(text: &mut String, facts: &Facts) {
     let header = &facts.header;
     line(text, "host", &header.host);
     line(text, "kernel", &format!("{} {}", header.kernel, header.arch.name()));
+    machine(text, &header.machine);
     line(text, "recorder", &header.recorder);
     line(text, "command line", &header.command_line.join(" "));
     line(text, "started", &format!("{} UTC", utc(header.start_realtime / 1_000_000_000)));
@@ -78,6 +79,23 @@ fn pace(pace: &Pace, start: u64) -> String {
         let _ = write!(text, "; recording had cost {} of the machine, of {}", share(pace.cost), share(pace.limit));
     }
     text
+}
+
+/// What is told of the machine, if anything is.
+fn machine(text: &mut String, machine: &Machine) {
+    if *machine == Machine::default() {
+        return;
+    }
+    line(text, "", &machine.kernel_build);
+    line(text, "processor", &machine.cpu_model);
+    let memory = format!("{:.1} GiB of memory", machine.memory as f64 / f64::from(1 << 30));
+    line(text, "", &format!("CPUs {} of {} online, {memory}", machine.cpus_online, machine.cpus_possible));
+    let mut booted =
+        format!("{} UTC, clock source {}", utc(machine.boot_realtime / 1_000_000_000), machine.clock_source);
+    if machine.suspended > 0 {
+        let _ = write!(booted, ", suspended for {:.0} s since", machine.suspended as f64 / 1e9);
+    }
+    line(text, "booted", &booted);
 }
 
 fn samples(facts: &Facts) -> String {
@@ -145,18 +163,24 @@ fn stacks(text: &mut String, profile: &Profile) {
     }
 }
 
+/// A cgroup as it stands behind a process; the root says nothing.
+fn group(cgroup: &str) -> String {
+    if matches!(cgroup, "" | "/") { String::new() } else { format!("  {}", escape::text(cgroup)) }
+}
+
 fn processes(text: &mut String, profile: &Profile) {
     let _ = writeln!(text, "\nprocesses (samples)");
     for process in &profile.processes {
         let threads = if process.threads == 1 { "thread" } else { "threads" };
         let _ = writeln!(
             text,
-            "{:>12} {:>6.2}%  {:>7}  {} ({} {threads})",
+            "{:>12} {:>6.2}%  {:>7}  {} ({} {threads}){}",
             grouped(process.samples),
             profile.percent(process.samples),
             process.pid,
             escape::text(&process.comm),
-            process.threads
+            process.threads,
+            group(&process.cgroup)
         );
     }
 }

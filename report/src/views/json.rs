@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use profrec_format::Pace;
+use profrec_format::{Header, Pace};
 use serde::Serialize;
 
+use crate::container;
 use crate::diff::{self, Diff};
 use crate::escape;
 use crate::facts::Facts;
@@ -38,12 +39,26 @@ struct Recording<'a> {
     host: &'a str,
     kernel: &'a str,
     arch: &'static str,
+    machine: Option<Machine<'a>>,
     gaps: Vec<Gap>,
     pace: Vec<PaceStep>,
     scrubbed: bool,
     closed: bool,
     damage: &'a [String],
     lost_to_damage: LostToDamage,
+}
+
+#[derive(Serialize)]
+struct Machine<'a> {
+    cpu_model: &'a str,
+    cpus: u32,
+    cpus_online: &'a str,
+    cpus_possible: &'a str,
+    memory_bytes: u64,
+    kernel_build: &'a str,
+    clock_source: &'a str,
+    booted_seconds: f64,
+    suspended_seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -93,6 +108,8 @@ struct Process<'a> {
     comm: &'a str,
     threads: u64,
     samples: u64,
+    cgroup: &'a str,
+    container: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -158,6 +175,7 @@ fn recording(facts: &Facts) -> Recording<'_> {
         host: &facts.header.host,
         kernel: &facts.header.kernel,
         arch: facts.header.arch.name(),
+        machine: (facts.header.machine != profrec_format::Machine::default()).then(|| machine(&facts.header)),
         gaps: facts.gaps().map(gap).collect(),
         pace: facts.pace.steps().iter().map(|pace| pace_step(pace, facts.header.start_monotonic)).collect(),
         scrubbed: facts.header.scrubbed,
@@ -167,6 +185,21 @@ fn recording(facts: &Facts) -> Recording<'_> {
             samples: facts.lost_to_damage.samples,
             seconds: facts.lost_to_damage.nanoseconds as f64 / 1e9,
         },
+    }
+}
+
+fn machine(header: &Header) -> Machine<'_> {
+    let machine = &header.machine;
+    Machine {
+        cpu_model: &machine.cpu_model,
+        cpus: header.cpus,
+        cpus_online: &machine.cpus_online,
+        cpus_possible: &machine.cpus_possible,
+        memory_bytes: machine.memory,
+        kernel_build: &machine.kernel_build,
+        clock_source: &machine.clock_source,
+        booted_seconds: machine.boot_realtime as f64 / 1e9,
+        suspended_seconds: machine.suspended as f64 / 1e9,
     }
 }
 
@@ -209,7 +242,14 @@ fn unnamed(profile: &Profile) -> BTreeMap<&'static str, Unnamed> {
 }
 
 fn process(process: &crate::profile::Process) -> Process<'_> {
-    Process { pid: process.pid, comm: &process.comm, threads: process.threads, samples: process.samples }
+    Process {
+        pid: process.pid,
+        comm: &process.comm,
+        threads: process.threads,
+        samples: process.samples,
+        cgroup: &process.cgroup,
+        container: container::id(&process.cgroup),
+    }
 }
 
 fn module(module: &crate::profile::Module) -> Module<'_> {
