@@ -4,8 +4,11 @@
 //! A recorded command keeps all of its: it was forked before.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
@@ -70,7 +73,7 @@ impl Account {
 /// - CAP_CHECKPOINT_RESTORE: `map_files`, the very file that is mapped, though it was deleted or replaced.
 ///
 /// With nothing to embed, files need not be read; of given processes the maps are known by then, and the kernel reports what changes.
-pub(crate) fn needed(args: &RecordArgs, target: &Target) -> CapabilitySet {
+pub(crate) fn needed(args: &RecordArgs, target: &Target, account: Option<Account>) -> Result<CapabilitySet> {
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     let maps = match held.contains(CapabilitySet::SYS_PTRACE) {
         true => CapabilitySet::SYS_PTRACE,
@@ -84,7 +87,30 @@ pub(crate) fn needed(args: &RecordArgs, target: &Target) -> CapabilitySet {
     };
     // Ctrl-C ends the command too, which may have become another user.
     needed.set(CapabilitySet::KILL, matches!(target, Target::Command(_)));
-    needed
+    if args.rotate.is_some() || args.ring.is_some() {
+        needed |= to_create_files(&args.output, account)?;
+    }
+    Ok(needed)
+}
+
+/// What it takes to create more files beside the output, as parts and rings do: root may be no owner of the folder.
+fn to_create_files(output: &Path, account: Option<Account>) -> Result<CapabilitySet> {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let may_write = thread::scope(|scope| {
+        let without_rights = scope.spawn(|| {
+            keep_only(CapabilitySet::empty(), account).is_ok()
+                && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+        });
+        without_rights.join().unwrap_or(false)
+    });
+    match (may_write, account) {
+        (true, _) => Ok(CapabilitySet::empty()),
+        (false, None) => Ok(CapabilitySet::DAC_OVERRIDE),
+        (false, Some(_)) => bail!(
+            "the account of --user may not create files in {}, where later ones are to be: give a folder of its own with -o",
+            folder.display()
+        ),
+    }
 }
 
 /// Has the calling thread keep nothing but `keep` of its rights, for good, and work for `account`.
@@ -153,7 +179,7 @@ mod tests {
     #[test]
     fn a_thread_gives_up_its_own_rights() {
         let before = capabilities(None).unwrap();
-        let given_up = std::thread::spawn(|| {
+        let given_up = thread::spawn(|| {
             keep_only(CapabilitySet::empty(), None).unwrap();
             let none = CapabilitySets {
                 effective: CapabilitySet::empty(),
@@ -175,7 +201,7 @@ mod tests {
     fn what_does_not_work_keeps_rights() {
         let held = capabilities(None).unwrap().permitted;
         for (works, kept) in [(true, CapabilitySet::empty()), (false, CapabilitySet::BPF | CapabilitySet::PERFMON)] {
-            let tried = std::thread::spawn(move || {
+            let tried = thread::spawn(move || {
                 keep_what_works(CapabilitySet::empty(), None, || {
                     assert!(capabilities(None).unwrap().effective.is_empty());
                     works

@@ -83,7 +83,7 @@ pub(crate) fn record(
     }
     let frugality = Frugality::new(args, cpus.len() as u32);
     let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));
-    let needed = rights::needed(args, &target);
+    let needed = rights::needed(args, &target, account)?;
     match target {
         Target::Machine => {}
         Target::Processes(pids) => stop.with_processes(&pids)?,

@@ -323,6 +323,30 @@ fn another_account() {
     assert_complete(&place.recorded(output).facts());
 }
 
+/// Parts go on in a folder of another user, for root and for that user; where the account of `--user` may not create them, it is said at
+/// the start.
+#[test]
+fn parts_without_rights() {
+    let _guard = needs_root!();
+    for (owner, user, status) in [(65534, &[][..], 0), (65534, &["--user", "nobody"], 0), (0, &["--user", "nobody"], 1)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(owner), None).unwrap();
+        let mut command = Command::new(profrec());
+        command
+            .args(["record", "-F", "99", "--rotate", "1s", "-d", "2.5", "-a", "-o"])
+            .arg(folder.path().join("it.prof"));
+        let output = run(command.args(user));
+        assert_eq!(output.status.code(), Some(status), "{owner} {user:?}: {}", stderr(&output));
+        let parts = fs::read_dir(folder.path()).unwrap().count();
+        match status {
+            0 => assert!(parts >= 2, "{owner} {user:?}: {}", stderr(&output)),
+            _ => assert!(parts == 0 && stderr(&output).contains("--user may not create files"), "{}", stderr(&output)),
+        }
+    }
+}
+
 /// Who cannot become another user is told so, before anything is written; an account that is not there is named.
 #[test]
 fn no_other_account() {
