@@ -7,6 +7,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use anyhow::{Context, Result, bail};
 use rustc_hash::FxHashSet;
 
+use crate::remedy::Refused;
+
 /// An executable mapping as a line of `/proc/PID/maps` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MapsLine {
@@ -25,6 +27,17 @@ pub(crate) struct MapsLine {
 const MAX_LINES: usize = 64 << 20;
 /// A line is a path (4,096 bytes, of which `\n` takes four) and some numbers.
 const MAX_LINE: u64 = 20 << 10;
+
+/// Fails where nothing could be learnt of any process.
+pub(crate) fn check_proc() -> Result<()> {
+    if fs::exists("/proc/self/maps").unwrap_or(false) {
+        return Ok(());
+    }
+    bail!(Refused::new(
+        "/proc is missing: what processes have mapped is read there",
+        "as root: mount -t proc proc /proc"
+    ))
+}
 
 /// The executable mappings of a process, in the order of their addresses.
 pub(crate) fn executable_mappings(pid: u32) -> io::Result<Vec<MapsLine>> {
