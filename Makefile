@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test fuzz bench lint static fixtures clean
+.PHONY: help setup demo test fuzz bench lint static vmtest fixtures clean
 
 # rustup puts cargo here; root's own PATH through sudo often lacks it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -14,6 +14,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROFREC := $(TARGET)/release/profrec
 DEMO := target/demo
 MULTIARCH = $(shell gcc -print-multiarch)
+STATIC_LIMIT := 4000000
 
 # Recording needs root, or CAP_BPF and CAP_PERFMON. Where this is not root, sudo is asked.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo 2>/dev/null))
@@ -56,7 +57,7 @@ fuzz: setup ## run each fuzz target for a minute (FUZZ="reader report" for some,
 	@.ci/setup fuzz
 	@fuzz/run $(FUZZ)
 
-bench: ## measure profrec and perf side by side: a table and bench.json (BENCH="--quick" for a first look)
+bench: ## measure profrec and its peers side by side: tables and bench.json (BENCH="--quick" for a first look)
 	@.ci/setup bench
 	@cargo build --release --quiet
 	@tests/bench/run --profrec $(PROFREC) $(BENCH)
@@ -66,11 +67,19 @@ lint: setup ## check format, clippy and documentation, warnings being errors
 	@cargo clippy --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
 
-static: setup ## build a recorder without shared libraries, to be copied to any x86-64 machine
+# Without shared libraries and, by the profile, without what does not serve the recorder.
+static: setup ## build a recorder to be copied to any x86-64 machine, and try it in a folder without anything else
 	@LIBBPF_SYS_LIBRARY_PATH=/usr/lib/$(MULTIARCH) RUSTFLAGS="-C target-feature=+crt-static" \
-	    cargo build --release --package profrec --features static --target x86_64-unknown-linux-gnu
-	@strip -o $(TARGET)/profrec-static $(TARGET)/x86_64-unknown-linux-gnu/release/profrec
-	@ls -l $(TARGET)/profrec-static
+	    cargo build --profile static --package profrec --features static --target x86_64-unknown-linux-gnu
+	@cp $(TARGET)/x86_64-unknown-linux-gnu/static/profrec $(TARGET)/profrec-static
+	@size=$$(stat -c %s $(TARGET)/profrec-static); \
+	    echo "$(TARGET)/profrec-static: $$size bytes, of $(STATIC_LIMIT) at most" >&2; test "$$size" -le $(STATIC_LIMIT)
+	@cargo build --quiet --package profrec-report
+	@tests/static/run $(TARGET)/profrec-static $(TARGET)/debug/profrec-report
+
+vmtest: static ## record on other kernels, in virtual machines (VMTEST="6.1 newest" for some of them)
+	@.ci/setup vm
+	@RECORDER=$(TARGET)/profrec-static REPORT=$(TARGET)/debug/profrec-report tests/vm/run $(VMTEST)
 
 fixtures: setup ## build and record the fixtures again, and bless what comes out; look at the difference
 	@cargo build --release --quiet

@@ -97,22 +97,42 @@ __noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
 	return bpf_probe_read_user(own->payload + at, bytes, (void *)address);
 }
 
-/* Copies a piece page by page. */
+static __always_inline void copy_page(__u64 at, __u64 address, __u64 bytes)
+{
+	if (copy_at_once(at, address, bytes) != 0)
+		count(NOTE_UNREADABLE_PAGES);
+}
+
+/*
+ * Copies a piece page by page. Here and below, loops count in constants and what is left comes after them: kernels before 6.2
+ * follow each way through a loop to the end when a sum of what was done differs.
+ */
 __noinline int copy_pages(__u64 at, __u64 address, __u64 bytes)
 {
-	__u64 done = 0;
+	__u64 first = PAGE - (address & (PAGE - 1));
+	__u64 pages, rest;
 
-	for (int page = 0; page < PIECE / PAGE + 1; page++) {
-		__u64 part = PAGE - ((address + done) & (PAGE - 1));
-
-		if (done >= bytes)
+	if (first > bytes)
+		first = bytes;
+	copy_page(at, address, first);
+	at += first;
+	address += first;
+	pages = (bytes - first) / PAGE;
+	rest = (bytes - first) % PAGE;
+	for (__u64 page = 0; page < PIECE / PAGE; page++) {
+		if (page >= pages)
 			break;
-		if (part > bytes - done)
-			part = bytes - done;
-		if (copy_at_once(at + done, address + done, part) != 0)
-			count(NOTE_UNREADABLE_PAGES);
-		done += part;
+		copy_page(at + page * PAGE, address + page * PAGE, PAGE);
 	}
+	if (rest)
+		copy_page(at + pages * PAGE, address + pages * PAGE, rest);
+	return 0;
+}
+
+__noinline int copy_piece(__u64 at, __u64 address, __u64 bytes)
+{
+	if (copy_at_once(at, address, bytes) != 0)
+		copy_pages(at, address, bytes);
 	return 0;
 }
 
@@ -122,19 +142,15 @@ __noinline int copy_pages(__u64 at, __u64 address, __u64 bytes)
  */
 __noinline int copy_slice(__u64 at, __u64 address, __u64 bytes)
 {
-	__u64 done = 0;
+	__u64 pieces = bytes / PIECE, rest = bytes % PIECE;
 
-	for (int piece = 0; piece < MAX_PIECES; piece++) {
-		__u64 part = PIECE;
-
-		if (done >= bytes)
+	for (__u64 piece = 0; piece < MAX_PIECES; piece++) {
+		if (piece >= pieces)
 			break;
-		if (part > bytes - done)
-			part = bytes - done;
-		if (copy_at_once(at + done, address + done, part) != 0)
-			copy_pages(at + done, address + done, part);
-		done += part;
+		copy_piece(at + piece * PIECE, address + piece * PIECE, PIECE);
 	}
+	if (rest)
+		copy_piece(at + pieces * PIECE, address + pieces * PIECE, rest);
 	return 0;
 }
 
@@ -196,14 +212,13 @@ __noinline int capture_some_chunks(__u32 at, __u32 above, __u32 chunks)
 /* Captures so many chunks, by ascending address, the last one at place `above - chunks`; gives the end of the payload. */
 __noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks)
 {
-	for (__u32 i = 0; i < MAX_CHUNKS / CHUNKS_AT_ONCE; i++) {
-		if (!chunks)
-			break;
-		__u32 some = chunks < CHUNKS_AT_ONCE ? chunks : CHUNKS_AT_ONCE;
+	for (__u32 done = 0; done < MAX_CHUNKS; done += CHUNKS_AT_ONCE) {
+		__u32 some;
 
-		at = capture_some_chunks(at, above, some);
-		above -= some;
-		chunks -= some;
+		if (done >= chunks)
+			break;
+		some = chunks - done < CHUNKS_AT_ONCE ? chunks - done : CHUNKS_AT_ONCE;
+		at = capture_some_chunks(at, above - done, some);
 	}
 	return at;
 }

@@ -7,6 +7,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use anyhow::{Context, Result, bail};
 use rustc_hash::FxHashSet;
 
+use crate::remedy::Refused;
+
 /// An executable mapping as a line of `/proc/PID/maps` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MapsLine {
@@ -22,6 +24,17 @@ pub(crate) struct MapsLine {
 
 /// A line is a path (4,096 bytes, of which `\n` takes four) and some numbers.
 const MAX_LINE: u64 = 20 << 10;
+
+/// Fails where nothing could be learnt of any process.
+pub(crate) fn check_proc() -> Result<()> {
+    if fs::exists("/proc/self/maps").unwrap_or(false) {
+        return Ok(());
+    }
+    bail!(Refused::new(
+        "/proc is missing: what processes have mapped is read there",
+        "as root: mount -t proc proc /proc"
+    ))
+}
 
 /// Hands the executable mappings of a process to `each`, in the order of their addresses, as long as that wants more.
 pub(crate) fn each_executable_mapping(pid: u32, each: impl FnMut(MapsLine) -> bool) -> io::Result<()> {

@@ -24,6 +24,7 @@ pub(crate) enum Target {
 impl Target {
     /// Reads the target from the command line; a command is started and held.
     pub(crate) fn from_args(args: &RecordArgs) -> Result<Self> {
+        proc_maps::check_proc()?;
         if args.all {
             return Ok(Self::Machine);
         }

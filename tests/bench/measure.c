@@ -1,6 +1,7 @@
 /* Runs a command and tells what it took: the launcher of the benchmark.
  *
- *   measure COMMAND...     its last line on stderr: wall, user and system time in microseconds, peak memory in KiB
+ *   measure COMMAND...     its last line on stderr: wall, user and system time in microseconds, peak memory in KiB,
+ *                          how often it gave up the CPU by itself
  *   measure                prints CLOCK_MONOTONIC in nanoseconds: the instant of a command's start
  *
  * A program of its own, because Linux counts the peak memory of whoever forks as the child's, up to its exec:
@@ -42,7 +43,7 @@ int main(int argc, char **argv) {
         perror("measure");
         return 1;
     }
-    fprintf(stderr, "\n%lld %lld %lld %ld\n", (now() - start) / 1000, microseconds(usage.ru_utime),
-            microseconds(usage.ru_stime), usage.ru_maxrss);
+    fprintf(stderr, "\n%lld %lld %lld %ld %ld\n", (now() - start) / 1000, microseconds(usage.ru_utime),
+            microseconds(usage.ru_stime), usage.ru_maxrss, usage.ru_nvcsw);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
