@@ -30,6 +30,7 @@ mod flight_recorder;
 mod frugality;
 mod giant_frames;
 mod interrupt;
+mod jit;
 mod kernel;
 mod kernel_symbols;
 mod losses;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
             record(&args)
         }
         Command::Doctor(args) => Ok(doctor::run(&args)),
+        Command::AskJvms => jit::jvm::serve().map(|()| ExitCode::SUCCESS),
         Command::Other(words) => Err(subcommand::become_program(&words)),
     };
     result.unwrap_or_else(|error| {

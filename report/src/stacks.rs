@@ -1,6 +1,7 @@
 //! Equal stacks counted once, before any name is known: the model between unwinding and naming.
 
 use crate::evidence::ModuleIndex;
+use crate::jit::JitName;
 
 /// An index into [`Stacks::locations`].
 pub type LocationId = u32;
@@ -37,7 +38,19 @@ pub enum Location {
         /// The kernel's address.
         address: u64,
     },
-    /// In a process, outside every known module (JIT code, or a mapping that nobody reported).
+    /// In code that a process made at run time and has named.
+    Jit {
+        /// Which name.
+        name: JitName,
+    },
+    /// In memory without a file, in code that has no name.
+    Anonymous {
+        /// Process id.
+        pid: u32,
+        /// The address in that process.
+        address: u64,
+    },
+    /// In a process, outside of all that is known to be mapped.
     Process {
         /// Process id.
         pid: u32,

@@ -23,6 +23,7 @@ mod elsewhere;
 mod endings;
 mod formats;
 mod golden;
+mod jit;
 mod killed;
 mod least_privilege;
 mod losses;
