@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Record(Box<RecordArgs>),
     /// Check whether this host can be recorded, and say what helps
     Doctor(DoctorArgs),
+    /// The part of `record --jvm-perfmap` that keeps rights.
+    #[command(hide = true)]
+    AskJvms,
     /// Any other subcommand is the program `profrec-NAME`, such as `profrec-report`.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -184,6 +187,11 @@ pub(crate) struct RecordArgs {
     /// Evidence about the programs that goes into the file, for machines that do not have them
     #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
     pub(crate) embed: Embed,
+
+    /// At the end, have recorded JVMs write the names of their compiled methods: jcmd PID Compiler.perfmap. This talks to the
+    /// target, by SIGQUIT and a socket, which nothing else does
+    #[arg(long, help_heading = "Stacks")]
+    pub(crate) jvm_perfmap: bool,
 
     /// Size of the buffer between kernel and recorder: a power of two. (What --ring holds has --ring-memory.) With it, the recorder takes less
     /// than 64 MB with 20,000 processes and 10,000 threads: at most 24 MB are about processes, of which those not seen for
@@ -372,7 +380,7 @@ mod tests {
         let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
         match Cli::try_parse_from(words)?.command {
             Command::Record(args) => Ok(*args),
-            Command::Doctor(_) | Command::Other(_) => unreachable!("the subcommand is record"),
+            Command::Doctor(_) | Command::AskJvms | Command::Other(_) => unreachable!("the subcommand is record"),
         }
     }
 

@@ -32,6 +32,7 @@ mod frugality;
 mod giant_frames;
 mod hotplug;
 mod interrupt;
+mod jit;
 mod kernel;
 mod kernel_symbols;
 mod losses;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
             record(&args)
         }
         Command::Doctor(args) => Ok(doctor::run(&args)),
+        Command::AskJvms => jit::jvm::serve().map(|()| ExitCode::SUCCESS),
         Command::Other(words) => Err(subcommand::become_program(&words)),
     };
     result.unwrap_or_else(|error| {

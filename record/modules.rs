@@ -105,6 +105,12 @@ impl Modules {
         Some(&known.module)
     }
 
+    /// Whether it is memory that processes fill with code of their own making: without a file, or with one of memory alone.
+    pub(crate) fn is_run_time_code(&self, id: ModuleId) -> bool {
+        let module = self.modules.get(id as usize).map(|known| &known.module);
+        module.is_some_and(|module| module.kind == ModuleKind::Anonymous || module.path.starts_with("/memfd:"))
+    }
+
     /// The module's file, the first time that somebody asks for it. `pid` maps it from `start` to `end`.
     pub(crate) fn open(&mut self, id: ModuleId, (pid, start, end): (u32, u64, u64)) -> Option<File> {
         let known = self.modules.get_mut(id as usize)?;

@@ -64,6 +64,7 @@ mod tests {
             totals: Totals { expected: 12, samples, ..Totals::default() },
             outcomes: Outcomes::default(),
             unknown_chunks: 0,
+            unnamed: Vec::new(),
             bytes: 1,
             lasted: Duration::from_millis(2500),
             closed: false,

@@ -6,6 +6,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::evidence::CodeOffset;
+use crate::modules::Modules;
 use crate::process::Process;
 
 /// Slots of the table: 64 KiB.
@@ -18,18 +19,27 @@ type Place = (u64, u64);
 pub(crate) struct SeenCode {
     seen: FxHashSet<CodeOffset>,
     new: Vec<CodeOffset>,
+    /// Process and address in code that was made at run time.
+    seen_at_run_time: FxHashSet<(u32, u64)>,
+    new_at_run_time: Vec<(u32, u64)>,
     recent: Vec<Place>,
 }
 
 impl Default for SeenCode {
     fn default() -> Self {
-        Self { seen: FxHashSet::default(), new: Vec::new(), recent: vec![Place::default(); SLOTS] }
+        Self {
+            seen: FxHashSet::default(),
+            new: Vec::new(),
+            seen_at_run_time: FxHashSet::default(),
+            new_at_run_time: Vec::new(),
+            recent: vec![Place::default(); SLOTS],
+        }
     }
 }
 
 impl SeenCode {
     /// Code addresses that a sample of a process has shown.
-    pub(crate) fn note(&mut self, process: &Process, addresses: &[u64]) {
+    pub(crate) fn note(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
         for &address in addresses {
             let place = (address, process.layout_number());
             let slot = &mut self.recent[slot_of(place)];
@@ -39,6 +49,9 @@ impl SeenCode {
             *slot = place;
             if let Some(mapped) = process.find(address) {
                 let offset = (mapped.module, (address - mapped.start).wrapping_add(mapped.offset));
+                if modules.is_run_time_code(mapped.module) && self.seen_at_run_time.insert((pid, address)) {
+                    self.new_at_run_time.push((pid, address));
+                }
                 if self.seen.insert(offset) {
                     self.new.push(offset);
                 }
@@ -48,7 +61,7 @@ impl SeenCode {
 
     /// Whether there is code that nobody has asked evidence for.
     pub(crate) fn has_new(&self) -> bool {
-        !self.new.is_empty()
+        !self.new.is_empty() || !self.new_at_run_time.is_empty()
     }
 
     /// That code.
@@ -56,9 +69,15 @@ impl SeenCode {
         std::mem::take(&mut self.new)
     }
 
+    /// The same of code that was made at run time, by process and address.
+    pub(crate) fn take_at_run_time(&mut self) -> Vec<(u32, u64)> {
+        std::mem::take(&mut self.new_at_run_time)
+    }
+
     /// Forgets what the segment before has shown.
     pub(crate) fn start_segment(&mut self) {
         self.seen.clear();
+        self.seen_at_run_time.clear();
         self.recent.fill(Place::default());
     }
 }
@@ -71,7 +90,9 @@ fn slot_of((address, layout): Place) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::modules::Place;
     use crate::process::Mapped;
+    use crate::side_band::FileIdentity;
 
     /// A place is new once a segment, whichever process shows it; after a new mapping the same address
     /// is another place.
@@ -81,14 +102,33 @@ mod tests {
         one.map(Mapped { start: 0x1000, end: 0x2000, offset: 0, module: 1 }, 1);
         other.map(Mapped { start: 0x5000, end: 0x6000, offset: 0, module: 1 }, 1);
         let mut code = SeenCode::default();
-        code.note(&one, &[0x1010, 0x1010, 0x9999]);
-        code.note(&other, &[0x5010]);
+        let modules = Modules::default();
+        code.note((1, &one), &[0x1010, 0x1010, 0x9999], &modules);
+        code.note((2, &other), &[0x5010], &modules);
         assert_eq!(code.take(), [(1, 0x10)]);
         one.map(Mapped { start: 0x1000, end: 0x2000, offset: 0, module: 2 }, 2);
-        code.note(&one, &[0x1010]);
+        code.note((1, &one), &[0x1010], &modules);
         assert_eq!(code.take(), [(2, 0x10)]);
         code.start_segment();
-        code.note(&one, &[0x1010]);
+        code.note((1, &one), &[0x1010], &modules);
         assert!(code.has_new());
+    }
+
+    /// Code that was made at run time is told by its process: the same address in another process is other code.
+    #[test]
+    fn code_made_at_run_time_is_a_processes_own() {
+        let mut modules = Modules::default();
+        let place = Place { pid: 0, start: 0, end: 1, path: "//anon" };
+        let module = modules.identify(place, FileIdentity::BuildId(Vec::new()));
+        let mapped = Mapped { start: 0x1000, end: 0x2000, offset: 0, module: module.unwrap_or_default() };
+        let (mut one, mut other) = (Process::default(), Process::default());
+        one.map(mapped, 1);
+        other.map(mapped, 1);
+        let mut code = SeenCode::default();
+        for _ in 0..2 {
+            code.note((1, &one), &[0x1010], &modules);
+            code.note((2, &other), &[0x1010, 0x1020], &modules);
+        }
+        assert_eq!(code.take_at_run_time(), [(1, 0x1010), (2, 0x1010), (2, 0x1020)]);
     }
 }

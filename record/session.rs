@@ -12,6 +12,7 @@ use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
 use crate::hotplug::Cpus;
+use crate::jit::jvm::JvmAsker;
 use crate::machine;
 use crate::narrowing::Narrowing;
 use crate::parts::{Parts, realtime};
@@ -90,6 +91,7 @@ pub(crate) fn record(
         Target::Threads(threads) => stop.with_threads(threads)?,
         Target::Command(held) => stop.with_child(held.release()?)?,
     }
+    let jvm_asker = args.jvm_perfmap.then(JvmAsker::start).transpose()?;
     rights::keep_what_works(needed, account, || sampler.works())?;
     parts.require_place()?;
     stop.after(args.duration);
@@ -97,8 +99,9 @@ pub(crate) fn record(
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
     let cpus = Cpus::new(cpus, clocks, args.period());
+    let looked = start;
     let mut session =
-        Session { stop, ring, stream, sampler, cpus, parts, triggers, frugality, progress, started, looked: start };
+        Session { stop, ring, stream, sampler, cpus, parts, triggers, frugality, progress, started, looked, jvm_asker };
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
@@ -120,6 +123,8 @@ struct Session {
     started: Instant,
     /// Ticks of before this time have been used.
     looked: u64,
+    /// Asks JVMs for names at the end.
+    jvm_asker: Option<JvmAsker>,
 }
 
 impl Session {
@@ -191,6 +196,9 @@ impl Session {
         self.drain()?;
         self.stream.catch_up(now())?;
         self.stream.flush(&mut self.sampler)?;
+        if let Some(asker) = self.jvm_asker.take() {
+            self.stream.ask_jvms(asker);
+        }
         self.stream.complete_evidence(Instant::now() + EVIDENCE_PATIENCE)?;
         self.stream.flush(&mut self.sampler)
     }
@@ -211,14 +219,14 @@ impl Session {
                 (reason, Some(error).filter(|_| reason == StopReason::WriteFailed))
             }
         };
-        let unknown_chunks = stream.unknown_chunks();
+        let (unknown_chunks, unnamed) = (stream.unknown_chunks(), stream.take_unnamed());
         let (bytes, last) = (stream.bytes_written(), stream.writer().last_time_in_output());
         let (totals, kept, error) = parts.close(stream, &outcomes, reason);
         let end = if refusal.is_some() { last } else { totals.end_monotonic };
         let lasted = Duration::from_nanos(end.saturating_sub(start));
         let (closed, refusal) = (error.is_none(), refusal.or(error));
         let slowed = frugality.slowed();
-        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal, kept, slowed }, stop))
+        Ok((Finished { totals, outcomes, unknown_chunks, unnamed, bytes, lasted, closed, refusal, kept, slowed }, stop))
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Finished {
     pub(crate) outcomes: Outcomes,
     /// Unchanged pieces of stacks that were not known any more.
     pub(crate) unknown_chunks: u64,
+    /// Processes whose code has no names, and why.
+    pub(crate) unnamed: Vec<(u32, String)>,
     pub(crate) bytes: u64,
     pub(crate) lasted: Duration,
     /// Whether its end could be written.
@@ -70,6 +72,9 @@ pub(crate) fn text(finished: &Finished) -> String {
     if finished.unknown_chunks > 0 {
         lines.push(format!("  {} pieces of stacks are missing: their stacks are truncated", finished.unknown_chunks));
     }
+    for (pid, why) in &finished.unnamed {
+        lines.push(format!("  process {pid}: {}", why.escape_debug()));
+    }
     let mut cost = format!("  own CPU {:.0} ms", *recorder_cpu as f64 / 1e6);
     if *samples > 0 {
         cost.push_str(&format!(", {:.1} us a sample", *recorder_cpu as f64 / 1e3 / *samples as f64));
@@ -114,6 +119,7 @@ mod tests {
             totals: Totals { expected: 110, samples: 100, lost, recorder_cpu: 1_000_000, ..Totals::default() },
             outcomes: Outcomes::default(),
             unknown_chunks: 0,
+            unnamed: vec![(7, "refused\n".to_owned())],
             bytes: 12_345,
             lasted: Duration::from_secs(2),
             closed: true,
@@ -128,7 +134,7 @@ mod tests {
     fn the_equation_closes() {
         let text = text(&finished(vec![(LossCause::RingFull, 10)]));
         assert!(text.contains("expected 110 = 100 written + 10 lost (ring_full)"), "{text}");
-        assert!(text.contains("--ring-size"));
+        assert!(text.contains("--ring-size") && text.contains(r"process 7: refused\n"), "{text}");
         assert!(text.ends_with("Next: profrec report a.prof"));
     }
 

@@ -136,9 +136,9 @@ pub use loss::LossCause;
 pub use pace::{Pace, PaceReason};
 pub use reader::{Coverage, Recording};
 pub use record::{
-    CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Image, KernelSymbol, KernelSymbols, Layout, LoadSegment,
-    Loss, Mapping, MiniDebugInfo, Module, ModuleId, ModuleKind, Process, Record, Symbol, SymbolSlice, Thread,
-    UnwindSlice,
+    CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Image, JitSymbol, KernelSymbol, KernelSymbols, Layout,
+    LoadSegment, Loss, Mapping, MiniDebugInfo, Module, ModuleId, ModuleKind, PerfMap, Process, Record, Symbol,
+    SymbolSlice, Thread, UnwindSlice,
 };
 pub use sample::{
     MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict,

@@ -46,6 +46,8 @@ pub enum Record {
     Loss(Loss),
     /// Where functions of a module begin and end.
     FunctionExtents(FunctionExtents),
+    /// Names of code that a process made at run time.
+    PerfMap(PerfMap),
     /// How samples are taken from here on, to keep within a budget.
     Pace(Pace),
 }
@@ -69,7 +71,8 @@ impl Record {
             | Self::MiniDebugInfo(_)
             | Self::Image(_)
             | Self::KernelSymbols(_)
-            | Self::FunctionExtents(_) => None,
+            | Self::FunctionExtents(_)
+            | Self::PerfMap(_) => None,
         }
     }
 
@@ -91,6 +94,7 @@ impl Record {
             | Self::Exit(_)
             | Self::KernelSymbols(_)
             | Self::Loss(_)
+            | Self::PerfMap(_)
             | Self::Pace(_) => None,
         }
     }
@@ -336,6 +340,33 @@ pub struct KernelSymbol {
 pub struct KernelSymbols {
     /// In the order of their addresses.
     pub symbols: Vec<KernelSymbol>,
+}
+
+/// A piece of code that a process made at run time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JitSymbol {
+    /// Since when it is there, or was first seen, in nanoseconds of CLOCK_MONOTONIC.
+    pub time: u64,
+    /// Address of its first byte in the process.
+    pub address: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its name as its maker told it. Bytes that are not UTF-8 are replaced.
+    pub name: String,
+}
+
+/// Names of code addresses of this recording in code that a process made at run time, as a JIT compiler does: what the process
+/// told of it in `/tmp/perf-PID.map` or in a jitdump. At any time, an address belongs to the latest piece of code before that
+/// time which covers it; if there is none, to the first one after it, which was seen late. Of pieces of the same time the
+/// last one counts, in the order of the recording. What was told late can stand in a later segment than the samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerfMap {
+    /// Process id.
+    pub pid: u32,
+    /// The code, in the order in which it was made.
+    pub symbols: Vec<JitSymbol>,
+    /// Why there are no names, or not all, in words; else empty.
+    pub trouble: String,
 }
 
 /// Something was lost, at about this time.

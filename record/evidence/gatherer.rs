@@ -13,6 +13,7 @@ use crate::args::Embed;
 use crate::cfi::{Cfi, Found};
 use crate::elf::{Elf, LOAD};
 use crate::giant_frames::{GIANT, GiantFunction};
+use crate::jit::{self, Jit};
 use crate::pages::{PagedFile, Pages};
 use crate::symbols::{SymbolIndex, mini_debug_info};
 
@@ -47,12 +48,17 @@ impl Gatherer {
     }
 
     /// What comes of a request.
-    pub(super) fn answer(&mut self, request: Request) -> Answer {
+    pub(super) fn answer(&mut self, request: Request, jit: &mut Jit) -> Answer {
         let mut answer = Answer::default();
         match request {
             Request::Module(id, file) => answer.records = self.module(id, file),
             Request::Code(offsets) => self.code(offsets, &mut answer),
+            Request::Jit(request) => {
+                answer.looked = matches!(request, jit::Request::Look);
+                answer.records = jit.answer(request);
+            }
             Request::NewSegment => {
+                jit.start_segment();
                 for source in self.modules.values_mut() {
                     source.covered.clear();
                     source.given.clear();
@@ -127,7 +133,7 @@ impl Source {
             return;
         };
         let mut paged = PagedFile { pages, id, file };
-        let Answer { records, giant_functions } = answer;
+        let Answer { records, giant_functions, .. } = answer;
         if embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
             let bytes = mini_debug_info(&elf, &mut paged);
             records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));

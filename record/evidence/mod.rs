@@ -3,6 +3,7 @@
 //! beside the sampling; it is asked through a bounded channel and answers with records.
 
 mod gatherer;
+mod run_time_code;
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
@@ -15,9 +16,11 @@ use rustix::thread::CapabilitySet;
 
 use crate::args::Embed;
 use crate::giant_frames::GiantFunction;
+use crate::jit::{self, Jit};
 use crate::open_files;
 use crate::rights::{self, Account};
 use gatherer::Gatherer;
+use run_time_code::RunTimeCode;
 
 /// Requests that may wait; each has at most a batch of addresses.
 const QUEUE: usize = 256;
@@ -30,6 +33,8 @@ enum Request {
     Module(ModuleId, Option<File>),
     /// Code that was recorded.
     Code(Vec<CodeOffset>),
+    /// Code that processes make at run time.
+    Jit(jit::Request),
     /// From here on everything is to be given again.
     NewSegment,
 }
@@ -39,6 +44,8 @@ enum Request {
 struct Answer {
     records: Vec<Record>,
     giant_functions: Vec<GiantFunction>,
+    /// It is that of a look at the files of processes that make code at run time.
+    looked: bool,
 }
 
 /// The session's side: asks, and collects the answers.
@@ -46,6 +53,7 @@ pub(crate) struct Evidence {
     requests: SyncSender<Request>,
     answers: Receiver<Answer>,
     giant_functions: Vec<GiantFunction>,
+    run_time_code: RunTimeCode,
     /// Requests that did not fit into the channel.
     waiting: std::collections::VecDeque<Request>,
     outstanding: usize,
@@ -66,14 +74,17 @@ impl Evidence {
                     return;
                 }
                 let mut gatherer = Gatherer::new(embed, most_files);
+                let mut jit = Jit::default();
                 while let Ok(request) = received.recv() {
-                    if answer.send(gatherer.answer(request)).is_err() {
+                    if answer.send(gatherer.answer(request, &mut jit)).is_err() {
                         return;
                     }
                 }
             })
             .context("starting the thread that gathers unwind evidence")?;
-        Ok(Self { requests, answers, giant_functions: Vec::new(), waiting: Default::default(), outstanding: 0 })
+        let run_time_code = RunTimeCode::new(embed);
+        let (giant_functions, waiting) = Default::default();
+        Ok(Self { requests, answers, giant_functions, run_time_code, waiting, outstanding: 0 })
     }
 
     /// A module is defined in this segment.
@@ -88,6 +99,7 @@ impl Evidence {
 
     /// Forgets what the segment before was given.
     pub(crate) fn start_segment(&mut self) {
+        self.run_time_code.start_segment();
         self.ask(Request::NewSegment);
     }
 
@@ -125,6 +137,7 @@ impl Evidence {
 
     fn receive(&mut self, answer: Answer, records: &mut Vec<Record>) {
         self.outstanding -= 1;
+        self.run_time_code.receive(&answer.records, answer.looked);
         records.extend(answer.records);
         self.giant_functions.extend(answer.giant_functions);
     }

@@ -75,6 +75,7 @@ impl<W: Write> Stream<W> {
         match module.kind {
             ModuleKind::File => {
                 let file = self.modules.open(id, place);
+                let file = self.evidence.take_jitdump(place.0, &module.path, file);
                 self.evidence.module(id, file);
             }
             ModuleKind::Vdso => self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?,

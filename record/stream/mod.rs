@@ -22,6 +22,7 @@ use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
+use crate::jit::jvm::JvmAsker;
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
 use crate::modules::Modules;
@@ -159,7 +160,7 @@ impl<W: Write> Stream<W> {
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
-            self.code.note(process, new.code);
+            self.code.note((tick.pid, process), new.code, &self.modules);
         }
         Ok(())
     }
@@ -254,6 +255,7 @@ impl<W: Write> Stream<W> {
     /// Asks for evidence of the code addresses that are new to the segment, and writes what was found since.
     pub(crate) fn exchange_evidence(&mut self) -> Result<()> {
         self.ask_for_evidence();
+        self.evidence.look_at_run_time_code();
         self.write_evidence()
     }
 
@@ -266,6 +268,7 @@ impl<W: Write> Stream<W> {
     fn ask_for_evidence(&mut self) {
         if self.code.has_new() {
             self.evidence.code(self.code.take());
+            self.evidence.run_time_code(self.code.take_at_run_time());
         }
     }
 
@@ -291,8 +294,9 @@ impl<W: Write> Stream<W> {
         Ok(())
     }
 
-    /// Whether all evidence that the samples need has been written.
+    /// Whether all evidence that the samples need has been written, when they are to be left behind.
     pub(crate) fn has_all_evidence(&mut self) -> Result<bool> {
+        self.evidence.complete_run_time_code();
         self.write_evidence()?;
         Ok(self.evidence.is_idle() && !self.code.has_new())
     }
@@ -320,10 +324,22 @@ impl<W: Write> Stream<W> {
     /// Waits for the evidence that is missing, at most until `deadline`, and writes it.
     pub(crate) fn complete_evidence(&mut self, deadline: std::time::Instant) -> Result<()> {
         self.ask_for_evidence();
+        self.evidence.search_run_time_code();
         for record in self.evidence.finish(deadline) {
             self.write(&record)?;
         }
         Ok(())
+    }
+
+    /// Has the JVMs among the processes write the names of their code.
+    pub(crate) fn ask_jvms(&mut self, asker: JvmAsker) {
+        self.ask_for_evidence();
+        self.evidence.ask_jvms(asker);
+    }
+
+    /// Processes whose code has no names, and why.
+    pub(crate) fn take_unnamed(&mut self) -> Vec<(u32, String)> {
+        self.evidence.take_unnamed()
     }
 
     /// Unchanged pieces of stacks that were not known any more.

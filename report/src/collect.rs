@@ -121,7 +121,7 @@ pub fn walk_user(
     instant: Instant<'_>,
     frames: &mut Vec<WalkedFrame>,
 ) -> Verdict {
-    let process = ProcessView { pid: sample.pid, space: instant.space };
+    let process = ProcessView { pid: sample.pid, space: instant.space, time: sample.time };
     match &sample.user {
         _ if instant.between_programs => Verdict::NotRecorded,
         UserState::Stack(stack) => unwinder.walk(stack, process, frames),

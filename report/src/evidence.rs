@@ -6,6 +6,7 @@ use profrec_format::{
     UnwindSlice,
 };
 
+use crate::jit::{JitCode, JitGathering};
 use crate::pace::PaceLog;
 
 /// Everything that the recording says about modules, the kernel and its own making. `modules` is indexed by
@@ -16,6 +17,8 @@ pub struct Evidence {
     pub modules: Vec<ModuleEvidence>,
     /// Kernel functions, by ascending address, without duplicates.
     pub kernel: Vec<KernelSymbol>,
+    /// Code that processes made at run time.
+    pub jit: JitCode,
     /// There was more than is kept (1 GiB), and the rest was left out.
     pub is_cut: bool,
     /// When and why the recorder slowed down.
@@ -83,6 +86,7 @@ struct Gathering {
     modules: Vec<ModuleEvidence>,
     places: HashMap<ModuleId, usize>,
     kernel: Vec<KernelSymbol>,
+    jit: JitGathering,
     /// Bytes that all of it takes.
     size: usize,
     /// Bytes that it took when it was last tidied up.
@@ -127,6 +131,7 @@ impl Gathering {
             }
             Record::FunctionExtents(extents) => self.module(extents.module).extents.extend(extents.ranges),
             Record::KernelSymbols(symbols) => self.kernel.extend(symbols.symbols),
+            Record::PerfMap(map) => self.is_cut |= !self.jit.add(map),
             _ => {}
         }
     }
@@ -171,6 +176,7 @@ impl Gathering {
         evidence.modules.iter_mut().for_each(ModuleEvidence::put_in_order);
         put_kernel_in_order(&mut self.kernel);
         evidence.kernel = self.kernel;
+        evidence.jit = self.jit.finish();
         let numbers = self.places.into_iter().map(|(id, place)| (id, indices[place])).collect();
         (evidence, numbers)
     }
@@ -189,6 +195,8 @@ fn size_of_record(record: &Record) -> usize {
         Record::KernelSymbols(symbols) => {
             symbols.symbols.iter().map(|symbol| PIECE + symbol.name.len() + symbol.module.len()).sum()
         }
+        // Kept once however often it is said, and bounded by itself.
+        Record::PerfMap(map) => PIECE + map.trouble.len(),
         _ => 0,
     }
 }

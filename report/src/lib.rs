@@ -23,6 +23,7 @@ pub mod escape;
 pub mod evidence;
 pub mod facts;
 pub mod filter;
+pub mod jit;
 pub mod ledger;
 pub mod local_files;
 pub mod losses;

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use profrec_format::{Layout, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
+use crate::jit::{JitCode, JitName};
 use crate::unwind::binary::BinaryCfi;
 use crate::unwind::cfi::CfiContext;
 use crate::unwind::row::Row;
@@ -37,6 +38,7 @@ impl LocalBinaries for NoLocalBinaries {
 /// Every module of a recording.
 pub struct Modules<'a> {
     modules: Vec<ModuleCode<'a>>,
+    jit: &'a JitCode,
     local: &'a dyn LocalBinaries,
 }
 
@@ -55,13 +57,24 @@ impl<'a> Modules<'a> {
             slices: SliceCfi::new(evidence),
             binary: OnceLock::new(),
         });
-        Self { modules: modules.collect(), local }
+        Self { modules: modules.collect(), jit: &evidence.jit, local }
     }
 
     /// The module's own address of the byte at `offset` in its file.
     pub fn address(&self, module: ModuleIndex, offset: u64) -> u64 {
         let layout = self.modules.get(module as usize).and_then(|module| module.evidence.layout.as_ref());
         layout.map_or(offset, |layout| layout_address(layout, offset))
+    }
+
+    /// The name of code that a process made at run time.
+    pub fn jit_name(&self, pid: u32, address: u64, time: u64) -> Option<JitName> {
+        self.jit.find(pid, address, time)
+    }
+
+    /// Whether processes fill this module with code of their own making: it has no file, or one of memory alone.
+    pub fn is_run_time_code(&self, module: ModuleIndex) -> bool {
+        let known = self.modules.get(module as usize).map(|module| &module.evidence.module);
+        known.is_none_or(|known| known.kind == ModuleKind::Anonymous || known.path.starts_with("/memfd:"))
     }
 
     /// Whether places in this module are told by process and address: it has no file.

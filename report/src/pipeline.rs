@@ -24,6 +24,9 @@ use crate::views::{self, Width};
 /// Functions in a table, unless `--limit` says otherwise.
 const TABLE_LIMIT: usize = 30;
 
+/// Processes of which is told why their code has no names.
+const JIT_NOTES: usize = 5;
+
 /// Does what the command line asks for, and gives the exit status.
 pub fn run(args: &Args) -> Result<u8> {
     if let Some(folder) = args.symbols.iter().find(|folder| !folder.is_dir()) {
@@ -77,7 +80,11 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     if evidence.is_cut {
         facts.damage.push("larger than it can be: of its unwind information and names, only 1 GiB is used".to_owned());
     }
-    Ok(Profile::build(facts, &evidence, &collected.stacks, &names))
+    let mut profile = Profile::build(facts, &evidence, &collected.stacks, &names);
+    if names.lacks_jit_names() {
+        profile.ledger.notes.extend(evidence.jit.troubles().take(JIT_NOTES));
+    }
+    Ok(profile)
 }
 
 /// Shows one profile. The ledger stands under every view; where the view is for other programs,

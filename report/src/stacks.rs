@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::evidence::ModuleIndex;
+use crate::jit::JitName;
 
 /// An index into [`Stacks::locations`].
 pub type LocationId = u32;
@@ -42,7 +43,19 @@ pub enum Location {
         /// The kernel's address.
         address: u64,
     },
-    /// In a process, outside every known module (JIT code, or a mapping that nobody reported).
+    /// In code that a process made at run time and has named.
+    Jit {
+        /// Which name.
+        name: JitName,
+    },
+    /// In memory without a file, in code that has no name.
+    Anonymous {
+        /// Process id.
+        pid: u32,
+        /// The address in that process.
+        address: u64,
+    },
+    /// In a process, outside of all that is known to be mapped.
     Process {
         /// Process id.
         pid: u32,

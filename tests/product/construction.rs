@@ -238,7 +238,7 @@ fn kernel_time() {
 fn jit() {
     let _guard = needs_root!();
     let folded = live("jit").folded();
-    assert_share(&folded, "jit;...;main;run_code;*", 0.95);
+    assert_share(&folded, "jit;...;main;...;run_code;*", 0.95);
 }
 
 /// A return address one past a function's end belongs to that function.

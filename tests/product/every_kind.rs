@@ -1,10 +1,10 @@
 //! A recording with all that can be written: every kind of record, several segments, and samples as no program makes them.
 
 use profrec_format::{
-    CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, KernelSymbol, KernelSymbols,
-    Layout, LoadSegment, Loss, LossCause, Machine, Mapping, MiniDebugInfo, Module, ModuleKind, Pace, PaceReason,
-    Process, Record, Sample, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice,
-    UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
+    CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, JitSymbol, KernelSymbol,
+    KernelSymbols, Layout, LoadSegment, Loss, LossCause, Machine, Mapping, MiniDebugInfo, Module, ModuleKind, Pace,
+    PaceReason, PerfMap, Process, Record, Sample, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread,
+    Totals, UnwindSlice, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
 };
 
 const SEGMENTS: u64 = 3;
@@ -177,6 +177,7 @@ fn every_record(time: u64) -> Vec<Record> {
     let entry = |address| CfiEntry { address, cie: 7, bytes: vec![1, 2, 255] };
     let load = LoadSegment { offset: 1, address: 2, file_size: 3, executable: true };
     let symbol = |name: &str| Symbol { address: u64::MAX, size: 0, name: name.into() };
+    let jitted = |name: &str| JitSymbol { time, address: u64::MAX, size: 1, name: name.into() };
     let kernel_symbol = KernelSymbol { address: 1 << 63, size: 5, name: "f".into(), module: "m".into() };
     vec![
         Record::Process(Process {
@@ -206,6 +207,7 @@ fn every_record(time: u64) -> Vec<Record> {
         Record::SymbolSlice(SymbolSlice { module: 9, symbols: vec![symbol("_Z1fv"), symbol("")] }),
         Record::MiniDebugInfo(MiniDebugInfo { module: 9, bytes: vec![0xfd; 9] }),
         Record::FunctionExtents(FunctionExtents { module: 9, ranges: vec![(1, 2), (3, u64::MAX)] }),
+        Record::PerfMap(PerfMap { pid: 1, symbols: vec![jitted("é\n"), jitted("")], trouble: "refused".into() }),
         Record::Image(Image { module: 10, bytes: vec![0; 300] }),
         Record::KernelSymbols(KernelSymbols { symbols: vec![kernel_symbol] }),
         Record::Loss(Loss { time, cause: LossCause::NotWritten, count: 1 }),

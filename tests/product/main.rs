@@ -24,6 +24,7 @@ mod endings;
 mod formats;
 mod golden;
 mod hostile_hosts;
+mod jit;
 mod killed;
 mod least_privilege;
 mod losses;

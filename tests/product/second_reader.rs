@@ -90,6 +90,7 @@ fn record_text(record: &Record) -> String {
         Record::Loss(it) => format!("Loss {}", json(it)),
         Record::MiniDebugInfo(it) => format!("MiniDebugInfo {}", json(it)),
         Record::FunctionExtents(it) => format!("FunctionExtents {}", json(it)),
+        Record::PerfMap(it) => format!("PerfMap {}", json(it)),
         Record::Pace(it) => format!("Pace {}", json(it)),
         _ => panic!("a kind of records that the second reader does not know: {record:?}"),
     }
@@ -205,6 +206,7 @@ fn agrees_on_all_that_can_be_written() {
         "record MiniDebugInfo",
         "record UnwindSlice",
         "record FunctionExtents",
+        "record PerfMap",
         "record Pace",
         " weight 65536 ",
     ] {

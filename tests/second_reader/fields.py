@@ -6,6 +6,7 @@ LOAD = struct_of(offset=u64, address=u64, file_size=u64, executable=boolean)
 CFI_ENTRY = struct_of(address=u64, cie=u64, bytes=blob)
 SYMBOL = struct_of(address=u64, size=u64, name=string)
 KERNEL_SYMBOL = struct_of(address=u64, size=u64, name=string, module=string)
+JIT_SYMBOL = struct_of(time=u64, address=u64, size=u64, name=string)
 MODULE_KIND = variant("File", "Vdso", "Anonymous")
 CFI_SECTION = variant("EhFrame", "DebugFrame")
 
@@ -51,6 +52,7 @@ of_kind(12, "KernelSymbols", symbols=listed(KERNEL_SYMBOL))
 of_kind(13, "Loss", time=u64, cause=u32, count=u64)
 of_kind(14, "MiniDebugInfo", module=u32, bytes=blob)
 of_kind(15, "FunctionExtents", module=u32, ranges=listed(pair(u64, u64)))
+of_kind(16, "PerfMap", pid=u32, symbols=listed(JIT_SYMBOL), trouble=string)
 of_kind(18, "Pace", time=u64, weight=u32, whole_stack=u32, stack_size=u32, cost=u32, limit=u32, reason=u32)
 
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::PathFrame;
 use crate::evidence::Evidence;
 use crate::local_files::hex;
-use crate::symbols::{Home, Names, home_name};
+use crate::symbols::{Home, Names, Reason, home_name};
 
 /// One module and its samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,12 @@ fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, nam
             module.symbols = "embedded";
             module.why = "from the recording".to_owned();
         }
-        Home::Outside => module.why = "code outside every module (JIT code?)".to_owned(),
+        Home::Jit if evidence.jit.is_empty() => module.why = Reason::NoPerfMap.explain().to_owned(),
+        Home::Jit => {
+            module.symbols = "embedded";
+            module.why = "what its processes have told, in perf maps or jitdumps".to_owned();
+        }
+        Home::Outside => module.why = "code outside of all known mappings".to_owned(),
     }
     module
 }

@@ -38,7 +38,11 @@ pub enum Reason {
     Stripped,
     /// The module has symbols, but none covers the address.
     NotCovered,
-    /// The address is outside every known module: code of a JIT compiler, or an unreported mapping.
+    /// The address is in code that was made at run time, and the process has told no names.
+    NoPerfMap,
+    /// The process has told names of code that it made at run time, but none covers the address.
+    NotInPerfMap,
+    /// The address is outside of all that is known to be mapped.
     OutsideModules,
     /// The kernel's name for it is not in the recording.
     KernelHidden,
@@ -54,6 +58,8 @@ impl Reason {
             Self::NoSymbols => "no_symbols",
             Self::Stripped => "stripped",
             Self::NotCovered => "not_covered",
+            Self::NoPerfMap => "no_perf_map",
+            Self::NotInPerfMap => "not_in_perf_map",
             Self::OutsideModules => "outside_modules",
             Self::KernelHidden => "kernel_hidden",
         }
@@ -68,7 +74,11 @@ impl Reason {
             Self::NoSymbols => "no symbols in its files (try --symbols DIR)",
             Self::Stripped => "stripped: only exported functions have names (try --symbols DIR)",
             Self::NotCovered => "no symbol covers the address",
-            Self::OutsideModules => "outside every module (JIT code?)",
+            Self::NoPerfMap => {
+                "JIT code without a perf map (node --perf-basic-prof, python -X perf; for Java: record --jvm-perfmap)"
+            }
+            Self::NotInPerfMap => "JIT code that is not in the perf map",
+            Self::OutsideModules => "outside of all known mappings",
             Self::KernelHidden => "the kernel's symbols are not in the recording",
         }
     }
@@ -81,6 +91,8 @@ pub enum Home {
     Module(ModuleIndex),
     /// In the kernel, or in the kernel module of this name.
     Kernel(Arc<str>),
+    /// In code that was made at run time.
+    Jit,
     /// In no known module.
     Outside,
 }
@@ -158,6 +170,11 @@ impl Names {
         names
     }
 
+    /// Whether there is code that was made at run time and has no name.
+    pub fn lacks_jit_names(&self) -> bool {
+        self.unnamed.iter().flatten().any(|reason| matches!(reason, Reason::NoPerfMap | Reason::NotInPerfMap))
+    }
+
     fn look_up(
         location: Location,
         evidence: &Evidence,
@@ -181,6 +198,14 @@ impl Names {
                 }
                 None => (Home::Kernel("".into()), Err(Unnamed { reason: Reason::KernelHidden, start: address })),
             },
+            Location::Jit { name } => match evidence.jit.name(name) {
+                Some(name) => (Home::Jit, Ok(vec![RawFrame { name, file: None, line: None, inlined: false }])),
+                None => (Home::Jit, Err(Unnamed { reason: Reason::NotInPerfMap, start: 0 })),
+            },
+            Location::Anonymous { pid, address } => {
+                let reason = if evidence.jit.has_told(pid) { Reason::NotInPerfMap } else { Reason::NoPerfMap };
+                (Home::Jit, Err(Unnamed { reason, start: address }))
+            }
             Location::Process { address, .. } => {
                 (Home::Outside, Err(Unnamed { reason: Reason::OutsideModules, start: address }))
             }
@@ -238,6 +263,8 @@ fn addresses_by_module(locations: &[Location], modules: usize) -> Vec<Vec<u64>> 
 
 /// How the kernel is called where modules are listed.
 pub const KERNEL: &str = "[kernel]";
+/// How code that was made at run time is called, as perf calls it.
+pub const JIT: &str = "[JIT]";
 /// How code outside every module is called.
 pub const OUTSIDE: &str = "[unknown]";
 
@@ -256,6 +283,7 @@ pub fn home_name(home: &Home, evidence: &Evidence) -> String {
         Home::Module(index) => evidence.modules.get(*index as usize).map_or(OUTSIDE, short_name).to_owned(),
         Home::Kernel(module) if module.is_empty() => KERNEL.to_owned(),
         Home::Kernel(module) => format!("[{module}]"),
+        Home::Jit => JIT.to_owned(),
         Home::Outside => OUTSIDE.to_owned(),
     }
 }
@@ -264,7 +292,8 @@ pub fn home_name(home: &Home, evidence: &Evidence) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use profrec_format::{KernelSymbol, Module, Symbol};
+    use crate::jit::JitGathering;
+    use profrec_format::{JitSymbol, KernelSymbol, Module, PerfMap, Symbol};
 
     fn evidence() -> Evidence {
         let module = Module { path: "/opt/app/prog".into(), build_id: vec![7; 20], ..Module::default() };
@@ -312,5 +341,26 @@ mod tests {
         );
         assert_eq!(home_name(&names.functions[2].home, &evidence), "[ext4]");
         assert_eq!(names.modules[0].as_ref().unwrap().source, Source::Embedded);
+    }
+
+    /// Code that was made at run time has the name that its process told, or the reason why there is none.
+    #[test]
+    fn code_made_at_run_time() {
+        let mut gathering = JitGathering::default();
+        let symbols = vec![JitSymbol { time: 1, address: 0x100, size: 8, name: "JS:*f /a.js:1:1".into() }];
+        gathering.add(PerfMap { pid: 7, symbols, ..PerfMap::default() });
+        let evidence = Evidence { jit: gathering.finish(), ..Evidence::default() };
+        let name = evidence.jit.find(7, 0x104, 2).unwrap();
+        let locations = [
+            Location::Jit { name },
+            Location::Anonymous { pid: 7, address: 0x200 },
+            Location::Anonymous { pid: 8, address: 0x104 },
+        ];
+        let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
+        let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
+        assert_eq!(shown, ["JS:*f /a.js:1:1", "[JIT]+0x200", "[JIT]+0x104"]);
+        assert_eq!(names.unnamed, [None, Some(Reason::NotInPerfMap), Some(Reason::NoPerfMap)]);
+        assert_eq!(home_name(&names.functions[0].home, &evidence), "[JIT]");
+        assert!(names.lacks_jit_names());
     }
 }

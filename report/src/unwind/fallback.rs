@@ -12,14 +12,28 @@ impl Leaving<'_> {
     ///
     /// At an interrupted instruction the frame may not have been set up yet, and then (in a leaf, a
     /// PLT entry, at the first instruction) the return address is at the stack pointer. A frame that
-    /// made a call has a frame pointer, if there is any at all.
+    /// made a call has a frame pointer, if there is any at all; else it may be the smallest frame that there is.
     pub fn guesses(&self, interrupted: bool) -> impl Iterator<Item = Caller> + use<> {
         let (by_stack, by_frame) = (self.by_stack_pointer(), self.by_frame_pointer());
-        let guesses = if interrupted { [by_stack, by_frame] } else { [by_frame, by_stack] };
+        let guesses =
+            if interrupted { [by_stack, by_frame, None] } else { [by_frame, self.by_smallest_frame(), by_stack] };
         guesses.into_iter().flatten()
     }
 
-    /// The frame pointer points at the caller's frame pointer, and the return address is behind it.
+    /// At a call, the stack pointer is a multiple of 16 (System V ABI, 3.2.2), so that a function that saves nothing and only calls
+    /// another moves it by 8: CPython's trampolines do nothing else.
+    fn by_smallest_frame(&self) -> Option<Caller> {
+        const FRAME: u64 = 8;
+        let current = self.registers.get(self.machine.stack_pointer)?;
+        if !self.machine.call_pushes || !current.is_multiple_of(16) {
+            return None;
+        }
+        let return_address = self.memory.word(current.checked_add(FRAME)?).pointer()?;
+        Some(self.guessed(return_address, current.checked_add(FRAME + 8)?))
+    }
+
+    /// The frame pointer points at the caller's frame pointer, and the return address is behind it. A caller without a frame
+    /// pointer has anything else in that register, a pointer to code for example, but nothing below on this stack.
     fn by_frame_pointer(&self) -> Option<Caller> {
         let frame = self.registers.get(self.machine.frame_pointer)?;
         let current = self.registers.get(self.machine.stack_pointer)?;
@@ -27,7 +41,7 @@ impl Leaving<'_> {
             return None;
         }
         let saved = match self.memory.word(frame) {
-            Word::Pointer(saved) if saved > frame => Some(saved),
+            Word::Pointer(saved) if saved > frame || !self.memory.same_range(frame, saved) => Some(saved),
             Word::NoPointer => None,
             Word::Pointer(_) | Word::Missing => return None,
         };

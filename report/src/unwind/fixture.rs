@@ -56,7 +56,7 @@ impl Program {
         let mut space = AddressSpace::default();
         space.insert(MappedRange { start: BASE, end: BASE + 0x8000, offset: 0, module: 0 });
         let mut frames = Vec::new();
-        let process = ProcessView { pid: 1, space: &space };
+        let process = ProcessView { pid: 1, space: &space, time: 1 };
         let verdict = Unwinder::new(&modules, Arch::X86_64).walk(stack, process, &mut frames);
         let guessed = frames.iter().map(|frame| frame.guessed).collect();
         (frames.iter().map(address_of).collect(), guessed, verdict)
@@ -65,7 +65,11 @@ impl Program {
 
 fn address_of(frame: &WalkedFrame) -> u64 {
     match frame.location {
-        Location::Module { address, .. } | Location::Process { address, .. } | Location::Kernel { address } => address,
+        Location::Module { address, .. }
+        | Location::Anonymous { address, .. }
+        | Location::Process { address, .. }
+        | Location::Kernel { address } => address,
+        Location::Jit { .. } => 0,
     }
 }
 

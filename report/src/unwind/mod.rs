@@ -52,6 +52,8 @@ pub struct ProcessView<'a> {
     pub pid: u32,
     /// Its executable mappings.
     pub space: &'a AddressSpace,
+    /// The instant, in nanoseconds of CLOCK_MONOTONIC.
+    pub time: u64,
 }
 
 /// A frame that the walk found.
@@ -211,8 +213,16 @@ impl<'a> Unwinder<'a> {
     /// Whether a guessed frame makes sense: its own call frame information, if there is any, must
     /// lead to code, to the end of the stack or to memory that is not there.
     fn leads_on(&mut self, guess: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> bool {
-        let next = self.step(guess, memory, process);
-        !matches!(next, Err(Stop::NoReturnAddress | Stop::Implausible))
+        let leads_nowhere = |stop| matches!(stop, Stop::NoReturnAddress | Stop::Implausible);
+        !self.is_before_function(guess) && !self.step(guess, memory, process).is_err_and(leads_nowhere)
+    }
+
+    /// Whether a function begins where a guessed frame would go on, and nothing known ends there: what was taken for a return
+    /// address is a pointer to that function.
+    fn is_before_function(&mut self, guess: &Cursor) -> bool {
+        let Some((module, address)) = guess.place else { return false };
+        let mut is_known = |address| self.rows.row(self.modules, module, address, false).is_some();
+        !is_known(address) && is_known(address.wrapping_add(1))
     }
 
     /// The caller's frame, if its return address is in code.
@@ -244,9 +254,18 @@ impl<'a> Unwinder<'a> {
         guessed: bool,
         process: ProcessView<'_>,
     ) -> WalkedFrame {
+        let ProcessView { pid, time, .. } = process;
+        let jit_name = |module| {
+            let is_jit = self.modules.is_run_time_code(module);
+            is_jit.then(|| self.modules.jit_name(pid, address, time)).flatten()
+        };
         let location = match place {
-            Some((module, address)) if !self.modules.is_anonymous(module) => Location::Module { module, address },
-            _ => Location::Process { pid: process.pid, address },
+            None => Location::Process { pid, address },
+            Some((module, place)) => match jit_name(module) {
+                Some(name) => Location::Jit { name },
+                None if self.modules.is_anonymous(module) => Location::Anonymous { pid, address },
+                None => Location::Module { module, address: place },
+            },
         };
         WalkedFrame { location, address, guessed }
     }

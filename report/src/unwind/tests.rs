@@ -185,6 +185,31 @@ fn a_guess_must_make_sense() {
     assert_eq!(program.walk(&stack), (vec![0x2010], vec![false], Verdict::NoCfi));
 }
 
+/// A pointer to the beginning of a function is no return address, unless another function ends there; a frame pointer whose
+/// caller had such a pointer in its register leads on.
+#[test]
+fn a_pointer_to_a_function_was_a_frame() {
+    let program = Program::new().function(0x3000, &[]).function(0x4000, &END);
+    let sp = BASE << 8;
+    let mut stack = stack(0x2010, &[(sp, sp + 0x100)], &[(sp, BASE + 0x3000), (sp + 8, BASE + 0x4010)]);
+    (stack.sp, stack.top) = (sp, sp + 0x100);
+    stack.registers.set(6, sp);
+    assert_eq!(program.walk(&stack), (vec![0x2010, 0x400f], vec![false, true], Verdict::Complete));
+}
+
+/// CPython's trampolines: a frame of eight bytes that nobody wrote to, or that has an old pointer to code.
+#[test]
+fn the_smallest_frame_that_makes_a_call() {
+    for left_over in [0, BASE + 0x2200] {
+        let program = Program::new().function(0x1000, &[]).function(0x3000, &END);
+        let mut words = vec![(0x5008, BASE + 0x2106), (0x5010, left_over), (0x5018, BASE + 0x3010)];
+        words.retain(|(_, value)| *value != 0);
+        let mut stack = stack(0x1010, &[(0x5008, 0x5100)], &words);
+        stack.sp = 0x5008;
+        assert_eq!(program.walk(&stack), (vec![0x1010, 0x2105, 0x300f], vec![false, false, true], Verdict::Complete));
+    }
+}
+
 /// An instruction pointer outside of all code, after a call through a bad pointer: the caller is guessed.
 #[test]
 fn a_jump_into_nowhere() {

@@ -1,0 +1,128 @@
+//! The session's side of [`crate::jit`]: which processes are known to make code at run time, and what is asked about them.
+
+use std::fs::File;
+
+use profrec_format::Record;
+use rustc_hash::FxHashSet;
+
+use super::{Evidence, Request};
+use crate::args::Embed;
+use crate::jit::jvm::JvmAsker;
+use crate::jit::{JitTarget, Request as JitRequest, is_jitdump};
+
+/// Processes of which is told why their code has no names.
+const MAX_UNNAMED: usize = 10;
+
+/// What the session knows.
+#[derive(Debug, Default)]
+pub(super) struct RunTimeCode {
+    /// Names are not to be embedded.
+    is_off: bool,
+    /// The processes that run code that they have made.
+    pids: FxHashSet<u32>,
+    /// There are files to be looked at.
+    is_in_use: bool,
+    /// A look that was asked for has not been answered.
+    looking: bool,
+    /// The last search of the segment was asked for.
+    is_complete: bool,
+    unnamed: Vec<(u32, String)>,
+}
+
+impl RunTimeCode {
+    pub(super) fn new(embed: Embed) -> Self {
+        Self { is_off: embed == Embed::None, ..Self::default() }
+    }
+
+    pub(super) fn start_segment(&mut self) {
+        self.is_complete = false;
+    }
+
+    /// Notes what came of a request.
+    pub(super) fn receive(&mut self, records: &[Record], looked: bool) {
+        self.looking &= !looked;
+        for record in records {
+            if let Record::PerfMap(map) = record
+                && !map.trouble.is_empty()
+                && self.unnamed.len() < MAX_UNNAMED
+                && !self.unnamed.iter().any(|(pid, why)| (*pid, why) == (map.pid, &map.trouble))
+            {
+                self.unnamed.push((map.pid, map.trouble.clone()));
+            }
+        }
+    }
+}
+
+impl Evidence {
+    /// Samples have shown such code, by process and address. A process that is new is looked at while it lives.
+    pub(crate) fn run_time_code(&mut self, addresses: Vec<(u32, u64)>) {
+        if self.run_time_code.is_off || addresses.is_empty() {
+            return;
+        }
+        addresses.iter().for_each(|(pid, _)| self.know(*pid));
+        self.ask(Request::Jit(JitRequest::Code(addresses)));
+    }
+
+    fn know(&mut self, pid: u32) {
+        self.run_time_code.is_in_use = true;
+        if self.run_time_code.pids.insert(pid) {
+            self.ask(Request::Jit(JitRequest::Process(JitTarget::open(pid))));
+        }
+    }
+
+    /// Takes the file of a module if it is the process's jitdump: no other evidence is in it.
+    pub(crate) fn take_jitdump(&mut self, pid: u32, path: &str, file: Option<File>) -> Option<File> {
+        let file = file?;
+        if self.run_time_code.is_off || !is_jitdump(path) {
+            return Some(file);
+        }
+        self.know(pid);
+        self.ask(Request::Jit(JitRequest::Jitdump(pid, file)));
+        None
+    }
+
+    /// A process has ended, or has become another program.
+    pub(crate) fn process_ended(&mut self, pid: u32) {
+        if self.run_time_code.pids.remove(&pid) {
+            self.ask(Request::Jit(JitRequest::Ended(pid)));
+        }
+    }
+
+    /// Time has passed: files may have grown.
+    pub(crate) fn look_at_run_time_code(&mut self) {
+        if self.run_time_code.is_in_use && !self.run_time_code.looking {
+            self.run_time_code.looking = true;
+            self.ask(Request::Jit(JitRequest::Look));
+        }
+    }
+
+    /// The segment is about to end: once, what can be named is to be named.
+    pub(crate) fn complete_run_time_code(&mut self) {
+        if !std::mem::replace(&mut self.run_time_code.is_complete, true) {
+            self.search_run_time_code();
+        }
+    }
+
+    /// What can be named is to be named.
+    pub(crate) fn search_run_time_code(&mut self) {
+        if self.run_time_code.is_in_use {
+            self.ask(Request::Jit(JitRequest::Search));
+        }
+    }
+
+    /// Has the JVMs among the processes write their perf maps.
+    pub(crate) fn ask_jvms(&mut self, asker: JvmAsker) {
+        let mut pids: Vec<u32> = self.run_time_code.pids.iter().copied().collect();
+        pids.sort_unstable();
+        for (pid, trouble) in asker.ask(&pids) {
+            if !trouble.is_empty() {
+                self.ask(Request::Jit(JitRequest::Trouble(pid, trouble)));
+            }
+        }
+    }
+
+    /// Processes whose code has no names, and why.
+    pub(crate) fn take_unnamed(&mut self) -> Vec<(u32, String)> {
+        std::mem::take(&mut self.run_time_code.unnamed)
+    }
+}
