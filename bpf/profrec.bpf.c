@@ -58,8 +58,8 @@ struct tick {
 
 _Static_assert(sizeof(struct tick) == 21 * 8 + 12 * 4, "record/event.rs reads this layout");
 
-/* What became of a tick, and what was remarkable about those that were sent. record/sampler.rs
- * knows the order. */
+/* What became of a tick, and what was remarkable about those that were captured. record/outcomes.rs
+ * knows the order. Every tick has one outcome: TICKS is their sum. */
 enum outcome {
 	OUTCOME_SENT = 0,
 	OUTCOME_RING_FULL = 1,
@@ -71,7 +71,11 @@ enum outcome {
 	NOTE_UNREADABLE_PAGES = 7,
 	NOTE_STACK_SWITCHED = 8,
 	NANOSECONDS = 9, /* spent on the ticks that were sent or did not fit */
-	OUTCOMES = 10,
+	TICKS = 10,
+	MISSED = 11,	   /* ticks that a CPU's clock did not give */
+	MISSED_UNTIL = 12, /* when the last of them were noticed */
+	DUE = 13,	   /* when the CPU's next tick is due, 0 before the first */
+	OUTCOMES = 14,
 };
 
 struct {
@@ -85,6 +89,26 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } outcomes SEC(".maps");
+
+/* When ticks did not fit into the ring: by the second, or nearly, of the last minute. */
+#define LOST_SECONDS 64
+#define SECOND_SHIFT 30
+struct lost_second {
+	__u64 second;
+	__u64 count;
+	__u64 first; /* when */
+	__u64 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOST_SECONDS);
+	__type(key, __u32);
+	__type(value, struct lost_second);
+} lost_seconds SEC(".maps");
+
+/* Nanoseconds between two ticks of a CPU's clock; 0 when clocks follow threads, which run when they may. */
+__u64 clock_period;
 
 /* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
  * and the value size: the fields in front, most_payload, 64 KiB (the verifier does not see that what is copied last
@@ -110,17 +134,66 @@ struct {
 __u64 kernel_addresses[NAMES_AT_ONCE];
 char kernel_names[NAMES_AT_ONCE][NAME_BYTES];
 
+static __always_inline __u64 *counter(__u32 outcome)
+{
+	return bpf_map_lookup_elem(&outcomes, &outcome);
+}
+
 static __always_inline void add(__u32 outcome, __u64 more)
 {
-	__u64 *counter = bpf_map_lookup_elem(&outcomes, &outcome);
+	__u64 *sum = counter(outcome);
 
-	if (counter)
-		*counter += more; /* per CPU, and ticks of one CPU do not nest */
+	if (sum)
+		*sum += more; /* per CPU, and ticks of one CPU do not nest */
 }
 
 static __always_inline void count(__u32 outcome)
 {
 	add(outcome, 1);
+}
+
+/*
+ * Counts the tick, and those that the clock should have given since the one before. The kernel moves a late clock on by whole
+ * periods; so its phase stays, and the tick that came soonest shows it.
+ */
+static __always_inline void count_tick(__u64 time)
+{
+	__u64 *due = counter(DUE), *until;
+	__u64 missed;
+
+	count(TICKS);
+	if (!due || !clock_period)
+		return;
+	if (*due && time >= *due + clock_period) {
+		missed = (time - *due) / clock_period;
+		add(MISSED, missed);
+		until = counter(MISSED_UNTIL);
+		if (until)
+			*until = time;
+		*due += missed * clock_period;
+	} else if (!*due || time < *due) {
+		*due = time;
+	}
+	*due += clock_period;
+}
+
+/* Notes when a tick did not fit into the ring: the recorder may not get to know for long. */
+static __always_inline void count_lost(__u64 time)
+{
+	__u64 second = time >> SECOND_SHIFT;
+	__u32 slot = second & (LOST_SECONDS - 1);
+	struct lost_second *lost = bpf_map_lookup_elem(&lost_seconds, &slot);
+
+	count(OUTCOME_RING_FULL);
+	if (!lost)
+		return;
+	if (lost->second != second) {
+		lost->second = second;
+		lost->count = 0;
+		lost->first = time;
+	}
+	lost->count += 1;
+	lost->last = time;
 }
 
 /* Hides a value's origin from clang, which otherwise removes the bound checks that the verifier
@@ -187,16 +260,16 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	struct tick *tick;
 	__u64 start_stack = 0;
 	__u64 used = 0, bytes, flags;
+	__u64 time = bpf_ktime_get_ns();
 	struct scratch *own;
-	__u64 time;
 
-	if (!is_target(ids)) {
-		count(OUTCOME_FILTERED);
-		return 0;
-	}
-	time = bpf_ktime_get_ns();
+	count_tick(time);
 	if ((__u32)ids == 0) {
 		count(OUTCOME_IDLE);
+		return 0;
+	}
+	if (!is_target(ids)) {
+		count(OUTCOME_FILTERED);
 		return 0;
 	}
 	own = scratch_of_cpu();
@@ -237,11 +310,13 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 
 	OPAQUE(used);
-	if (used > (__u64)most_payload + 2 * CHAIN_BYTES)
-		return 0; /* cannot be: the verifier wants to see it */
+	if (used > (__u64)most_payload + 2 * CHAIN_BYTES) {
+		count(OUTCOME_NO_SCRATCH); /* cannot be: the verifier wants to see it */
+		return 0;
+	}
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0) {
-		count(OUTCOME_RING_FULL);
+		count_lost(time);
 		send_again(tick);
 	} else {
 		count(OUTCOME_SENT);

@@ -79,7 +79,7 @@ impl Clocks {
             Self::OneThread => {
                 let mut attached = 0;
                 for tid in target.ticking() {
-                    attached += usize::from(sampler.attach(Scope::OneThread(tid), period)?);
+                    attached += usize::from(sampler.attach(Scope::OneThread(tid), period, None)?);
                 }
                 Ok(attached)
             }
@@ -97,7 +97,7 @@ impl Clocks {
                 }
                 let mut attached = 0;
                 for &cpu in cpus {
-                    attached += usize::from(sampler.attach(Scope::Cpu(cpu), period)?);
+                    attached += usize::from(sampler.attach(Scope::Cpu(cpu), period, Some(stream.side_band()))?);
                 }
                 Ok(attached)
             }
@@ -133,7 +133,7 @@ impl Threads {
                 };
                 if !inherited {
                     let scope = Scope::Thread { tid, processes: self.inherit };
-                    attached += usize::from(sampler.attach(scope, self.period)?);
+                    attached += usize::from(sampler.attach(scope, self.period, None)?);
                 }
                 since.insert(tid, now());
             }

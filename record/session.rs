@@ -68,7 +68,7 @@ pub(crate) fn record(
         _ if target.has_children(args) => Follow::Children,
         _ => Follow::Nothing,
     };
-    let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph);
+    let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph, start);
     for pid in target.pids() {
         stream.learn(pid);
     }
@@ -93,6 +93,7 @@ pub(crate) fn record(
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
+    session.stream.note_offline(&cpus, &attach::online_cpus()?);
     let ended = ended.and_then(|reason| session.complete().map(|()| reason));
     session.finish(ended, start)
 }
@@ -123,6 +124,9 @@ impl Session {
                 flushed = Instant::now();
                 self.flush()?;
             }
+            if self.stream.measure(&self.sampler)? {
+                self.progress.show(&self.stream.health(), self.stream.bytes_written(), self.started.elapsed());
+            }
             if self.parts.are_full(&self.stream) {
                 return Ok(StopReason::SizeReached);
             }
@@ -152,13 +156,13 @@ impl Session {
         if let Some(why) = self.triggers.look() {
             self.parts.ask(&why);
         }
-        self.progress.show(&self.stream, self.started.elapsed());
         Ok(())
     }
 
     /// Uses all ticks that are in the ring.
     fn drain(&mut self) -> Result<()> {
         self.looked = now();
+        self.stream.note_ring(self.ring.fill());
         let mut result = Ok(());
         self.ring.drain(|bytes| {
             if result.is_ok() {
@@ -176,13 +180,14 @@ impl Session {
         self.stream.catch_up(now())?;
         self.stream.flush(&mut self.sampler)?;
         self.stream.complete_evidence(Instant::now() + EVIDENCE_PATIENCE)?;
+        self.stream.measure_last(&self.sampler)?;
         self.stream.flush(&mut self.sampler)
     }
 
     /// Closes the recording, also when the output has refused a part of it.
     fn finish(self, ended: Result<StopReason>, start: u64) -> Result<(Finished, Stop)> {
         let Self { stop, mut stream, sampler, parts, .. } = self;
-        let outcomes = sampler.outcomes()?;
+        let accounts = sampler.accounts()?;
         let (reason, refusal) = match ended {
             Ok(reason) => (reason, None),
             Err(error) => {
@@ -191,17 +196,18 @@ impl Session {
                     Some(profrec_format::Error::LimitReached { .. }) => StopReason::SizeReached,
                     _ => return Err(error),
                 };
-                stream.lose_what_waits(&outcomes);
+                stream.lose_what_waits(&accounts);
                 (reason, Some(error).filter(|_| reason == StopReason::WriteFailed))
             }
         };
         let unknown_chunks = stream.unknown_chunks();
         let (bytes, last) = (stream.bytes_written(), stream.writer().last_time_in_output());
-        let (totals, kept, error) = parts.close(stream, &outcomes, reason);
+        let (outcomes, health) = (accounts.all(), stream.health());
+        let (totals, kept, error) = parts.close(stream, (&accounts, sampler.clock_time()), reason);
         let end = if refusal.is_some() { last } else { totals.end_monotonic };
         let lasted = Duration::from_nanos(end.saturating_sub(start));
         let (closed, refusal) = (error.is_none(), refusal.or(error));
-        Ok((Finished { totals, outcomes, unknown_chunks, bytes, lasted, closed, refusal, kept }, stop))
+        Ok((Finished { totals, outcomes, health, unknown_chunks, bytes, lasted, closed, refusal, kept }, stop))
     }
 }
 

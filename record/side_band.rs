@@ -5,7 +5,7 @@
 //! child processes cannot have a ring, unless it is opened once for each thread on each CPU.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
@@ -27,11 +27,40 @@ pub(crate) struct ProcessEvent {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    Mapping { pid: u32, start: u64, end: u64, offset: u64, path: String, file: FileIdentity },
-    Comm { pid: u32, tid: u32, comm: String, exec: bool },
-    Fork { pid: u32, tid: u32, parent: u32, parent_tid: u32 },
-    Exit { pid: u32, tid: u32 },
-    Lost { count: u64 },
+    Mapping {
+        pid: u32,
+        start: u64,
+        end: u64,
+        offset: u64,
+        path: String,
+        file: FileIdentity,
+    },
+    Comm {
+        pid: u32,
+        tid: u32,
+        comm: String,
+        exec: bool,
+    },
+    Fork {
+        pid: u32,
+        tid: u32,
+        parent: u32,
+        parent_tid: u32,
+    },
+    Exit {
+        pid: u32,
+        tid: u32,
+    },
+    /// Events of a CPU did not fit into its ring, the first of them after `since`.
+    Lost {
+        count: u64,
+        cpu: u32,
+        since: u64,
+    },
+    /// A CPU's clock was stopped, or goes on.
+    Throttled {
+        cpu: u32,
+    },
 }
 
 /// How the kernel identified a mapped file.
@@ -43,15 +72,23 @@ pub(crate) enum FileIdentity {
 
 /// The rings of all CPUs.
 pub(crate) struct SideBand {
-    rings: Vec<PerfRing>,
-    /// Rings stop when their events are closed.
-    _events: Vec<OwnedFd>,
+    rings: Vec<CpuRing>,
+}
+
+/// The ring of a CPU.
+struct CpuRing {
+    cpu: u32,
+    ring: PerfRing,
+    /// The ring stops when its event is closed.
+    event: OwnedFd,
+    /// When its last event was.
+    last: u64,
 }
 
 impl SideBand {
     /// Opens the events of the given CPUs.
     pub(crate) fn open(cpus: &[u32]) -> Result<Self> {
-        let mut side_band = Self { rings: Vec::new(), _events: Vec::new() };
+        let mut side_band = Self { rings: Vec::new() };
         let mut build_ids = true;
         for &cpu in cpus {
             let mut event = perf_event::open_process_events(cpu, build_ids);
@@ -65,18 +102,36 @@ impl SideBand {
             };
             let ring = PerfRing::map(event.as_fd(), RING_BYTES)
                 .map_err(|error| remedy::ring(error, RING_BYTES + rustix::param::page_size(), cpus.len()))?;
-            side_band.rings.push(ring);
-            side_band._events.push(event);
+            side_band.rings.push(CpuRing { cpu, ring, event, last: 0 });
         }
         Ok(side_band)
     }
 
     /// Takes all events that are there, in the order of their times.
     pub(crate) fn drain(&mut self, into: &mut Vec<ProcessEvent>) {
-        for ring in &mut self.rings {
-            ring.drain(|record| into.extend(parse(record)));
+        for CpuRing { cpu, ring, last, .. } in &mut self.rings {
+            ring.drain(|record| {
+                let Some(mut event) = parse(record, *cpu) else { return };
+                if let What::Lost { since, .. } = &mut event.what {
+                    *since = *last;
+                }
+                *last = event.time;
+                into.push(event);
+            });
         }
         into.sort_by_key(|event| event.time);
+    }
+
+    /// Has the clock of a CPU report here that the kernel stops it. Where that cannot be, the ticks that it does not give tell.
+    pub(crate) fn report_throttling(&self, cpu: u32, clock: BorrowedFd<'_>) {
+        if let Some(ring) = self.rings.iter().find(|ring| ring.cpu == cpu) {
+            let _told_by_missed_ticks = perf_event::report_to(clock, ring.event.as_fd());
+        }
+    }
+
+    /// Bytes of kernel memory that the rings take.
+    pub(crate) fn kernel_memory(&self) -> u64 {
+        (self.rings.len() * (RING_BYTES + rustix::param::page_size())) as u64
     }
 }
 
@@ -86,10 +141,12 @@ pub(crate) fn is_offline(error: &io::Error) -> bool {
 }
 
 /// Reads a record; `None` for kinds that were not asked for and for records that are too short.
-fn parse(record: &[u8]) -> Option<ProcessEvent> {
+fn parse(record: &[u8], cpu: u32) -> Option<ProcessEvent> {
     const LOST: u32 = 2;
     const COMM: u32 = 3;
     const EXIT: u32 = 4;
+    const THROTTLE: u32 = 5;
+    const UNTHROTTLE: u32 = 6;
     const FORK: u32 = 7;
     const MMAP2: u32 = 10;
     const MISC_COMM_EXEC: u16 = 1 << 13;
@@ -129,7 +186,8 @@ fn parse(record: &[u8]) -> Option<ProcessEvent> {
         // u32 pid, ppid, tid, ptid.
         FORK => What::Fork { pid: pid?, tid: third?, parent: second?, parent_tid: fourth? },
         EXIT => What::Exit { pid: pid?, tid: third? },
-        LOST => What::Lost { count: fields.u64(16)? },
+        LOST => What::Lost { count: fields.u64(16)?, cpu, since: 0 },
+        THROTTLE | UNTHROTTLE => What::Throttled { cpu },
         _ => return None,
     };
     Some(ProcessEvent { time, what })
@@ -191,7 +249,7 @@ mod tests {
             path: "/bin/x".to_owned(),
             file: FileIdentity::BuildId(vec![0xde, 0xad, 0xbe, 0xef]),
         };
-        assert_eq!(parse(&record(10, 1 << 14, &body)), Some(ProcessEvent { time: 77, what }));
+        assert_eq!(parse(&record(10, 1 << 14, &body), 0), Some(ProcessEvent { time: 77, what }));
     }
 
     /// The four numbers of a fork are not in the order that one expects.
@@ -200,11 +258,20 @@ mod tests {
         let mut body = halves(&[20, 10, 21, 11]);
         body.extend([0; 8]);
         let fork = What::Fork { pid: 20, tid: 21, parent: 10, parent_tid: 11 };
-        assert_eq!(parse(&record(7, 0, &body)).map(|event| event.what), Some(fork));
+        assert_eq!(parse(&record(7, 0, &body), 0).map(|event| event.what), Some(fork));
         let mut body = halves(&[20, 20]);
         body.extend(b"cc1plus\0");
         let exec = What::Comm { pid: 20, tid: 20, comm: "cc1plus".to_owned(), exec: true };
-        assert_eq!(parse(&record(3, 1 << 13, &body)).map(|event| event.what), Some(exec));
+        assert_eq!(parse(&record(3, 1 << 13, &body), 0).map(|event| event.what), Some(exec));
+    }
+
+    /// Lost events are those of the ring's CPU, as a clock is that is stopped and one that goes on.
+    #[test]
+    fn what_a_cpu_reports() {
+        let what = |kind, body: &[u8]| parse(&record(kind, 0, body), 3).map(|event| event.what);
+        assert_eq!(what(2, &[[0; 8], 9_u64.to_le_bytes()].concat()), Some(What::Lost { count: 9, cpu: 3, since: 0 }));
+        assert_eq!(what(5, &[0; 24]), Some(What::Throttled { cpu: 3 }));
+        assert_eq!(what(6, &[0; 24]), Some(What::Throttled { cpu: 3 }));
     }
 
     /// Any record that is cut short, or of an unknown kind, gives nothing or a whole event: no panic.
@@ -212,7 +279,7 @@ mod tests {
     fn short_records_are_refused() {
         for kind in 0..20 {
             for length in 0..80 {
-                parse(&record(kind, u16::MAX, &vec![0xff; length])[..length.min(8) + length]);
+                parse(&record(kind, u16::MAX, &vec![0xff; length])[..length.min(8) + length], 0);
             }
         }
     }

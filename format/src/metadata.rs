@@ -91,6 +91,7 @@ tags! {
     13 Loss "a loss record",
     14 MiniDebugInfo "a mini debug info record",
     15 FunctionExtents "a function extents record",
+    17 SelfMetrics "a self metrics record",
 }
 
 /// Reads the record at `at` and moves `at` behind it; `None` for a kind that this version does not know.
@@ -142,7 +143,7 @@ mod tests {
     proptest! {
         /// Arbitrary bytes give records or an error, never a panic and never a huge allocation.
         #[test]
-        fn arbitrary_bytes_are_safe(tag in 0u16..16, bytes: Vec<u8>) {
+        fn arbitrary_bytes_are_safe(tag in 0u16..20, bytes: Vec<u8>) {
             let mut framed = tag.to_le_bytes().to_vec();
             framed.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
             framed.extend_from_slice(&bytes);

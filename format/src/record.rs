@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::loss::LossCause;
+use crate::self_metrics::SelfMetrics;
 
 /// A module's number within one recording. Every segment that refers to a module defines it
 /// again, always under the same number.
@@ -45,6 +46,8 @@ pub enum Record {
     Loss(Loss),
     /// Where functions of a module begin and end.
     FunctionExtents(FunctionExtents),
+    /// What the recorder cost and achieved in about a second.
+    SelfMetrics(SelfMetrics),
 }
 
 impl Record {
@@ -58,6 +61,7 @@ impl Record {
             Self::Exit(exit) => Some(exit.time),
             Self::Mapping(mapping) => Some(mapping.time),
             Self::Loss(loss) => Some(loss.time),
+            Self::SelfMetrics(metrics) => Some(metrics.time),
             Self::Module(_)
             | Self::Layout(_)
             | Self::UnwindSlice(_)
@@ -86,7 +90,8 @@ impl Record {
             | Self::Exec(_)
             | Self::Exit(_)
             | Self::KernelSymbols(_)
-            | Self::Loss(_) => None,
+            | Self::Loss(_)
+            | Self::SelfMetrics(_) => None,
         }
     }
 }
@@ -333,10 +338,21 @@ pub struct KernelSymbols {
 /// Something was lost, at about this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// Nanoseconds of CLOCK_MONOTONIC when the loss was noticed.
+    /// Nanoseconds of CLOCK_MONOTONIC when the last of it was lost, as far as that is known.
     pub time: u64,
     /// Why.
     pub cause: LossCause,
     /// How many, since the last such record: samples or process events, as the cause says.
     pub count: u64,
+    /// When the first of it was lost, as far as that is known; else 0.
+    pub since: u64,
+    /// On which CPU; `None` when that is not known.
+    pub cpu: Option<u32>,
+}
+
+impl Loss {
+    /// A loss of which no more is known than that it was at about this time.
+    pub fn at(time: u64, cause: LossCause, count: u64) -> Self {
+        Self { time, cause, count, since: 0, cpu: None }
+    }
 }

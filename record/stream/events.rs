@@ -76,10 +76,10 @@ impl<W: Write> Stream<W> {
                     }
                 }
             }
-            What::Lost { count } => {
-                self.losses.process_events += count;
-                self.write(&Record::Loss(Loss { time, cause: LossCause::ProcessEvents, count }))?;
+            What::Lost { count, cpu, since } => {
+                self.lose(Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::ProcessEvents, count) })?;
             }
+            What::Throttled { cpu } => self.losses.throttle(cpu),
         }
         Ok(())
     }

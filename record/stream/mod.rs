@@ -4,10 +4,11 @@
 //! is used, all process events up to its time have been applied: a tick that is later than the last
 //! look at the side band makes us look again. So no sample ever waits.
 
+mod accounts;
 mod definitions;
 mod events;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -21,10 +22,11 @@ use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
+use crate::meter::Meter;
 use crate::modules::{Modules, Place};
 use crate::proc_maps;
 use crate::processes::{Mapped, Process, Processes, Thread};
-use crate::sampler::{Outcomes, Sampler};
+use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{FileIdentity, ProcessEvent, SideBand, What};
 
@@ -68,9 +70,13 @@ pub(crate) struct Stream<W: Write> {
     new_giants: Vec<(u32, LeftOut)>,
     sample: Sample,
     losses: Losses,
+    meter: Meter,
+    /// Bytes that maps and rings take in the kernel, once it was asked.
+    kernel_memory: Option<u64>,
     ended: Vec<u32>,
     /// Samples and bytes of the parts before.
     earlier: (u64, u64),
+    earlier_by_cpu: BTreeMap<u32, u64>,
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -87,6 +93,7 @@ impl<W: Write> Stream<W> {
         evidence: Evidence,
         follow: Follow,
         call_graph: CallGraph,
+        start: u64,
     ) -> Self {
         Self {
             writer,
@@ -108,8 +115,11 @@ impl<W: Write> Stream<W> {
             new_giants: Vec::new(),
             sample: Sample::default(),
             losses: Losses::default(),
+            meter: Meter::new(start),
+            kernel_memory: None,
             ended: Vec::new(),
             earlier: (0, 0),
+            earlier_by_cpu: BTreeMap::new(),
         }
     }
 
@@ -149,8 +159,7 @@ impl<W: Write> Stream<W> {
     /// One event from the ring of ticks.
     pub(crate) fn tick(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(tick) = Tick::parse(bytes) else {
-            self.losses.malformed += 1;
-            return self.write(&Record::Loss(Loss { time: now(), cause: LossCause::Malformed, count: 1 }));
+            return self.lose(Loss { cpu: Tick::cpu(bytes), ..Loss::at(now(), LossCause::Malformed, 1) });
         };
         if tick.time > self.side_band_until {
             self.look_at_side_band();
@@ -158,6 +167,7 @@ impl<W: Write> Stream<W> {
         self.apply_until(tick.time)?;
         self.define_process(&tick)?;
         self.fill_sample(&tick);
+        self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
@@ -229,11 +239,9 @@ impl<W: Write> Stream<W> {
     /// Writes what was lost, the names and the evidence that became necessary, and lets all that is
     /// buffered leave for the file.
     pub(crate) fn flush(&mut self, sampler: &mut Sampler) -> Result<()> {
-        let ring_full = sampler.outcomes()?.ring_full;
-        let count = ring_full.saturating_sub(self.losses.ring_full);
-        if count > 0 {
-            self.losses.ring_full = ring_full;
-            self.write(&Record::Loss(Loss { time: now(), cause: LossCause::RingFull, count }))?;
+        self.write_losses(sampler)?;
+        for metrics in self.meter.take_measured() {
+            self.write(&Record::SelfMetrics(metrics))?;
         }
         for pid in std::mem::take(&mut self.ended) {
             sampler.remove_target(pid);
@@ -243,7 +251,9 @@ impl<W: Write> Stream<W> {
             self.write(&Record::KernelSymbols(symbols))?;
         }
         self.exchange_evidence()?;
-        self.writer.flush().context("writing the recording")
+        self.writer.flush().context("writing the recording")?;
+        self.meter.flushed(now());
+        Ok(())
     }
 
     /// Asks for evidence of the code addresses that are new to the segment, and writes what was found since.
@@ -289,6 +299,9 @@ impl<W: Write> Stream<W> {
     /// Begins a part that stands alone, when all that waited has been flushed. Gives back the writer of the part that ends.
     pub(crate) fn begin_part(&mut self, next: Writer<W>) -> Writer<W> {
         let ended = std::mem::replace(&mut self.writer, next);
+        for (cpu, count) in ended.samples_by_cpu() {
+            *self.earlier_by_cpu.entry(*cpu).or_default() += count;
+        }
         self.earlier.0 += ended.samples_in_output();
         self.earlier.1 += ended.bytes_written();
         self.define_all_again();
@@ -318,23 +331,6 @@ impl<W: Write> Stream<W> {
         self.chunks.unknown()
     }
 
-    /// Counts as lost what was expected and is not in the output, when nothing more can be written.
-    pub(crate) fn lose_what_waits(&mut self, outcomes: &Outcomes) {
-        self.losses.ring_full = outcomes.ring_full;
-        let accounted = self.samples_in_output() + self.losses.samples();
-        self.losses.not_written = (outcomes.sent + outcomes.ring_full).saturating_sub(accounted);
-    }
-
-    /// What was lost so far.
-    pub(crate) fn losses(&self) -> Losses {
-        self.losses
-    }
-
-    /// Samples of all parts.
-    pub(crate) fn samples_written(&self) -> u64 {
-        self.earlier.0 + self.writer.samples_written()
-    }
-
     /// Samples of all parts that do not wait.
     pub(crate) fn samples_in_output(&self) -> u64 {
         self.earlier.0 + self.writer.samples_in_output()
@@ -343,6 +339,15 @@ impl<W: Write> Stream<W> {
     /// Bytes of all parts.
     pub(crate) fn bytes_written(&self) -> u64 {
         self.earlier.1 + self.writer.bytes_written()
+    }
+
+    /// Samples of all parts that do not wait, by CPU.
+    pub(crate) fn samples_by_cpu(&self) -> BTreeMap<u32, u64> {
+        let mut all = self.earlier_by_cpu.clone();
+        for (cpu, count) in self.writer.samples_by_cpu() {
+            *all.entry(*cpu).or_default() += count;
+        }
+        all
     }
 
     /// The writer of the part at hand.

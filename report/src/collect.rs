@@ -1,5 +1,7 @@
 //! From a recording to its distinct stacks: filter, replay, unwind, count.
 
+use std::collections::BTreeMap;
+
 use profrec_format::{Arch, Error, Recording, Sample, Segment, UserState};
 use rayon::prelude::*;
 
@@ -23,6 +25,8 @@ pub struct Collected {
     pub unreadable: u64,
     /// What kept segments from being read to their ends, in the order of the segments.
     pub errors: Vec<Error>,
+    /// Samples that were read, by CPU, whether the filter let them through or not.
+    pub by_cpu: BTreeMap<u32, u64>,
     /// Samples that were not counted: there are more distinct stacks than can be kept.
     pub uncounted: u64,
     /// Samples that were not counted: their call frame information is more than their segment's allowance.
@@ -56,6 +60,7 @@ pub fn collect(
             whole.not_walked += part.not_walked;
             whole.unreadable += part.unreadable;
             whole.errors.extend(part.errors);
+            part.by_cpu.into_iter().for_each(|(cpu, count)| *whole.by_cpu.entry(cpu).or_default() += count);
         }
     }
     whole.uncounted += counter.uncounted();
@@ -81,6 +86,7 @@ impl Plan<'_> {
         let mut read = 0;
         let outcome = replay(segment, self.numbers, |sample, instant| {
             read += 1;
+            *collected.by_cpu.entry(sample.cpu).or_default() += 1;
             if !self.filter.lets_through(sample, instant.comm, self.start) {
                 collected.filtered_out += 1;
                 return;

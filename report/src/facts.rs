@@ -1,8 +1,12 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
+use std::collections::BTreeMap;
+
 use profrec_format::{Coverage, Damage, Error, Header, LossCause, LostToDamage, Recording, Totals};
 
+use crate::accounts::Accounts;
 use crate::losses::{Losses, noticed};
+use crate::measurements::Measurements;
 
 /// The recording as a whole, whatever is shown of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +21,12 @@ pub struct Facts {
     pub samples: u64,
     /// Samples and process events lost, by cause; every cause is listed.
     pub lost: Losses,
+    /// What became of the ticks of its clock.
+    pub accounts: Accounts,
+    /// CPUs of which it has other samples than it says.
+    pub miscounted: Vec<u32>,
+    /// What the recorder measured of itself, when that was asked for.
+    pub measurements: Measurements,
     /// Nanoseconds from the start to the end.
     pub duration: u64,
     /// Where it is not whole, in words.
@@ -45,6 +55,9 @@ impl Facts {
             bytes: recording.file_length() as u64,
             samples: totals.as_ref().map_or_else(|| recording.samples_found(), |totals| totals.samples),
             lost,
+            accounts: totals.as_ref().map(|totals| Accounts::of(totals, header.period)).unwrap_or_default(),
+            miscounted: Vec::new(),
+            measurements: Measurements::default(),
             duration: end(recording).saturating_sub(header.start_monotonic),
             damage: recording.damage().iter().map(damage_text).collect(),
             lost_to_damage: recording.lost_to_damage(),
@@ -59,6 +72,14 @@ impl Facts {
         self.samples = self.samples.saturating_sub(samples);
         self.lost.add([(LossCause::Unreadable, samples)]);
         self.damage.extend(errors.iter().map(|error| format!("not readable in part: {error}")));
+    }
+
+    /// Compares the samples of each CPU with what the recording says, when all of it was read.
+    pub fn compare_samples(&mut self, by_cpu: &BTreeMap<u32, u64>) {
+        let is_all = self.coverage.is_whole() && self.damage.is_empty() && self.lost.of(LossCause::Unreadable) == 0;
+        if is_all && self.accounts.are_known() {
+            self.miscounted = self.accounts.differing(by_cpu);
+        }
     }
 
     /// Ticks that hit the target, when the recorder got to say so.

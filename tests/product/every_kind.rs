@@ -2,9 +2,9 @@
 
 use profrec_format::{
     CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, KernelSymbol, KernelSymbols,
-    Layout, LoadSegment, Loss, LossCause, Mapping, MiniDebugInfo, Module, ModuleKind, Process, Record, Sample,
-    StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame, UnwoundStack,
-    UserStack, UserState, Verdict, Writer,
+    Layout, LoadSegment, Loss, LossCause, Mapping, MiniDebugInfo, Module, ModuleKind, Outcome, Process, Record, Sample,
+    SelfMetrics, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame,
+    UnwoundStack, UserStack, UserState, Verdict, Writer,
 };
 
 const SEGMENTS: u64 = 3;
@@ -67,7 +67,18 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
     let samples = SEGMENTS * FRAMES * SAMPLES;
     let lost = vec![(LossCause::RingFull, 3), (LossCause::Other(101), u64::MAX)];
     let stop = StopReason::Other(77);
-    let totals = Totals { end_monotonic: time, stop, expected: samples + 3, samples, lost, ..Totals::default() };
+    let totals = Totals {
+        end_monotonic: time,
+        stop,
+        expected: samples + 3,
+        samples,
+        lost,
+        ticks: vec![(0, samples), (384, 3)],
+        outcomes: vec![(0, Outcome::Written, samples), (0, Outcome::Other(77), 1)],
+        lost_by_cpu: vec![(384, LossCause::RingFull, 3)],
+        clock_time: 1 << 33,
+        ..Totals::default()
+    };
     writer.finish(&totals).unwrap()
 }
 
@@ -177,7 +188,15 @@ fn every_record(time: u64) -> Vec<Record> {
         Record::FunctionExtents(FunctionExtents { module: 9, ranges: vec![(1, 2), (3, u64::MAX)] }),
         Record::Image(Image { module: 10, bytes: vec![0; 300] }),
         Record::KernelSymbols(KernelSymbols { symbols: vec![kernel_symbol] }),
-        Record::Loss(Loss { time, cause: LossCause::NotWritten, count: 1 }),
-        Record::Loss(Loss { time, cause: LossCause::Other(102), count: 2 }),
+        Record::Loss(Loss::at(time, LossCause::NotWritten, 1)),
+        Record::Loss(Loss { since: time - 5, cpu: Some(0), ..Loss::at(time, LossCause::Other(102), 2) }),
+        Record::SelfMetrics(SelfMetrics {
+            time: time + 3,
+            interval: 1_000_000_001,
+            cpu: u64::MAX,
+            delay_max: 7,
+            outcomes: vec![(Outcome::Idle, 4), (Outcome::Other(u32::MAX), 5)],
+            ..SelfMetrics::default()
+        }),
     ]
 }

@@ -32,5 +32,7 @@ mod privacy;
 mod refusals;
 mod rings;
 mod second_reader;
+mod self_metrics;
 mod targets;
 mod truth;
+mod undisturbed;

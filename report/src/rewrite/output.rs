@@ -1,6 +1,7 @@
 //! Where a recording is written to: a new file that only its owner can read, or the standard output. A file that did not get its
 //! end is removed.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -60,6 +61,12 @@ impl Output {
     /// Samples that were added.
     pub(super) fn samples(&self) -> u64 {
         self.writer.samples_written()
+    }
+
+    /// Samples that have left for the file, by CPU: all, once it was flushed.
+    pub(super) fn flushed_by_cpu(&mut self) -> Result<&BTreeMap<u32, u64>> {
+        self.writer.flush().with_context(|| cannot_write(&self.name))?;
+        Ok(self.writer.samples_by_cpu())
     }
 
     /// Closes the recording, and keeps it.
