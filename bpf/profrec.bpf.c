@@ -68,8 +68,8 @@ struct tick {
 
 _Static_assert(sizeof(struct tick) == 21 * 8 + 14 * 4, "record/event.rs reads this layout");
 
-/* What became of a tick, and what was remarkable about those that were sent. record/sampler.rs
- * knows the order. */
+/* What became of a tick, counted as often as it stands for a period, and what was remarkable about those that were captured. record/outcomes.rs
+ * knows the order. Every tick has one outcome: TICKS is their sum. */
 enum outcome {
 	OUTCOME_SENT = 0,
 	OUTCOME_RING_FULL = 1,
@@ -81,10 +81,14 @@ enum outcome {
 	NOTE_UNREADABLE_PAGES = 7,
 	NOTE_STACK_SWITCHED = 8,
 	NANOSECONDS = 9, /* spent on the ticks that were sent or did not fit */
-	OUTCOME_PASSED_OVER = 10, /* of a clock that is faster than what a tick is to stand for: others stand for it */
-	EXTRA_SENT = 11, /* what the ticks that were sent stand for, beyond one each */
-	EXTRA_RING_FULL = 12,
-	OUTCOMES = 13,
+	TICKS = 10,
+	MISSED = 11,	   /* ticks that a CPU's clock did not give */
+	MISSED_UNTIL = 12, /* when the last of them were noticed */
+	DUE = 13,	   /* when the CPU's next tick is due, 0 before the first */
+	WEIGHT = 14,	   /* what the CPU's last tick stood for */
+	INTERRUPTS = 15,   /* whatever they stand for */
+	CAPTURED = 16,	   /* of these, those that were sent or did not fit */
+	OUTCOMES = 17,
 };
 
 struct {
@@ -98,6 +102,26 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } outcomes SEC(".maps");
+
+/* When ticks did not fit into the ring: by the second, or nearly, of the last minute. */
+#define LOST_SECONDS 64
+#define SECOND_SHIFT 30
+struct lost_second {
+	__u64 second;
+	__u64 count;
+	__u64 first; /* when */
+	__u64 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOST_SECONDS);
+	__type(key, __u32);
+	__type(value, struct lost_second);
+} lost_seconds SEC(".maps");
+
+/* There is a clock on each CPU. Those that follow threads run when they may. */
+bool clocks_of_cpus;
 
 /* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
  * and the value size: the fields in front, most_payload, 64 KiB (the verifier does not see that what is copied last
@@ -131,17 +155,71 @@ struct {
 __u64 kernel_addresses[NAMES_AT_ONCE];
 char kernel_names[NAMES_AT_ONCE][NAME_BYTES];
 
+static __always_inline __u64 *counter(__u32 outcome)
+{
+	return bpf_map_lookup_elem(&outcomes, &outcome);
+}
+
 static __always_inline void add(__u32 outcome, __u64 more)
 {
-	__u64 *counter = bpf_map_lookup_elem(&outcomes, &outcome);
+	__u64 *sum = counter(outcome);
 
-	if (counter)
-		*counter += more; /* per CPU, and ticks of one CPU do not nest */
+	if (sum)
+		*sum += more; /* per CPU, and ticks of one CPU do not nest */
 }
 
 static __always_inline void count(__u32 outcome)
 {
 	add(outcome, 1);
+}
+
+/*
+ * Counts the tick, and those that the clock should have given since the one before. The kernel moves a late clock on by whole
+ * periods; so its phase stays, and the tick that came soonest shows it.
+ */
+static __always_inline void count_tick(__u64 time, __u32 weight)
+{
+	__u64 *due = counter(DUE), *before = counter(WEIGHT), *until;
+	__u64 own = period * weight, missed;
+
+	add(TICKS, weight);
+	if (!due || !before || !clocks_of_cpus)
+		return;
+	if (*before != weight) {
+		/* The clock was changed, and began anew. */
+		*before = weight;
+		*due = 0;
+	}
+	if (*due && time >= *due + own) {
+		missed = (time - *due) / own;
+		add(MISSED, missed * weight);
+		until = counter(MISSED_UNTIL);
+		if (until)
+			*until = time;
+		*due += missed * own;
+	} else if (!*due || time < *due) {
+		*due = time;
+	}
+	*due += own;
+}
+
+/* Notes when a tick did not fit into the ring: the recorder may not get to know for long. */
+static __always_inline void count_lost(__u64 time, __u32 weight)
+{
+	__u64 second = time >> SECOND_SHIFT;
+	__u32 slot = second & (LOST_SECONDS - 1);
+	struct lost_second *lost = bpf_map_lookup_elem(&lost_seconds, &slot);
+
+	add(OUTCOME_RING_FULL, weight);
+	if (!lost)
+		return;
+	if (lost->second != second) {
+		lost->second = second;
+		lost->count = 0;
+		lost->first = time;
+	}
+	lost->count += weight;
+	lost->last = time;
 }
 
 /* Hides a value's origin from clang, which otherwise removes the bound checks that the verifier
@@ -240,27 +318,26 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	struct tick *tick;
 	__u64 start_stack = 0;
 	__u64 used = 0, bytes, flags;
+	__u64 time = bpf_ktime_get_ns();
 	struct scratch *own;
 	__u32 weight;
-	__u64 time;
 
-	if (!is_target(ids)) {
-		count(OUTCOME_FILTERED);
-		return 0;
-	}
-	time = bpf_ktime_get_ns();
-	if ((__u32)ids == 0) {
-		count(OUTCOME_IDLE);
-		return 0;
-	}
+	count(INTERRUPTS);
 	weight = weight_of_tick(ctx);
-	if (!weight) {
-		count(OUTCOME_PASSED_OVER);
+	if (!weight)
+		return 0; /* others stand for it */
+	count_tick(time, weight);
+	if ((__u32)ids == 0) {
+		add(OUTCOME_IDLE, weight);
+		return 0;
+	}
+	if (!is_target(ids)) {
+		add(OUTCOME_FILTERED, weight);
 		return 0;
 	}
 	own = scratch_of_cpu();
 	if (!own) {
-		count(OUTCOME_NO_SCRATCH);
+		add(OUTCOME_NO_SCRATCH, weight);
 		return 0;
 	}
 	tick = &own->tick;
@@ -297,19 +374,18 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 
 	OPAQUE(used);
-	if (used > (__u64)most_payload + 2 * CHAIN_BYTES)
-		return 0; /* cannot be: the verifier wants to see it */
+	if (used > (__u64)most_payload + 2 * CHAIN_BYTES) {
+		add(OUTCOME_NO_SCRATCH, weight); /* cannot be: the verifier wants to see it */
+		return 0;
+	}
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0) {
-		count(OUTCOME_RING_FULL);
-		if (weight > 1)
-			add(EXTRA_RING_FULL, weight - 1);
+		count_lost(time, weight);
 		send_again(tick);
 	} else {
-		count(OUTCOME_SENT);
-		if (weight > 1)
-			add(EXTRA_SENT, weight - 1);
+		add(OUTCOME_SENT, weight);
 	}
+	count(CAPTURED);
 	add(NANOSECONDS, bpf_ktime_get_ns() - time);
 	return 0;
 }

@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use crate::perf_event::Scope;
 use crate::proc_maps;
 use crate::sampler::Sampler;
+use crate::side_band::SideBand;
 use crate::stream::{Stream, now};
 use crate::target::Target;
 
@@ -72,9 +73,9 @@ impl Clocks {
     }
 
     /// Starts one on a CPU that came, if there is one on each.
-    pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, period: u64) -> Result<()> {
+    pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, side_band: &SideBand, period: u64) -> Result<()> {
         if !matches!(self, Self::Threads { .. }) {
-            sampler.attach(Scope::Cpu(cpu), period)?;
+            sampler.attach(Scope::Cpu(cpu), period, Some(side_band))?;
         }
         Ok(())
     }
@@ -92,7 +93,7 @@ impl Clocks {
             Self::OneThread => {
                 let mut attached = 0;
                 for tid in target.ticking() {
-                    attached += usize::from(sampler.attach(Scope::OneThread(tid), period)?);
+                    attached += usize::from(sampler.attach(Scope::OneThread(tid), period, None)?);
                 }
                 Ok(attached)
             }
@@ -110,7 +111,7 @@ impl Clocks {
                 }
                 let mut attached = 0;
                 for &cpu in cpus {
-                    attached += usize::from(sampler.attach(Scope::Cpu(cpu), period)?);
+                    attached += usize::from(sampler.attach(Scope::Cpu(cpu), period, Some(stream.side_band()))?);
                 }
                 Ok(attached)
             }
@@ -146,7 +147,7 @@ impl Threads {
                 };
                 if !inherited {
                     let scope = Scope::Thread { tid, processes: self.inherit };
-                    attached += usize::from(sampler.attach(scope, self.period)?);
+                    attached += usize::from(sampler.attach(scope, self.period, None)?);
                 }
                 since.insert(tid, now());
             }

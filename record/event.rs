@@ -148,6 +148,12 @@ impl<'a> Tick<'a> {
         self.registers[INSTRUCTION_POINTER]
     }
 
+    /// The CPU of a tick that may not have its form otherwise.
+    pub(crate) fn cpu(bytes: &[u8]) -> Option<u32> {
+        const CPU: usize = 21 * 8 + 2 * 4;
+        Some(u32::from_le_bytes(*bytes.get(CPU..)?.first_chunk()?))
+    }
+
     /// Whether the thread has a user side.
     pub(crate) fn has_user_side(&self) -> bool {
         self.registers[INSTRUCTION_POINTER] != 0
@@ -216,6 +222,7 @@ mod tests {
         let tick = Tick::parse(&bytes).unwrap();
         assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, TOP));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
+        assert_eq!(Tick::cpu(&bytes[..180]), Some(3));
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
         let chunks: Vec<_> = tick.chunks.iter(3 * CHUNK).collect();

@@ -100,8 +100,8 @@ impl Frugality {
 
 impl Meter {
     fn read(sampler: &Sampler) -> Result<Self> {
-        let outcomes = sampler.outcomes()?;
-        let (in_kernel, ticks) = (outcomes.nanoseconds, outcomes.ticks());
+        let outcomes = sampler.accounts()?.all();
+        let (in_kernel, ticks) = (outcomes.nanoseconds, outcomes.interrupts);
         Ok(Self { thread: thread_cpu_time(), process: own_cpu_time(), in_kernel, ticks })
     }
 

@@ -34,7 +34,7 @@ impl Cpus {
 
     fn start<W: Write>(&self, cpu: u32, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<()> {
         stream.watch_cpu(cpu)?;
-        self.clocks.follow(cpu, sampler, self.period)
+        self.clocks.follow(cpu, sampler, stream.side_band(), self.period)
     }
 
     /// The CPUs that came, in ascending order.

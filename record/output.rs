@@ -154,7 +154,7 @@ mod tests {
         let path = folder.path().join("a.prof");
         let header = profrec_format::Header::default();
         let mut writer = profrec_format::Writer::create(Vec::new(), &header).unwrap();
-        let loss = profrec_format::Loss { time: 1, cause: profrec_format::LossCause::RingFull, count: 1 };
+        let loss = profrec_format::Loss::at(1, profrec_format::LossCause::RingFull, 1);
         writer.record(&profrec_format::Record::Loss(loss)).unwrap();
         let full = writer.finish(&profrec_format::Totals::default()).unwrap();
         let empty = profrec_format::Writer::create(Vec::new(), &header).unwrap();

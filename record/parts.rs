@@ -6,14 +6,15 @@
 //!            totals │ totals │                 differences of what was counted from the start
 //! ```
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use profrec_format::{Header, LossCause, StopReason, Totals, Writer};
+use profrec_format::{Header, LossCause, Outcome, StopReason, Totals, Writer};
 
-use crate::own_cost::own_cpu_time;
-use crate::sampler::{Outcomes, Sampler};
+use crate::outcomes::Accounts;
+use crate::sampler::Sampler;
 use crate::sink::Sink;
 use crate::store::{Kept, Store};
 use crate::stream::{Stream, now};
@@ -79,6 +80,7 @@ impl Parts {
     }
 
     fn turn(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler, looked: u64) -> Result<()> {
+        stream.measure_last(sampler)?;
         stream.flush(sampler)?;
         // Ticks that are still in the ring are of the next part.
         let at = looked.max(stream.writer().last_time_in_output());
@@ -88,7 +90,7 @@ impl Parts {
         if let Some(bytes) = self.store.limit() {
             next.limit_to(bytes);
         }
-        let counted = self.count(stream, &sampler.outcomes()?, at, StopReason::Cut);
+        let counted = stream.totals(&sampler.accounts()?, sampler.clock_time(), at, StopReason::Cut);
         let ended = stream.begin_part(next);
         let closed = ended.finish(&since(&counted, &self.before)).context("closing a part")?;
         (self.before, self.due, self.begun) = (counted, None, Instant::now());
@@ -97,31 +99,14 @@ impl Parts {
         Ok(())
     }
 
-    /// Everything that was counted from the start of the recording to `end`.
-    fn count(&self, stream: &Stream<Sink>, outcomes: &Outcomes, end: u64, stop: StopReason) -> Totals {
-        let (samples, weight) = (stream.samples_in_output(), stream.ticks_in_output());
-        Totals {
-            end_monotonic: end,
-            stop,
-            expected: weight + stream.losses().samples(),
-            samples,
-            lost: stream.losses().by_cause(),
-            recorder_cpu: own_cpu_time().as_nanos() as u64,
-            bpf_time: outcomes.nanoseconds,
-            bpf_runs: outcomes.captured(),
-            weight,
-        }
-    }
-
     /// Closes the last part. Gives the totals of the whole recording, what became of it, and why its end could not be written.
     pub(crate) fn close(
         self,
         stream: Stream<Sink>,
-        outcomes: &Outcomes,
+        (accounts, clock_time): (&Accounts, u64),
         stop: StopReason,
     ) -> (Totals, Kept, Option<anyhow::Error>) {
-        // What the kernel has counted is what was expected: here the equation shows whether a tick is missing.
-        let whole = Totals { expected: outcomes.expected(), ..self.count(&stream, outcomes, now(), stop) };
+        let whole = stream.whole(accounts, clock_time, stop);
         let (sink, error) = match stream.close(&since(&whole, &self.before)) {
             Ok(sink) => (Some(sink), None),
             Err(error) => (None, Some(error)),
@@ -141,19 +126,39 @@ fn refused(error: anyhow::Error) -> anyhow::Error {
 
 /// What was counted since `before`.
 fn since(whole: &Totals, before: &Totals) -> Totals {
-    let before_of = |cause: LossCause| before.lost.iter().find(|(it, _)| *it == cause).map_or(0, |(_, count)| *count);
-    let lost = whole.lost.iter().map(|(cause, count)| (*cause, count.saturating_sub(before_of(*cause))));
+    let by_cpu =
+        |list: &[(u32, LossCause, u64)]| list.iter().map(|&(cpu, cause, count)| ((cpu, cause), count)).collect();
+    let outcomes =
+        |list: &[(u32, Outcome, u64)]| list.iter().map(|&(cpu, outcome, count)| ((cpu, outcome), count)).collect();
+    let (lost_by_cpu, became) = (
+        minus(by_cpu(&whole.lost_by_cpu), by_cpu(&before.lost_by_cpu)),
+        minus(outcomes(&whole.outcomes), outcomes(&before.outcomes)),
+    );
     Totals {
         end_monotonic: whole.end_monotonic,
         stop: whole.stop,
         expected: whole.expected.saturating_sub(before.expected),
         samples: whole.samples.saturating_sub(before.samples),
-        lost: lost.filter(|(_, count)| *count > 0).collect(),
+        lost: minus(whole.lost.clone(), before.lost.clone()),
         recorder_cpu: whole.recorder_cpu.saturating_sub(before.recorder_cpu),
         bpf_time: whole.bpf_time.saturating_sub(before.bpf_time),
         bpf_runs: whole.bpf_runs.saturating_sub(before.bpf_runs),
         weight: whole.weight.saturating_sub(before.weight),
+        ticks: minus(whole.ticks.clone(), before.ticks.clone()),
+        outcomes: became.into_iter().map(|((cpu, outcome), count)| (cpu, outcome, count)).collect(),
+        lost_by_cpu: lost_by_cpu.into_iter().map(|((cpu, cause), count)| (cpu, cause, count)).collect(),
+        clock_time: whole.clock_time.saturating_sub(before.clock_time),
     }
+}
+
+/// What each count has grown by; those that have not are not told.
+fn minus<K: Ord>(whole: Vec<(K, u64)>, before: Vec<(K, u64)>) -> Vec<(K, u64)> {
+    let before: BTreeMap<K, u64> = before.into_iter().collect();
+    let grown = whole.into_iter().map(|(key, count)| {
+        let more = count.saturating_sub(before.get(&key).copied().unwrap_or(0));
+        (key, more)
+    });
+    grown.filter(|(_, count)| *count > 0).collect()
 }
 
 /// The wall clock at a time of CLOCK_MONOTONIC that was a moment ago.
@@ -176,5 +181,14 @@ mod tests {
         let part = since(&whole, &before);
         assert_eq!((part.expected, part.samples, part.recorder_cpu), (20, 18, 4));
         assert_eq!(part.lost, [(LossCause::Malformed, 2)]);
+        let cpus = |one, other| Totals {
+            ticks: vec![(0, one), (1, other)],
+            outcomes: vec![(0, Outcome::Written, one), (1, Outcome::Idle, other)],
+            lost_by_cpu: vec![(1, LossCause::RingFull, other)],
+            ..Totals::default()
+        };
+        let part = since(&cpus(7, 9), &cpus(7, 4));
+        assert_eq!((part.ticks, part.outcomes), (vec![(1, 5)], vec![(1, Outcome::Idle, 5)]));
+        assert_eq!(part.lost_by_cpu, [(1, LossCause::RingFull, 5)]);
     }
 }

@@ -75,7 +75,13 @@ pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
     let mut attributes =
         Attributes { kind: TYPE_SOFTWARE, config: CONFIG_CPU_CLOCK, sample_period: period, ..Attributes::default() };
     match scope {
-        Scope::Cpu(cpu) => open(attributes, -1, cpu as i32),
+        Scope::Cpu(cpu) => {
+            // What it has to report goes to the ring of the process events, whose form it must have.
+            attributes.sample_type = SAMPLE_TID | SAMPLE_TIME;
+            attributes.flags = SAMPLE_ID_ALL | USE_CLOCK_ID;
+            attributes.clock_id = libc::CLOCK_MONOTONIC;
+            open(attributes, -1, cpu as i32)
+        }
         Scope::OneThread(tid) => open(attributes, tid as i32, -1),
         Scope::Thread { tid, processes } => {
             attributes.flags |= INHERIT;
@@ -108,6 +114,23 @@ pub(crate) fn set_period(clock: BorrowedFd<'_>, period: u64) -> io::Result<()> {
     const PERF_EVENT_IOC_PERIOD: libc::c_ulong = 0x4008_2404;
     // SAFETY: the kernel reads a number of 64 bits, which outlives the call.
     let result = unsafe { libc::ioctl(clock.as_raw_fd(), PERF_EVENT_IOC_PERIOD, &raw const period) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Nanoseconds for which a clock was running, with all clocks that were inherited from it; 0 when the kernel does not say.
+pub(crate) fn clock_time(clock: BorrowedFd<'_>) -> u64 {
+    let mut count = [0; 8];
+    match rustix::io::read(clock, &mut count) {
+        Ok(8) => u64::from_le_bytes(count),
+        _ => 0,
+    }
+}
+
+/// Has what an event reports, such as that it is throttled, go to the ring of another event of its CPU.
+pub(crate) fn report_to(event: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    const IOC_SET_OUTPUT: libc::c_ulong = 0x2405;
+    // SAFETY: the call takes two descriptors, which are open, and no memory.
+    let result = unsafe { libc::ioctl(event.as_raw_fd(), IOC_SET_OUTPUT, other.as_raw_fd()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -3,34 +3,27 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crate::own_cost::own_cpu_time;
-use crate::stream::Stream;
+use crate::meter::Health;
+use crate::own_cost::online_cpus;
 use crate::summary;
 
 /// A line that is written over once a second, if anybody sees it.
 pub(crate) struct Progress {
     visible: bool,
+    cpus: usize,
 }
 
 impl Progress {
     /// Nothing is shown when `quiet`, or when the standard error is not a terminal.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { visible: !quiet && io::stderr().is_terminal() }
+        Self { visible: !quiet && io::stderr().is_terminal(), cpus: online_cpus() }
     }
 
-    /// Shows how far the recording is.
-    pub(crate) fn show<W: Write>(&self, stream: &Stream<W>, elapsed: Duration) {
-        if !self.visible {
-            return;
+    /// Shows how far the recording is, how large its file is, and how well the recorder is.
+    pub(crate) fn show(&self, health: &Health, bytes: u64, elapsed: Duration) {
+        if self.visible {
+            put(&format!("\r\x1b[K{}", line(health, bytes, elapsed, self.cpus)));
         }
-        let cpu = own_cpu_time().as_secs_f64() / elapsed.as_secs_f64().max(0.001) * 100.0;
-        put(&format!(
-            "\r\x1b[K{:.0} s  {} samples  {} lost  {}  own CPU {cpu:.1} %",
-            elapsed.as_secs_f64(),
-            stream.samples_written(),
-            stream.losses().samples(),
-            summary::size(stream.bytes_written()),
-        ));
     }
 
     /// Removes the line.
@@ -41,8 +34,49 @@ impl Progress {
     }
 }
 
+/// The line, of at most 100 columns: one that is longer could not be written over.
+fn line(health: &Health, bytes: u64, elapsed: Duration, cpus: usize) -> String {
+    const COLUMNS: usize = 100;
+    let (of_one, of_all) = health.cpu_percent(elapsed.as_nanos() as u64, cpus);
+    let ticks = match health.ticks {
+        0..10_000_000 => health.ticks.to_string(),
+        many => format!("{:.1}M", many as f64 / 1e6),
+    };
+    let mut line = format!(
+        "{:.0} s  {ticks} ticks ({})  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {}  delay {}",
+        elapsed.as_secs_f64(),
+        health.success(),
+        summary::size(bytes),
+        summary::size(health.kernel_memory),
+        health.delay(1),
+    );
+    line.truncate(COLUMNS);
+    line
+}
+
 /// Writes to the standard error. That it went away, or that its disk is full, is no reason to stop recording.
 pub(crate) fn put(text: &str) {
     let mut terminal = io::stderr().lock();
     let _gone = terminal.write_all(text.as_bytes()).and_then(|()| terminal.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures of health are on the line, and a day on a large machine still fits a terminal of 100 columns.
+    #[test]
+    fn the_line_fits() {
+        let delays = [312_000_000, 604_000_000, 611_000_000];
+        let health = Health { ticks: 1_234, lost: 12, kernel_memory: 9_300_000, cpu: 400_000_000, delays };
+        let short = line(&health, 123_456, Duration::from_secs(20), 2);
+        assert_eq!(
+            short,
+            "20 s  1234 ticks (99.0%)  123.5 KB  CPU 2.0% (1.0% of 2)  kernel 9.3 MB  delay 0.3/0.6/0.6 s"
+        );
+        let day = Duration::from_secs(86_400);
+        let health = Health { ticks: 123_456_789, kernel_memory: 61_700_000, cpu: 1_800_000_000_000, ..health };
+        let long = line(&health, 4_321_000_000, day, 64);
+        assert!(long.ends_with("delay 0.3/0.6/0.6 s"), "{long}");
+    }
 }

@@ -55,7 +55,8 @@ mod tests {
     use profrec_format::Totals;
 
     use super::*;
-    use crate::sampler::Outcomes;
+    use crate::meter::Health;
+    use crate::outcomes::Outcomes;
     use crate::store::Kept;
 
     fn told(kind: ErrorKind, samples: u64, output: &str) -> String {
@@ -63,6 +64,7 @@ mod tests {
         let finished = Finished {
             totals: Totals { expected: 12, samples, ..Totals::default() },
             outcomes: Outcomes::default(),
+            health: Health::default(),
             unknown_chunks: 0,
             unnamed: Vec::new(),
             bytes: 1,

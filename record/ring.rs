@@ -95,6 +95,17 @@ impl Data {
     }
 }
 
+/// How full the BPF ring buffer is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RingFill {
+    /// When the recorder looked last.
+    pub(crate) bytes: u64,
+    /// At most since this was asked last.
+    pub(crate) peak: u64,
+    /// At most that it can be.
+    pub(crate) size: u64,
+}
+
 /// The BPF ring buffer.
 pub(crate) struct BpfRing {
     /// To wait for it.
@@ -110,6 +121,13 @@ impl BpfRing {
         let consumer = Shared::map(map, 0, page, true)?;
         let shared = Shared::map(map, page as u64, page + size, false)?;
         Ok(Self { descriptor: map.try_clone_to_owned()?, consumer, data: Data::new(shared, page, size)? })
+    }
+
+    /// How full it is now.
+    pub(crate) fn fill(&self) -> RingFill {
+        let head = self.data.shared.word(0).load(Ordering::Acquire);
+        let bytes = head.saturating_sub(self.consumer.word(0).load(Ordering::Relaxed));
+        RingFill { bytes, peak: bytes, size: self.data.size as u64 }
     }
 
     /// Hands every record that is complete now to `each`, and frees it afterwards.

@@ -1,5 +1,6 @@
 //! One file out of the parts that a flight recorder holds.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -78,6 +79,8 @@ fn copy(recording: &Recording<'_>, writer: &mut Writer<Output>) -> Result<(), Er
 /// The totals of all together.
 fn sum(recordings: &[Recording<'_>], stop: StopReason) -> Totals {
     let mut all = Totals { stop, ..Totals::default() };
+    let (mut lost, mut ticks) = (BTreeMap::new(), BTreeMap::new());
+    let (mut outcomes, mut lost_by_cpu) = (BTreeMap::new(), BTreeMap::new());
     for totals in recordings.iter().filter_map(Recording::totals) {
         all.end_monotonic = totals.end_monotonic;
         all.expected += totals.expected;
@@ -86,12 +89,18 @@ fn sum(recordings: &[Recording<'_>], stop: StopReason) -> Totals {
         all.recorder_cpu += totals.recorder_cpu;
         all.bpf_time += totals.bpf_time;
         all.bpf_runs += totals.bpf_runs;
-        for (cause, count) in &totals.lost {
-            match all.lost.iter_mut().find(|(known, _)| known == cause) {
-                Some((_, sum)) => *sum += count,
-                None => all.lost.push((*cause, *count)),
-            }
-        }
+        all.clock_time += totals.clock_time;
+        totals.lost.iter().for_each(|(cause, count)| add(&mut lost, *cause, *count));
+        totals.ticks.iter().for_each(|(cpu, count)| add(&mut ticks, *cpu, *count));
+        totals.outcomes.iter().for_each(|(cpu, outcome, count)| add(&mut outcomes, (*cpu, *outcome), *count));
+        totals.lost_by_cpu.iter().for_each(|(cpu, cause, count)| add(&mut lost_by_cpu, (*cpu, *cause), *count));
     }
+    (all.lost, all.ticks) = (lost.into_iter().collect(), ticks.into_iter().collect());
+    all.outcomes = outcomes.into_iter().map(|((cpu, outcome), count)| (cpu, outcome, count)).collect();
+    all.lost_by_cpu = lost_by_cpu.into_iter().map(|((cpu, cause), count)| (cpu, cause, count)).collect();
     all
+}
+
+fn add<K: Ord>(sums: &mut BTreeMap<K, u64>, key: K, count: u64) {
+    *sums.entry(key).or_default() += count;
 }

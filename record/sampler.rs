@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Mutex;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, PerfEventOpts, PrintLevel, ProgramInput};
 
 use crate::args::CallGraph;
@@ -17,11 +17,14 @@ use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
 use crate::kernel;
 use crate::narrowing::Narrowing;
+use crate::outcomes::{Accounts, LostSecond};
+use crate::own_cost;
 use crate::perf_event::{self, Scope};
 use crate::pid_namespace::PidNamespace;
 use crate::remedy;
 use crate::ring::BpfRing;
-use crate::side_band::is_offline;
+use crate::side_band::{SideBand, is_offline};
+use crate::stream::now;
 
 /// Generated: its panics are for objects that are not the one it was generated from.
 #[allow(missing_docs, unreachable_pub, unused_qualifications)]
@@ -59,50 +62,6 @@ pub(crate) struct Settings {
     pub(crate) narrowing: Narrowing,
 }
 
-/// What became of the ticks so far; `enum outcome` in bpf/profrec.bpf.c.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outcomes {
-    pub(crate) sent: u64,
-    pub(crate) ring_full: u64,
-    pub(crate) filtered: u64,
-    pub(crate) idle: u64,
-    pub(crate) no_scratch: u64,
-    pub(crate) no_user_side: u64,
-    pub(crate) stacks_cut: u64,
-    pub(crate) unreadable_pages: u64,
-    pub(crate) stacks_switched: u64,
-    /// Spent in the kernel on the ticks that were sent or did not fit into the ring.
-    pub(crate) nanoseconds: u64,
-    /// Ticks for which others stand.
-    pub(crate) passed_over: u64,
-    /// What the ticks that were sent stand for, beyond one each.
-    pub(crate) extra_sent: u64,
-    /// The same of those that did not fit into the ring.
-    pub(crate) extra_ring_full: u64,
-}
-
-impl Outcomes {
-    /// Ticks that were captured, for the ring had no room or took them.
-    pub(crate) fn captured(&self) -> u64 {
-        self.sent + self.ring_full
-    }
-
-    /// Periods of the clock that these stand for.
-    pub(crate) fn expected(&self) -> u64 {
-        self.sent + self.extra_sent + self.lost()
-    }
-
-    /// Periods of the clock for which the ring had no room.
-    pub(crate) fn lost(&self) -> u64 {
-        self.ring_full + self.extra_ring_full
-    }
-
-    /// Interrupts of all clocks.
-    pub(crate) fn ticks(&self) -> u64 {
-        self.captured() + self.filtered + self.idle + self.no_scratch + self.passed_over
-    }
-}
-
 /// A clock that runs.
 struct Clock {
     event: OwnedFd,
@@ -120,6 +79,11 @@ pub(crate) struct Sampler {
     pace: Pace,
     /// Depth of stacks that are copied whole, and what of others, at the usual pace.
     usual_stacks: (u32, u32),
+    /// Nanoseconds between two ticks at the usual pace.
+    period: u64,
+    /// How long the clocks ran, and when they were stopped.
+    clock_time: u64,
+    stopped: Option<u64>,
     /// Control groups that count.
     cgroups: Vec<Cgroup>,
     _fork: Option<Link>,
@@ -178,9 +142,19 @@ impl Sampler {
         narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
-        let cgroups = settings.narrowing.cgroups;
-        let usual_stacks = (whole_stack, settings.stack_size);
-        Ok((Self { skeleton, clocks: Vec::new(), most_clocks, pace: Pace::USUAL, usual_stacks, cgroups, _fork }, ring))
+        let sampler = Self {
+            skeleton,
+            clocks: Vec::new(),
+            most_clocks,
+            pace: Pace::USUAL,
+            usual_stacks: (whole_stack, settings.stack_size),
+            period: settings.period,
+            clock_time: 0,
+            stopped: None,
+            cgroups: settings.narrowing.cgroups,
+            _fork,
+        };
+        Ok((sampler, ring))
     }
 
     /// Adds a process to those that count while ticks are CPU-wide.
@@ -225,13 +199,20 @@ impl Sampler {
     }
 
     /// Starts a clock. False when what it follows is gone: the thread ended, the CPU is offline.
-    pub(crate) fn attach(&mut self, scope: Scope, period: u64) -> Result<bool> {
+    pub(crate) fn attach(&mut self, scope: Scope, period: u64, side_band: Option<&SideBand>) -> Result<bool> {
         let weight = self.pace.weight;
         let event = match perf_event::open_clock(scope, period * u64::from(weight)) {
             Ok(event) => event,
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(false),
             Err(error) => return Err(remedy::perf(error)),
         };
+        if let Scope::Cpu(cpu) = scope {
+            let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+            bss.clocks_of_cpus = true;
+            if let Some(side_band) = side_band {
+                side_band.report_throttling(cpu, event.as_fd());
+            }
+        }
         // One that has no number is to the programs like an inherited one, and keeps its period.
         let number = Some(self.clocks.len() as u32 + 1).filter(|number| *number < self.most_clocks).unwrap_or(0);
         self.tell_weight(number, weight)?;
@@ -280,36 +261,62 @@ impl Sampler {
 
     /// Stops all clocks.
     pub(crate) fn stop(&mut self) {
+        self.clock_time = self.clock_time();
         self.clocks.clear();
+        self.stopped = Some(now());
     }
 
-    /// What became of the ticks so far.
-    pub(crate) fn outcomes(&self) -> Result<Outcomes> {
-        let count = |outcome: u32| -> Result<u64> {
-            let key = outcome.to_le_bytes();
-            let counts = self.skeleton.maps.outcomes.lookup_percpu(&key, MapFlags::ANY)?.unwrap_or_default();
-            Ok(counts.iter().filter_map(|bytes| bytes.first_chunk()).map(|bytes| u64::from_le_bytes(*bytes)).sum())
-        };
-        Ok(Outcomes {
-            sent: count(0)?,
-            ring_full: count(1)?,
-            filtered: count(2)?,
-            idle: count(3)?,
-            no_scratch: count(4)?,
-            no_user_side: count(5)?,
-            stacks_cut: count(6)?,
-            unreadable_pages: count(7)?,
-            stacks_switched: count(8)?,
-            nanoseconds: count(9)?,
-            passed_over: count(10)?,
-            extra_sent: count(11)?,
-            extra_ring_full: count(12)?,
-        })
+    /// What became of the ticks so far, on each CPU.
+    pub(crate) fn accounts(&self) -> Result<Accounts> {
+        let mut accounts = Accounts::read(|counter| {
+            let key = counter.to_le_bytes();
+            let values =
+                self.skeleton.maps.outcomes.lookup_percpu(&key, MapFlags::ANY).context("reading the counters")?;
+            let values = values.unwrap_or_default();
+            let number = |bytes: &Vec<u8>| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            anyhow::Ok(values.iter().map(number).collect())
+        })?;
+        if let Some(end) = self.stopped {
+            accounts.miss_until(end, self.period);
+        }
+        Ok(accounts)
+    }
+
+    /// When ticks did not fit into the ring: of each CPU, by its number, the seconds of the last minute in which that happened.
+    pub(crate) fn lost_seconds(&self) -> Result<Vec<(u32, LostSecond)>> {
+        /// LOST_SECONDS in bpf/profrec.bpf.c.
+        const SLOTS: u32 = 64;
+        let mut lost = Vec::new();
+        for slot in 0..SLOTS {
+            let seconds = &self.skeleton.maps.lost_seconds;
+            let values =
+                seconds.lookup_percpu(&slot.to_le_bytes(), MapFlags::ANY).context("reading when ticks were lost")?;
+            let values = values.unwrap_or_default();
+            let parsed = (0..).zip(&values).filter_map(|(cpu, bytes)| Some((cpu, LostSecond::parse(bytes)?)));
+            lost.extend(parsed.filter(|(_, second)| second.count > 0));
+        }
+        Ok(lost)
+    }
+
+    /// Nanoseconds between two ticks at the usual pace.
+    pub(crate) fn period(&self) -> u64 {
+        self.period
+    }
+
+    /// Nanoseconds that the clocks have run, all together.
+    pub(crate) fn clock_time(&self) -> u64 {
+        let time = |clock: &Clock| perf_event::clock_time(clock.event.as_fd());
+        self.clock_time + self.clocks.iter().map(time).sum::<u64>()
+    }
+
+    /// Bytes of kernel memory that the maps take, as the kernel tells them (Linux before 6.4: about).
+    pub(crate) fn kernel_memory(&self) -> u64 {
+        self.skeleton.object().maps().map(|map| own_cost::locked_memory(map.as_fd())).sum()
     }
 
     /// Whether counters can be read and kernel code be named with the rights that the thread has now.
     pub(crate) fn works(&mut self) -> bool {
-        self.outcomes().is_ok() && self.name_kernel_addresses(&[0]).is_ok()
+        self.accounts().is_ok() && self.name_kernel_addresses(&[0]).is_ok()
     }
 
     /// Names addresses in the kernel as the kernel prints them, such as `do_idle+0x8f/0x1b0`.

@@ -74,7 +74,7 @@ pub(crate) fn record(
         _ if target.has_children(args) => Follow::Children,
         _ => Follow::Nothing,
     };
-    let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph);
+    let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph, start);
     for pid in target.pids() {
         stream.learn(pid, now())?;
     }
@@ -98,6 +98,7 @@ pub(crate) fn record(
 
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
+    let started_on = cpus.clone();
     let cpus = Cpus::new(cpus, clocks, args.period());
     let looked = start;
     let mut session =
@@ -105,6 +106,7 @@ pub(crate) fn record(
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
+    session.stream.note_offline(&started_on, &attach::online_cpus()?);
     let ended = ended.and_then(|reason| session.complete().map(|()| reason));
     session.finish(ended, start)
 }
@@ -142,6 +144,9 @@ impl Session {
                 flushed = Instant::now();
                 self.flush()?;
             }
+            if self.stream.measure(&self.sampler)? {
+                self.progress.show(&self.stream.health(), self.stream.bytes_written(), self.started.elapsed());
+            }
             if self.parts.are_full(&self.stream) {
                 return Ok(StopReason::SizeReached);
             }
@@ -173,13 +178,13 @@ impl Session {
         if let Some(why) = self.triggers.look() {
             self.parts.ask(&why);
         }
-        self.progress.show(&self.stream, self.started.elapsed());
         Ok(())
     }
 
     /// Uses all ticks that are in the ring.
     fn drain(&mut self) -> Result<()> {
         self.looked = now();
+        self.stream.note_ring(self.ring.fill());
         let mut result = Ok(());
         self.ring.drain(|bytes| {
             if result.is_ok() {
@@ -200,13 +205,14 @@ impl Session {
             self.stream.ask_jvms(asker);
         }
         self.stream.complete_evidence(Instant::now() + EVIDENCE_PATIENCE)?;
+        self.stream.measure_last(&self.sampler)?;
         self.stream.flush(&mut self.sampler)
     }
 
     /// Closes the recording, also when the output has refused a part of it.
     fn finish(self, ended: Result<StopReason>, start: u64) -> Result<(Finished, Stop)> {
         let Self { stop, mut stream, sampler, parts, frugality, .. } = self;
-        let outcomes = sampler.outcomes()?;
+        let accounts = sampler.accounts()?;
         let (reason, refusal) = match ended {
             Ok(reason) => (reason, None),
             Err(error) => {
@@ -215,18 +221,32 @@ impl Session {
                     Some(profrec_format::Error::LimitReached { .. }) => StopReason::SizeReached,
                     _ => return Err(error),
                 };
-                stream.lose_what_waits(&outcomes);
+                stream.lose_what_waits(&accounts);
                 (reason, Some(error).filter(|_| reason == StopReason::WriteFailed))
             }
         };
         let (unknown_chunks, unnamed) = (stream.unknown_chunks(), stream.take_unnamed());
         let (bytes, last) = (stream.bytes_written(), stream.writer().last_time_in_output());
-        let (totals, kept, error) = parts.close(stream, &outcomes, reason);
+        let (outcomes, health) = (accounts.all(), stream.health());
+        let (totals, kept, error) = parts.close(stream, (&accounts, sampler.clock_time()), reason);
         let end = if refusal.is_some() { last } else { totals.end_monotonic };
         let lasted = Duration::from_nanos(end.saturating_sub(start));
         let (closed, refusal) = (error.is_none(), refusal.or(error));
         let slowed = frugality.slowed();
-        Ok((Finished { totals, outcomes, unknown_chunks, unnamed, bytes, lasted, closed, refusal, kept, slowed }, stop))
+        let finished = Finished {
+            totals,
+            outcomes,
+            health,
+            unknown_chunks,
+            unnamed,
+            bytes,
+            lasted,
+            closed,
+            refusal,
+            kept,
+            slowed,
+        };
+        Ok((finished, stop))
     }
 }
 

@@ -30,11 +30,40 @@ pub(crate) struct ProcessEvent {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    Mapping { pid: u32, start: u64, end: u64, offset: u64, path: String, file: FileIdentity },
-    Comm { pid: u32, tid: u32, comm: String, exec: bool },
-    Fork { pid: u32, tid: u32, parent: u32, parent_tid: u32 },
-    Exit { pid: u32, tid: u32 },
-    Lost { count: u64 },
+    Mapping {
+        pid: u32,
+        start: u64,
+        end: u64,
+        offset: u64,
+        path: String,
+        file: FileIdentity,
+    },
+    Comm {
+        pid: u32,
+        tid: u32,
+        comm: String,
+        exec: bool,
+    },
+    Fork {
+        pid: u32,
+        tid: u32,
+        parent: u32,
+        parent_tid: u32,
+    },
+    Exit {
+        pid: u32,
+        tid: u32,
+    },
+    /// Events of a CPU did not fit into its ring, the first of them after `since`.
+    Lost {
+        count: u64,
+        cpu: u32,
+        since: u64,
+    },
+    /// A CPU's clock was stopped, or goes on.
+    Throttled {
+        cpu: u32,
+    },
 }
 
 impl What {
@@ -44,7 +73,7 @@ impl What {
             Self::Mapping { pid, .. } | Self::Comm { pid, .. } | Self::Fork { pid, .. } | Self::Exit { pid, .. } => {
                 !matches!(*pid, 0 | u32::MAX)
             }
-            Self::Lost { .. } => true,
+            Self::Lost { .. } | Self::Throttled { .. } => true,
         }
     }
 }
@@ -65,11 +94,14 @@ pub(crate) struct SideBand {
     build_ids: bool,
 }
 
-/// The ring of a CPU; it stops when its event is closed.
+/// The ring of a CPU.
 struct Cpu {
     number: u32,
     ring: PerfRing,
-    _event: OwnedFd,
+    /// The ring stops when its event is closed.
+    event: OwnedFd,
+    /// When its last event was.
+    last: u64,
 }
 
 impl SideBand {
@@ -99,17 +131,35 @@ impl SideBand {
         epoll::add(&self.filling, &event, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
             .context("watching the process events")?;
         self.cpus.retain(|cpu| cpu.number != number);
-        self.cpus.push(Cpu { number, ring, _event: event });
+        self.cpus.push(Cpu { number, ring, event, last: 0 });
         Ok(())
     }
 
     /// Takes all events that are there, in the order of their times.
     pub(crate) fn drain(&mut self, into: &mut Vec<ProcessEvent>) {
-        let seen = |event: &ProcessEvent| event.what.is_seen();
-        for cpu in &mut self.cpus {
-            cpu.ring.drain(|record| into.extend(parse(record).filter(seen)));
+        for Cpu { number, ring, last, .. } in &mut self.cpus {
+            ring.drain(|record| {
+                let Some(mut event) = parse(record, *number) else { return };
+                if let What::Lost { since, .. } = &mut event.what {
+                    *since = *last;
+                }
+                *last = event.time;
+                into.extend(Some(event).filter(|event| event.what.is_seen()));
+            });
         }
         into.sort_by_key(|event| event.time);
+    }
+
+    /// Has the clock of a CPU report here that the kernel stops it. Where that cannot be, the ticks that it does not give tell.
+    pub(crate) fn report_throttling(&self, cpu: u32, clock: BorrowedFd<'_>) {
+        if let Some(ring) = self.cpus.iter().find(|ring| ring.number == cpu) {
+            let _told_by_missed_ticks = perf_event::report_to(clock, ring.event.as_fd());
+        }
+    }
+
+    /// Bytes of kernel memory that the rings take.
+    pub(crate) fn kernel_memory(&self) -> u64 {
+        (self.cpus.len() * (RING_BYTES + rustix::param::page_size())) as u64
     }
 }
 
@@ -126,10 +176,12 @@ pub(crate) fn is_offline(error: &io::Error) -> bool {
 }
 
 /// Reads a record; `None` for kinds that were not asked for and for records that are too short.
-fn parse(record: &[u8]) -> Option<ProcessEvent> {
+fn parse(record: &[u8], cpu: u32) -> Option<ProcessEvent> {
     const LOST: u32 = 2;
     const COMM: u32 = 3;
     const EXIT: u32 = 4;
+    const THROTTLE: u32 = 5;
+    const UNTHROTTLE: u32 = 6;
     const FORK: u32 = 7;
     const MMAP2: u32 = 10;
     const MISC_COMM_EXEC: u16 = 1 << 13;
@@ -169,7 +221,8 @@ fn parse(record: &[u8]) -> Option<ProcessEvent> {
         // u32 pid, ppid, tid, ptid.
         FORK => What::Fork { pid: pid?, tid: third?, parent: second?, parent_tid: fourth? },
         EXIT => What::Exit { pid: pid?, tid: third? },
-        LOST => What::Lost { count: fields.u64(16)? },
+        LOST => What::Lost { count: fields.u64(16)?, cpu, since: 0 },
+        THROTTLE | UNTHROTTLE => What::Throttled { cpu },
         _ => return None,
     };
     Some(ProcessEvent { time, what })
@@ -231,7 +284,7 @@ mod tests {
             path: "/bin/x".to_owned(),
             file: FileIdentity::BuildId(vec![0xde, 0xad, 0xbe, 0xef]),
         };
-        assert_eq!(parse(&record(10, 1 << 14, &body)), Some(ProcessEvent { time: 77, what }));
+        assert_eq!(parse(&record(10, 1 << 14, &body), 0), Some(ProcessEvent { time: 77, what }));
     }
 
     /// The four numbers of a fork are not in the order that one expects.
@@ -240,11 +293,20 @@ mod tests {
         let mut body = halves(&[20, 10, 21, 11]);
         body.extend([0; 8]);
         let fork = What::Fork { pid: 20, tid: 21, parent: 10, parent_tid: 11 };
-        assert_eq!(parse(&record(7, 0, &body)).map(|event| event.what), Some(fork));
+        assert_eq!(parse(&record(7, 0, &body), 0).map(|event| event.what), Some(fork));
         let mut body = halves(&[20, 20]);
         body.extend(b"cc1plus\0");
         let exec = What::Comm { pid: 20, tid: 20, comm: "cc1plus".to_owned(), exec: true };
-        assert_eq!(parse(&record(3, 1 << 13, &body)).map(|event| event.what), Some(exec));
+        assert_eq!(parse(&record(3, 1 << 13, &body), 0).map(|event| event.what), Some(exec));
+    }
+
+    /// Lost events are those of the ring's CPU, as a clock is that is stopped and one that goes on.
+    #[test]
+    fn what_a_cpu_reports() {
+        let what = |kind, body: &[u8]| parse(&record(kind, 0, body), 3).map(|event| event.what);
+        assert_eq!(what(2, &[[0; 8], 9_u64.to_le_bytes()].concat()), Some(What::Lost { count: 9, cpu: 3, since: 0 }));
+        assert_eq!(what(5, &[0; 24]), Some(What::Throttled { cpu: 3 }));
+        assert_eq!(what(6, &[0; 24]), Some(What::Throttled { cpu: 3 }));
     }
 
     /// Any record that is cut short, or of an unknown kind, gives nothing or a whole event: no panic.
@@ -252,7 +314,7 @@ mod tests {
     fn short_records_are_refused() {
         for kind in 0..20 {
             for length in 0..80 {
-                parse(&record(kind, u16::MAX, &vec![0xff; length])[..length.min(8) + length]);
+                parse(&record(kind, u16::MAX, &vec![0xff; length])[..length.min(8) + length], 0);
             }
         }
     }

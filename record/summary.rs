@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use anyhow::Error;
-use profrec_format::{StopReason, Totals};
+use profrec_format::{LossCause, Lost, StopReason, Totals};
 
-use crate::sampler::Outcomes;
+use crate::meter::Health;
+use crate::outcomes::Outcomes;
+use crate::own_cost;
 use crate::store::Kept;
 
 /// What a finished recording holds, for the summary.
 pub(crate) struct Finished {
     pub(crate) totals: Totals,
     pub(crate) outcomes: Outcomes,
+    pub(crate) health: Health,
     /// Unchanged pieces of stacks that were not known any more.
     pub(crate) unknown_chunks: u64,
     /// Processes whose code has no names, and why.
@@ -46,8 +49,9 @@ pub(crate) fn text(finished: &Finished) -> String {
     let lost_samples = if lost_samples.is_empty() { " + 0 lost".to_owned() } else { lost_samples.concat() };
     let written = if ticks == *samples { "written".to_owned() } else { format!("ticks by {samples} samples") };
     lines.push(format!("  expected {expected} = {ticks} {written}{lost_samples}"));
+    lines.extend(clock(&finished.outcomes, lost));
     lines.extend(finished.slowed.iter().map(|slowed| format!("  {slowed}")));
-    for (cause, count) in lost.iter().filter(|(cause, _)| !cause.is_samples()) {
+    for (cause, count) in lost.iter().filter(|(cause, _)| cause.lost() == Lost::Events) {
         lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
     }
     if lost.iter().any(|(cause, _)| cause.is_samples()) {
@@ -75,7 +79,11 @@ pub(crate) fn text(finished: &Finished) -> String {
     for (pid, why) in &finished.unnamed {
         lines.push(format!("  process {pid}: {}", why.escape_debug()));
     }
-    let mut cost = format!("  own CPU {:.0} ms", *recorder_cpu as f64 / 1e6);
+    let (health, nanoseconds) = (&finished.health, finished.lasted.as_nanos() as u64);
+    let cpus = own_cost::online_cpus();
+    let (of_one, of_all) = Health { cpu: *recorder_cpu, ..*health }.cpu_percent(nanoseconds, cpus);
+    let mut cost =
+        format!("  own CPU {:.0} ms ({of_one:.2} % of one CPU, {of_all:.2} % of {cpus})", *recorder_cpu as f64 / 1e6);
     if *samples > 0 {
         cost.push_str(&format!(", {:.1} us a sample", *recorder_cpu as f64 / 1e3 / *samples as f64));
     }
@@ -83,6 +91,15 @@ pub(crate) fn text(finished: &Finished) -> String {
         cost.push_str(&format!("; in the kernel {:.1} us a tick", each as f64 / 1e3));
     }
     lines.push(cost);
+    let kernel = format!("{} in the kernel", size(health.kernel_memory));
+    lines.push(match expected {
+        0 => format!("  {kernel}"),
+        _ => format!(
+            "  {} of the target's ticks are samples; {} from tick to file (median/99 %/longest); {kernel}",
+            health.success(),
+            health.delay(2)
+        ),
+    });
     if *samples == 0 {
         lines.push("No sample: the target did not use the CPU, or ran for less than the interval".to_owned());
         if outcomes.filtered > 0 {
@@ -96,12 +113,29 @@ pub(crate) fn text(finished: &Finished) -> String {
     lines.join("\n")
 }
 
+/// What became of the ticks that did not hit the target, and which ones did not come, where there is something to say.
+fn clock(outcomes: &Outcomes, lost: &[(LossCause, u64)]) -> Option<String> {
+    let others = [(outcomes.idle, "idle"), (outcomes.filtered, "of other processes")];
+    let parts = others.iter().filter(|(count, _)| *count > 0);
+    let mut text: String = parts.map(|(count, what)| format!(" + {count} {what}")).collect();
+    let missed = lost.iter().filter(|(cause, _)| cause.lost() == Lost::Ticks);
+    let missed: Vec<_> = missed.map(|(cause, count)| format!("{count} more did not come ({})", cause.name())).collect();
+    if text.is_empty() && missed.is_empty() {
+        return None;
+    }
+    if !missed.is_empty() {
+        text.push_str(&format!("; {}", missed.join(", ")));
+    }
+    Some(format!("  ticks {} = {} of the target{text}", outcomes.ticks, outcomes.expected()))
+}
+
 /// A number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} bytes"),
-        10_000..10_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        10_000..1_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
 
@@ -109,15 +143,13 @@ pub(crate) fn size(bytes: u64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use profrec_format::LossCause;
-
     use super::*;
-    use crate::sampler::Outcomes;
 
     fn finished(lost: Vec<(LossCause, u64)>) -> Finished {
         Finished {
             totals: Totals { expected: 110, samples: 100, lost, recorder_cpu: 1_000_000, ..Totals::default() },
             outcomes: Outcomes::default(),
+            health: Health::default(),
             unknown_chunks: 0,
             unnamed: vec![(7, "refused\n".to_owned())],
             bytes: 12_345,
@@ -136,6 +168,18 @@ mod tests {
         assert!(text.contains("expected 110 = 100 written + 10 lost (ring_full)"), "{text}");
         assert!(text.contains("--ring-size") && text.contains(r"process 7: refused\n"), "{text}");
         assert!(text.ends_with("Next: profrec report a.prof"));
+    }
+
+    /// What hit others than the target and what did not come is told apart from what was lost, and where there is neither, nothing is.
+    #[test]
+    fn ticks_of_others() {
+        let outcomes = Outcomes { ticks: 150, sent: 90, ring_full: 10, idle: 20, filtered: 30, ..Outcomes::default() };
+        let lost = vec![(LossCause::RingFull, 10), (LossCause::Late, 3)];
+        let finished = Finished { outcomes, ..finished(lost) };
+        let text = text(&finished);
+        let line = "ticks 150 = 100 of the target + 20 idle + 30 of other processes; 3 more did not come (late)";
+        assert!(text.contains(line) && !text.contains("process events"), "{text}");
+        assert_eq!(clock(&Outcomes { ticks: 9, sent: 9, ..Outcomes::default() }, &[]), None);
     }
 
     /// A recording that has ended for its size says so.

@@ -9,6 +9,11 @@ use crate::index::SegmentSummary;
 use crate::metadata;
 use crate::{FILE_MAGIC, VERSION};
 
+/// The totals, the footer, the heads of the last frames, and what compression adds at most.
+const CLOSING: u64 = 2048;
+/// What the totals say of a CPU.
+const CLOSING_OF_CPU: u64 = 160;
+
 /// A frame that is not in the output yet.
 #[derive(Clone, Copy)]
 pub(crate) struct NewFrame<'a> {
@@ -39,6 +44,8 @@ pub(crate) struct FrameWriter<W: Write> {
     refused: bool,
     /// The file becomes no longer than this.
     limit: u64,
+    /// Bytes that the closing frames take at most, without the index.
+    closing: u64,
     frame: Vec<u8>,
 }
 
@@ -62,6 +69,7 @@ impl<W: Write> FrameWriter<W> {
             segment_open: false,
             refused: false,
             limit: u64::MAX,
+            closing: CLOSING + CLOSING_OF_CPU * u64::from(header.cpus),
             frame: Vec::new(),
         })
     }
@@ -141,15 +149,13 @@ impl<W: Write> FrameWriter<W> {
 
     /// How long the file can be at most when it is closed behind this frame.
     fn length_with(&self, new: &NewFrame<'_>) -> u64 {
-        /// The totals, the footer, the heads of the last frames, and what compression adds at most.
-        const CLOSING: u64 = 2048;
         /// A segment in the index, without its processes.
-        const SUMMARY: u64 = 80;
+        const SUMMARY: u64 = 96;
         let pids: usize = self.segments.iter().map(|segment| segment.pids.len()).sum();
         let pids = (pids as u64).saturating_add(u64::from(new.items)).saturating_mul(4);
         let index = (self.segments.len() as u64 + 1) * SUMMARY + pids;
         let frame = (HEADER_LENGTH + new.content.len()) as u64;
-        self.bytes_written.saturating_add(frame).saturating_add(index + index / 128 + CLOSING)
+        self.bytes_written.saturating_add(frame).saturating_add(index + index / 128 + self.closing)
     }
 
     /// Adds a frame that was written to what the index will say of its segment.
@@ -170,10 +176,11 @@ impl<W: Write> FrameWriter<W> {
         }
     }
 
-    /// Adds times at which the segment's records tell of a loss.
-    pub(crate) fn add_losses(&mut self, times: &[u64]) {
+    /// Adds times at which the segment's records tell of a loss, and at which they have self metrics.
+    pub(crate) fn add_times(&mut self, losses: &[u64], metrics: &[u64]) {
         if let Some(segment) = self.segments.last_mut() {
-            times.iter().for_each(|time| segment.add_loss(*time));
+            losses.iter().for_each(|time| segment.add_loss(*time));
+            metrics.iter().for_each(|time| segment.add_metrics(*time));
         }
     }
 

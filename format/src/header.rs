@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::loss::LossCause;
+use crate::outcome::Outcome;
 use crate::variants::numbered;
 
 /// The processor architecture of the recorded machine.
@@ -151,6 +152,16 @@ pub struct Totals {
     pub bpf_runs: u64,
     /// What the samples in the file stand for together, in ticks. Earlier versions had none; see [`Totals::ticks`].
     pub weight: u64,
+    /// Ticks of the clock, by CPU, whatever became of them; empty when that is not known. On each CPU they are the `outcomes` that are
+    /// ticks and the `lost_by_cpu` that are samples.
+    pub ticks: Vec<(u32, u64)>,
+    /// What became of ticks that were not lost, by CPU.
+    pub outcomes: Vec<(u32, Outcome, u64)>,
+    /// What was lost, by CPU, as far as that is known.
+    pub lost_by_cpu: Vec<(u32, LossCause, u64)>,
+    /// Nanoseconds for which the clocks were running, all together; 0 when that is not known. Divided by the period, it is
+    /// how often they should have ticked.
+    pub clock_time: u64,
 }
 
 impl Totals {

@@ -42,6 +42,10 @@ pub struct SegmentSummary {
     pub last_loss: u64,
     /// What its samples stand for together, in ticks. Earlier versions had none; see [`SegmentSummary::ticks`].
     pub weight: u64,
+    /// The earliest time of a record of self metrics in it; 0 when it has none.
+    pub first_metrics: u64,
+    /// The latest time of a record of self metrics in it; 0 when it has none.
+    pub last_metrics: u64,
 }
 
 impl SegmentSummary {
@@ -64,17 +68,26 @@ impl SegmentSummary {
 
     /// Adds the time of a loss.
     pub(crate) fn add_loss(&mut self, time: u64) {
-        self.first_loss = if self.last_loss == 0 { time } else { self.first_loss.min(time) };
-        self.last_loss = self.last_loss.max(time);
+        widen((&mut self.first_loss, &mut self.last_loss), time);
     }
 
-    /// Whether its numbers are those of this segment. Its processes and losses are not looked at: they are in samples and
+    /// Adds the time of self metrics.
+    pub(crate) fn add_metrics(&mut self, time: u64) {
+        widen((&mut self.first_metrics, &mut self.last_metrics), time);
+    }
+
+    /// Whether its numbers are those of this segment. Its processes, losses and metrics are not looked at: they are in samples and
     /// records.
     pub(crate) fn agrees_with(&self, segment: &Segment<'_>) -> bool {
         let (first_time, last_time) = segment.sample_times().unwrap_or((u64::MAX, 0));
         segment.span() == (self.offset as usize, self.end().unwrap_or_default() as usize)
             && (first_time, last_time, segment.sample_count()) == (self.first_time, self.last_time, self.samples)
     }
+}
+
+fn widen((first, last): (&mut u64, &mut u64), time: u64) {
+    *first = if *last == 0 { time } else { time.min(*first) };
+    *last = time.max(*last);
 }
 
 /// The part of a recording that is wanted. Nothing chosen is everything.
@@ -88,6 +101,8 @@ pub struct Part {
     pub pids: Vec<u32>,
     /// The losses of that time, too.
     pub losses: bool,
+    /// The self metrics of that time, too.
+    pub metrics: bool,
 }
 
 impl Part {
@@ -103,6 +118,7 @@ impl Part {
             self.from.is_none_or(|from| from <= last) && self.to.is_none_or(|to| first < to)
         };
         self.losses && segment.last_loss > 0 && meets(segment.first_loss, segment.last_loss)
+            || self.metrics && segment.last_metrics > 0 && meets(segment.first_metrics, segment.last_metrics)
             || segment.samples > 0
                 && meets(segment.first_time, segment.last_time)
                 && (self.pids.is_empty() || self.pids.iter().any(|pid| segment.pids.binary_search(pid).is_ok()))
@@ -206,7 +222,7 @@ mod tests {
     /// Both ends of a part are compared as the filter of samples does: the first belongs to it, the last does not.
     #[test]
     fn a_part_touches_segments() {
-        let part = |from, to, pids: &[u32]| Part { from, to, pids: pids.to_vec(), losses: false };
+        let part = |from, to, pids: &[u32]| Part { from, to, pids: pids.to_vec(), ..Part::default() };
         let segment = summary(110, 120, &[7, 9]);
         for touching in [
             part(None, None, &[]),
@@ -227,5 +243,9 @@ mod tests {
         let losses = |from, to| Part { losses: true, ..part(Some(from), Some(to), &[]) };
         assert!(losses(30, 31).touches(&lossy, 100) && losses(0, 11).touches(&lossy, 100));
         assert!(!losses(0, 10).touches(&lossy, 100) && !part(Some(0), Some(50), &[]).touches(&lossy, 100));
+        let mut measured = SegmentSummary::default();
+        measured.add_metrics(120);
+        let metrics = Part { metrics: true, ..part(Some(20), Some(21), &[]) };
+        assert!(metrics.touches(&measured, 100) && !losses(0, 50).touches(&measured, 100));
     }
 }

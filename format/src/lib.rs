@@ -68,8 +68,9 @@
 //! - a column: behind all others; a flag of a sample's shape: passed over when unknown. Samples must be right, if poorer,
 //!   without them. So a new kind of user side is one of the known kinds with a flag, and what the flag adds stands in columns of its
 //!   own, which must not define anything in the dictionary that others share;
-//! - a variant of [`LossCause`], [`StopReason`], [`CallGraph`], [`PaceReason`] or [`Verdict`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
-//!   on, others odd ones, so that the equation of samples closes with causes that a reader has never heard of.
+//! - a variant of [`LossCause`], [`Outcome`], [`StopReason`], [`CallGraph`], [`PaceReason`] or [`Verdict`]: read as `Other`; of another enum, it needs a new tag of records. Causes of loss that are samples have even numbers from 100
+//!   on, others odd ones, and outcomes that are ticks have even numbers, so that the equations of samples and ticks close with
+//!   causes and outcomes that a reader has never heard of.
 //!
 //! The major version changes when an older reader would read something wrong. It is refused with an error that says so.
 //!
@@ -110,6 +111,7 @@ mod hostile;
 mod index;
 mod loss;
 mod metadata;
+mod outcome;
 mod pace;
 #[cfg(any(test, feature = "raw"))]
 #[doc(hidden)]
@@ -119,6 +121,7 @@ mod record;
 mod sample;
 mod samples;
 mod segment;
+mod self_metrics;
 mod stack;
 mod times;
 mod unwound;
@@ -132,7 +135,8 @@ pub use error::Error;
 pub use fingerprint::ElfHeaders;
 pub use header::{Arch, CallGraph, Header, Machine, StopReason, Totals};
 pub use index::{Part, SegmentSummary};
-pub use loss::LossCause;
+pub use loss::{LossCause, Lost};
+pub use outcome::Outcome;
 pub use pace::{Pace, PaceReason};
 pub use reader::{Coverage, Recording};
 pub use record::{
@@ -145,6 +149,7 @@ pub use sample::{
 };
 pub use samples::NewAddresses;
 pub use segment::{ByteCounts, Samples, Segment};
+pub use self_metrics::SelfMetrics;
 pub use writer::Writer;
 
 const FILE_MAGIC: [u8; 8] = *b"profrec\0";

@@ -20,16 +20,54 @@ pub enum LossCause {
     NotWritten,
     /// Samples: they were in a part of a recording that could not be read when it was shown or rewritten.
     Unreadable,
+    /// Samples: the CPU had no memory to capture them in.
+    NoScratch,
+    /// Ticks: the kernel stopped the clock, which ticked more often than the machine allows.
+    Throttled,
+    /// Ticks: the CPU was not there for the clock: given to another virtual machine, or kept from interrupts.
+    Late,
+    /// Ticks: the CPU was taken offline.
+    Offline,
     /// A cause that this version does not know: samples if its number is even, other things if it is odd.
     Other(u32),
 }
 
-numbered!(LossCause { 0 RingFull, 1 Malformed, 2 ProcessEvents, 3 NotWritten, 4 Unreadable });
+numbered!(LossCause {
+    0 RingFull,
+    1 Malformed,
+    2 ProcessEvents,
+    3 NotWritten,
+    4 Unreadable,
+    110 NoScratch,
+    111 Throttled,
+    113 Late,
+    115 Offline,
+});
+
+/// What it is that was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Ticks that hit the target, of which there is no sample: part of *expected = written + lost*.
+    Samples,
+    /// Ticks that the clock did not give. Nobody knows what they would have hit.
+    Ticks,
+    /// Something else.
+    Events,
+}
 
 impl LossCause {
     /// Every known cause, in a fixed order.
-    pub const ALL: [Self; 5] =
-        [Self::RingFull, Self::Malformed, Self::ProcessEvents, Self::NotWritten, Self::Unreadable];
+    pub const ALL: [Self; 9] = [
+        Self::RingFull,
+        Self::Malformed,
+        Self::ProcessEvents,
+        Self::NotWritten,
+        Self::Unreadable,
+        Self::NoScratch,
+        Self::Throttled,
+        Self::Late,
+        Self::Offline,
+    ];
 
     /// A stable name, used in JSON and on the terminal.
     pub fn name(self) -> &'static str {
@@ -39,17 +77,28 @@ impl LossCause {
             Self::ProcessEvents => "process_events",
             Self::NotWritten => "not_written",
             Self::Unreadable => "unreadable",
+            Self::NoScratch => "no_scratch",
+            Self::Throttled => "throttled",
+            Self::Late => "late",
+            Self::Offline => "offline",
             Self::Other(number) if number % 2 == 0 => "other_samples",
             Self::Other(_) => "other_events",
         }
     }
 
+    /// What was lost.
+    pub fn lost(self) -> Lost {
+        match self {
+            Self::RingFull | Self::Malformed | Self::NotWritten | Self::Unreadable | Self::NoScratch => Lost::Samples,
+            Self::Throttled | Self::Late | Self::Offline => Lost::Ticks,
+            Self::ProcessEvents => Lost::Events,
+            Self::Other(number) if number % 2 == 0 => Lost::Samples,
+            Self::Other(_) => Lost::Events,
+        }
+    }
+
     /// Whether what was lost are samples: these are part of `expected = written + lost`.
     pub fn is_samples(self) -> bool {
-        match self {
-            Self::RingFull | Self::Malformed | Self::NotWritten | Self::Unreadable => true,
-            Self::ProcessEvents => false,
-            Self::Other(number) => number % 2 == 0,
-        }
+        self.lost() == Lost::Samples
     }
 }

@@ -91,6 +91,7 @@ tags! {
     13 Loss "a loss record",
     14 MiniDebugInfo "a mini debug info record",
     15 FunctionExtents "a function extents record",
+    17 SelfMetrics "a self metrics record",
     16 PerfMap "a perf map record",
     18 Pace "a pace record",
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss::LossCause;
 use crate::pace::Pace;
+use crate::self_metrics::SelfMetrics;
 
 /// A module's number within one recording. Every segment that refers to a module defines it
 /// again, always under the same number.
@@ -46,6 +47,8 @@ pub enum Record {
     Loss(Loss),
     /// Where functions of a module begin and end.
     FunctionExtents(FunctionExtents),
+    /// What the recorder cost and achieved in about a second.
+    SelfMetrics(SelfMetrics),
     /// Names of code that a process made at run time.
     PerfMap(PerfMap),
     /// How samples are taken from here on, to keep within a budget.
@@ -64,6 +67,7 @@ impl Record {
             Self::Mapping(mapping) => Some(mapping.time),
             Self::Loss(loss) => Some(loss.time),
             Self::Pace(pace) => Some(pace.time),
+            Self::SelfMetrics(metrics) => Some(metrics.time),
             Self::Module(_)
             | Self::Layout(_)
             | Self::UnwindSlice(_)
@@ -95,7 +99,8 @@ impl Record {
             | Self::KernelSymbols(_)
             | Self::Loss(_)
             | Self::PerfMap(_)
-            | Self::Pace(_) => None,
+            | Self::Pace(_)
+            | Self::SelfMetrics(_) => None,
         }
     }
 }
@@ -372,10 +377,21 @@ pub struct PerfMap {
 /// Something was lost, at about this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// Nanoseconds of CLOCK_MONOTONIC when the loss was noticed.
+    /// Nanoseconds of CLOCK_MONOTONIC when the last of it was lost, as far as that is known.
     pub time: u64,
     /// Why.
     pub cause: LossCause,
     /// How many, since the last such record: ticks or process events, as the cause says.
     pub count: u64,
+    /// When the first of it was lost, as far as that is known; else 0.
+    pub since: u64,
+    /// On which CPU; `None` when that is not known.
+    pub cpu: Option<u32>,
+}
+
+impl Loss {
+    /// A loss of which no more is known than that it was at about this time.
+    pub fn at(time: u64, cause: LossCause, count: u64) -> Self {
+        Self { time, cause, count, since: 0, cpu: None }
+    }
 }

@@ -1,5 +1,6 @@
 //! Writing a recording: records and samples are buffered, and leave as frames.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use zstd::bulk::Compressor;
@@ -50,6 +51,9 @@ pub struct Writer<W: Write> {
     samples: SampleEncoder,
     /// Processes of the samples that wait.
     pids: Vec<u32>,
+    /// Samples by CPU: those that wait, and those that have left for the output.
+    waiting_by_cpu: BTreeMap<u32, u64>,
+    ticks_by_cpu: BTreeMap<u32, u64>,
     /// The segment's, from its first sample on.
     stream: Option<Encoder<'static>>,
     /// For frames that are compressed by themselves.
@@ -66,6 +70,8 @@ struct RecordBuffer {
     times: Option<(u64, u64)>,
     /// When something was lost.
     losses: Vec<u64>,
+    /// When the recorder measured itself.
+    metrics: Vec<u64>,
 }
 
 impl<W: Write> Writer<W> {
@@ -81,6 +87,8 @@ impl<W: Write> Writer<W> {
             period: header.period,
             samples: SampleEncoder::new(header.period),
             pids: Vec::new(),
+            waiting_by_cpu: BTreeMap::new(),
+            ticks_by_cpu: BTreeMap::new(),
             stream: None,
             alone: Compressor::new(COMPRESSION_LEVEL)?,
             raw: Vec::new(),
@@ -104,9 +112,9 @@ impl<W: Write> Writer<W> {
         }
         self.frames.add_ticks(summary.ticks());
         self.frames.add_pids(&mut summary.pids.clone());
-        if summary.last_loss > 0 {
-            self.frames.add_losses(&[summary.first_loss, summary.last_loss]);
-        }
+        let times = |first, last| if last > 0 { vec![first, last] } else { Vec::new() };
+        let losses = times(summary.first_loss, summary.last_loss);
+        self.frames.add_times(&losses, &times(summary.first_metrics, summary.last_metrics));
         self.samples_written += segment.sample_count();
         self.frames.end_segment();
         Ok(())
@@ -120,8 +128,10 @@ impl<W: Write> Writer<W> {
             let (first, last) = self.records.times.unwrap_or((time, time));
             self.records.times = Some((first.min(time), last.max(time)));
         }
-        if let Record::Loss(loss) = record {
-            self.records.losses.push(loss.time);
+        match record {
+            Record::Loss(loss) => self.records.losses.push(loss.time),
+            Record::SelfMetrics(metrics) => self.records.metrics.push(metrics.time),
+            _ => {}
         }
         if self.records.bytes.len() > BUFFER_LIMIT {
             self.write_records()?;
@@ -138,6 +148,7 @@ impl<W: Write> Writer<W> {
         if self.pids.last() != Some(&sample.pid) {
             self.pids.push(sample.pid);
         }
+        *self.waiting_by_cpu.entry(sample.cpu).or_default() += u64::from(sample.weight);
         Ok(self.samples.put(sample))
     }
 
@@ -196,6 +207,11 @@ impl<W: Write> Writer<W> {
         self.frames.segments().iter().map(|segment| segment.samples).sum()
     }
 
+    /// The same of [`Writer::ticks_in_output`] by CPU; without those of copied segments.
+    pub fn ticks_by_cpu(&self) -> &BTreeMap<u32, u64> {
+        &self.ticks_by_cpu
+    }
+
     /// The time of the latest sample that has left for the output; 0 without any.
     pub fn last_time_in_output(&self) -> u64 {
         self.frames.segments().iter().map(|segment| segment.last_time).max().unwrap_or_default()
@@ -224,12 +240,12 @@ impl<W: Write> Writer<W> {
         if self.records.count == 0 {
             return Ok(());
         }
-        let RecordBuffer { bytes, count, times, losses } = std::mem::take(&mut self.records);
+        let RecordBuffer { bytes, count, times, losses, metrics } = std::mem::take(&mut self.records);
         self.raw = bytes;
         self.records_length += self.raw.len() as u64;
         self.records_written += count as usize;
         self.write_alone(FrameKind::Records, count, times.unwrap_or((u64::MAX, 0)))?;
-        self.frames.add_losses(&losses);
+        self.frames.add_times(&losses, &metrics);
         self.records.bytes = std::mem::take(&mut self.raw);
         self.records.bytes.clear();
         Ok(())
@@ -270,6 +286,9 @@ impl<W: Write> Writer<W> {
         self.frames.write(frame)?;
         if kind == FrameKind::Samples {
             self.frames.add_pids(&mut self.pids);
+            for (cpu, count) in std::mem::take(&mut self.waiting_by_cpu) {
+                *self.ticks_by_cpu.entry(cpu).or_default() += count;
+            }
         }
         Ok(())
     }

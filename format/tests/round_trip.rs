@@ -202,7 +202,7 @@ fn foreign_files_are_named() {
     let mut file = small();
     file[8] = 9;
     assert!(matches!(Recording::open(&file), Err(Error::NewerVersion { found: 9, .. })));
-    let loss = Loss { time: 1, cause: LossCause::RingFull, count: 2 };
+    let loss = Loss::at(1, LossCause::RingFull, 2);
     assert_eq!(Record::Loss(loss).time(), Some(1));
 }
 

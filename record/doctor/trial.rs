@@ -60,7 +60,7 @@ fn clocks(sampler: &mut Sampler) -> Check {
     const NAME: &str = "clock of a CPU";
     let attached = attach::online_cpus().and_then(|cpus| {
         let first = *cpus.first().context("no CPU is online")?;
-        sampler.attach(Scope::Cpu(first), PERIOD)
+        sampler.attach(Scope::Cpu(first), PERIOD, None)
     });
     sampler.stop();
     match attached {
@@ -75,7 +75,7 @@ fn ticks(sampler: &mut Sampler, mut ring: BpfRing) -> Check {
     let mut wait = || -> Result<Duration> {
         sampler.add_target(std::process::id())?;
         let started = Instant::now();
-        if !sampler.attach(Scope::OneThread(std::process::id()), PERIOD)? {
+        if !sampler.attach(Scope::OneThread(std::process::id()), PERIOD, None)? {
             bail!("the clock's thread is not there: is /proc of another process namespace?");
         }
         while started.elapsed() < PATIENCE {
@@ -85,7 +85,7 @@ fn ticks(sampler: &mut Sampler, mut ring: BpfRing) -> Check {
                 return Ok(started.elapsed());
             }
         }
-        bail!("no tick came in {} s: {:?}", PATIENCE.as_secs(), sampler.outcomes()?)
+        bail!("no tick came in {} s: {:?}", PATIENCE.as_secs(), sampler.accounts()?.all())
     };
     let result = wait();
     sampler.stop();

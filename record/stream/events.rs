@@ -82,11 +82,11 @@ impl<W: Write> Stream<W> {
                     }
                 }
             }
-            What::Lost { count } => {
-                self.losses.process_events += count;
+            What::Lost { count, cpu, since } => {
                 self.doubt_everything();
-                self.write(&Record::Loss(Loss { time, cause: LossCause::ProcessEvents, count }))?;
+                self.lose(Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::ProcessEvents, count) })?;
             }
+            What::Throttled { cpu } => self.losses.throttle(cpu),
         }
         Ok(())
     }

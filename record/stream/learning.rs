@@ -141,8 +141,7 @@ impl<W: Write> Stream<W> {
         if count == 0 {
             return Ok(());
         }
-        self.losses.process_events += count;
-        self.write(&Record::Loss(Loss { time: now(), cause: LossCause::ProcessEvents, count }))
+        self.lose(Loss::at(now(), LossCause::ProcessEvents, count))
     }
 
     /// Forgets processes that have ended, and those that are too many.

@@ -4,11 +4,12 @@
 //! is used, all process events up to its time have been applied: a tick that is later than the last
 //! look at the side band makes us look again. So no sample ever waits.
 
+mod accounts;
 mod definitions;
 mod events;
 mod learning;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -25,10 +26,11 @@ use crate::giant_frames::{GiantFrames, LeftOut};
 use crate::jit::jvm::JvmAsker;
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
+use crate::meter::Meter;
 use crate::modules::Modules;
 use crate::process::Process;
 use crate::processes::Processes;
-use crate::sampler::{Outcomes, Sampler};
+use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{ProcessEvent, SideBand, What};
 
@@ -76,13 +78,25 @@ pub(crate) struct Stream<W: Write> {
     pace: Option<Pace>,
     /// The segment at hand says it.
     is_pace_told: bool,
+    meter: Meter,
+    /// Bytes that maps and rings take in the kernel, once it was asked.
+    kernel_memory: Option<u64>,
     ended: Vec<u32>,
-    /// Samples and bytes of the parts before.
-    earlier: (u64, u64, u64),
+    /// What the parts before hold.
+    earlier: Earlier,
     /// Process events were lost, the ends of processes perhaps among them.
     ends_were_lost: bool,
     /// Mappings that are not remembered, of which the recording does not know yet.
     refused_mappings: u64,
+}
+
+/// What parts of a recording hold that have ended.
+#[derive(Debug, Default)]
+struct Earlier {
+    samples: u64,
+    bytes: u64,
+    /// Ticks that the samples stand for, by CPU.
+    ticks: BTreeMap<u32, u64>,
 }
 
 impl<W: Write> Stream<W> {
@@ -93,6 +107,7 @@ impl<W: Write> Stream<W> {
         evidence: Evidence,
         follow: Follow,
         call_graph: CallGraph,
+        start: u64,
     ) -> Self {
         Self {
             writer,
@@ -116,8 +131,10 @@ impl<W: Write> Stream<W> {
             losses: Losses::default(),
             pace: None,
             is_pace_told: true,
+            meter: Meter::new(start),
+            kernel_memory: None,
             ended: Vec::new(),
-            earlier: (0, 0, 0),
+            earlier: Earlier::default(),
             ends_were_lost: false,
             refused_mappings: 0,
         }
@@ -148,8 +165,7 @@ impl<W: Write> Stream<W> {
     pub(crate) fn tick(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(tick) = Tick::parse(bytes) else {
             let count = u64::from(event::weight_in(bytes));
-            self.losses.malformed += count;
-            return self.write(&Record::Loss(Loss { time: now(), cause: LossCause::Malformed, count }));
+            return self.lose(Loss { cpu: Tick::cpu(bytes), ..Loss::at(now(), LossCause::Malformed, count) });
         };
         if tick.time > self.side_band_until {
             self.look_at_side_band();
@@ -157,6 +173,7 @@ impl<W: Write> Stream<W> {
         self.apply_until(tick.time)?;
         self.define_process(&tick)?;
         self.fill_sample(&tick);
+        self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
@@ -233,11 +250,9 @@ impl<W: Write> Stream<W> {
             self.is_pace_told = true;
             self.write(&Record::Pace(Pace { time: now(), reason: PaceReason::GoesOn, ..pace }))?;
         }
-        let ring_full = sampler.outcomes()?.lost();
-        let count = ring_full.saturating_sub(self.losses.ring_full);
-        if count > 0 {
-            self.losses.ring_full = ring_full;
-            self.write(&Record::Loss(Loss { time: now(), cause: LossCause::RingFull, count }))?;
+        self.write_losses(sampler)?;
+        for metrics in self.meter.take_measured() {
+            self.write(&Record::SelfMetrics(metrics))?;
         }
         self.find_ended();
         for pid in std::mem::take(&mut self.ended) {
@@ -249,7 +264,9 @@ impl<W: Write> Stream<W> {
             self.write(&Record::KernelSymbols(symbols))?;
         }
         self.exchange_evidence()?;
-        self.writer.flush().context("writing the recording")
+        self.writer.flush().context("writing the recording")?;
+        self.meter.flushed(now());
+        Ok(())
     }
 
     /// Asks for evidence of the code addresses that are new to the segment, and writes what was found since.
@@ -304,9 +321,11 @@ impl<W: Write> Stream<W> {
     /// Begins a part that stands alone, when all that waited has been flushed. Gives back the writer of the part that ends.
     pub(crate) fn begin_part(&mut self, next: Writer<W>) -> Writer<W> {
         let ended = std::mem::replace(&mut self.writer, next);
-        self.earlier.0 += ended.samples_in_output();
-        self.earlier.1 += ended.bytes_written();
-        self.earlier.2 += ended.ticks_in_output();
+        for (cpu, count) in ended.ticks_by_cpu() {
+            *self.earlier.ticks.entry(*cpu).or_default() += count;
+        }
+        self.earlier.samples += ended.samples_in_output();
+        self.earlier.bytes += ended.bytes_written();
         self.define_all_again();
         ended
     }
@@ -347,36 +366,28 @@ impl<W: Write> Stream<W> {
         self.chunks.unknown()
     }
 
-    /// Counts as lost what was expected and is not in the output, when nothing more can be written.
-    pub(crate) fn lose_what_waits(&mut self, outcomes: &Outcomes) {
-        self.losses.ring_full = outcomes.lost();
-        let accounted = self.ticks_in_output() + self.losses.samples();
-        self.losses.not_written = outcomes.expected().saturating_sub(accounted);
-    }
-
-    /// What was lost so far.
-    pub(crate) fn losses(&self) -> Losses {
-        self.losses
-    }
-
-    /// Samples of all parts.
-    pub(crate) fn samples_written(&self) -> u64 {
-        self.earlier.0 + self.writer.samples_written()
-    }
-
     /// Samples of all parts that do not wait.
     pub(crate) fn samples_in_output(&self) -> u64 {
-        self.earlier.0 + self.writer.samples_in_output()
+        self.earlier.samples + self.writer.samples_in_output()
     }
 
     /// Ticks that these stand for.
     pub(crate) fn ticks_in_output(&self) -> u64 {
-        self.earlier.2 + self.writer.ticks_in_output()
+        self.earlier.ticks.values().sum::<u64>() + self.writer.ticks_in_output()
     }
 
     /// Bytes of all parts.
     pub(crate) fn bytes_written(&self) -> u64 {
-        self.earlier.1 + self.writer.bytes_written()
+        self.earlier.bytes + self.writer.bytes_written()
+    }
+
+    /// Ticks that these stand for, by CPU.
+    pub(crate) fn ticks_by_cpu(&self) -> BTreeMap<u32, u64> {
+        let mut all = self.earlier.ticks.clone();
+        for (cpu, count) in self.writer.ticks_by_cpu() {
+            *all.entry(*cpu).or_default() += count;
+        }
+        all
     }
 
     /// The writer of the part at hand.

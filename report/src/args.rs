@@ -20,6 +20,7 @@ use crate::filter::{SampleFilter, Side};
   profrec report app.prof --symbols ./debug            names from binaries or debug files in a folder
   profrec report --diff before.prof after.prof         what changed, by share of CPU time
   ssh host profrec record -a -d 10s -o - | profrec report -
+  profrec report --self app.prof                       what the recorder cost, second by second
   profrec report --check app.prof                      whether every byte of it is as it was written
   profrec report --cut 10..20 -o part.prof app.prof    a recording of ten seconds of it
   profrec report --merge 1.prof 2.prof -o all.prof     one recording of the parts of a longer one
@@ -82,6 +83,13 @@ pub struct ViewArgs {
     #[arg(long, group = "view", conflicts_with = "diff")]
     pub info: bool,
 
+    /// The recorder over time: its CPU, memory and ring, and how long samples took; also with --json and --time
+    #[arg(
+        long = "self",
+        conflicts_with_all = ["diff", "check", "tree", "folded", "info", "flamegraph", "pid", "tid", "comm", "cpu", "kernel", "user"]
+    )]
+    pub own: bool,
+
     /// Everything for scripts; docs/json.md explains the fields
     #[arg(long, group = "view")]
     pub json: bool,
@@ -90,7 +98,7 @@ pub struct ViewArgs {
     #[arg(long, group = "view", value_name = "OUT.svg")]
     pub flamegraph: Option<PathBuf>,
 
-    /// At most N functions, 0 for all [default: 30; --json: all]
+    /// At most N functions, or rows with --self; 0 for all [default: 30 functions, 40 rows; --json: all functions]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 

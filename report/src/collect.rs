@@ -1,5 +1,7 @@
 //! From a recording to its distinct stacks: filter, replay, unwind, count.
 
+use std::collections::BTreeMap;
+
 use profrec_format::{Arch, Error, Recording, Sample, Segment, UserState};
 use rayon::prelude::*;
 
@@ -25,6 +27,8 @@ pub struct Collected {
     pub unreadable: u64,
     /// What kept segments from being read to their ends, in the order of the segments.
     pub errors: Vec<Error>,
+    /// Samples that were read, by CPU, whether the filter let them through or not.
+    pub by_cpu: BTreeMap<u32, u64>,
     /// Samples that were not counted: there are more distinct stacks than can be kept.
     pub uncounted: u64,
     /// Samples that were not counted: their call frame information is more than their segment's allowance.
@@ -59,6 +63,7 @@ pub fn collect(
             whole.not_walked += part.not_walked;
             whole.unreadable += part.unreadable;
             whole.errors.extend(part.errors);
+            part.by_cpu.into_iter().for_each(|(cpu, count)| *whole.by_cpu.entry(cpu).or_default() += count);
         }
     }
     whole.uncounted += counter.uncounted();
@@ -86,6 +91,7 @@ impl Plan<'_> {
             read += 1;
             let ticks = u64::from(sample.weight);
             collected.ticks_read += ticks;
+            *collected.by_cpu.entry(sample.cpu).or_default() += ticks;
             if !self.filter.lets_through(sample, instant, self.start) {
                 collected.filtered_out += 1;
                 return;

@@ -1,9 +1,13 @@
 //! What a recording says about itself: how it was made, how long it is, what was lost.
 
+use std::collections::BTreeMap;
+
 use profrec_format::{Coverage, Damage, Header, LossCause, LostToDamage, Recording, Totals};
 
+use crate::accounts::Accounts;
 use crate::collect::Collected;
 use crate::losses::{Losses, noticed, ticks_of};
+use crate::measurements::Measurements;
 use crate::pace::PaceLog;
 
 /// The recording as a whole, whatever is shown of it.
@@ -23,6 +27,12 @@ pub struct Facts {
     pub pace: PaceLog,
     /// Ticks and process events lost, by cause; every cause is listed.
     pub lost: Losses,
+    /// What became of the ticks of its clock.
+    pub accounts: Accounts,
+    /// CPUs of which it has other samples than it says.
+    pub miscounted: Vec<u32>,
+    /// What the recorder measured of itself, when that was asked for.
+    pub measurements: Measurements,
     /// Nanoseconds from the start to the end.
     pub duration: u64,
     /// Where it is not whole, in words.
@@ -53,6 +63,9 @@ impl Facts {
             ticks: totals.as_ref().map_or_else(|| recording.samples_found(), Totals::ticks),
             pace: PaceLog::default(),
             lost,
+            accounts: totals.as_ref().map(|totals| Accounts::of(totals, header.period)).unwrap_or_default(),
+            miscounted: Vec::new(),
+            measurements: Measurements::default(),
             duration: end(recording).saturating_sub(header.start_monotonic),
             damage: recording.damage().iter().map(damage_text).collect(),
             lost_to_damage: recording.lost_to_damage(),
@@ -79,6 +92,14 @@ impl Facts {
     /// Whether samples stand for more than one tick.
     pub fn is_weighted(&self) -> bool {
         self.ticks != self.samples
+    }
+
+    /// Compares the samples of each CPU with what the recording says, when all of it was read.
+    pub fn compare_samples(&mut self, by_cpu: &BTreeMap<u32, u64>) {
+        let is_all = self.coverage.is_whole() && self.damage.is_empty() && self.lost.of(LossCause::Unreadable) == 0;
+        if is_all && self.accounts.are_known() {
+            self.miscounted = self.accounts.differing(by_cpu);
+        }
     }
 
     /// Ticks that hit the target, when the recorder got to say so.

@@ -40,7 +40,7 @@ pub enum Side {
 impl SampleFilter {
     /// The part of a recording that holds all samples that are counted.
     pub fn part(&self) -> Part {
-        Part { from: self.from, to: self.to, pids: self.pids.clone(), losses: false }
+        Part { from: self.from, to: self.to, pids: self.pids.clone(), ..Part::default() }
     }
 
     /// Whether a sample is counted. `start` is the time at which the recording started.

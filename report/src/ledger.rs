@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use profrec_format::{LossCause, StopReason};
+use profrec_format::{LossCause, Lost, StopReason};
 
 use crate::facts::Facts;
 use crate::stacks::{Stacks, Verdicts};
@@ -20,7 +20,9 @@ pub struct Ledger {
     pub taken: Option<u64>,
     /// Ticks that hit the target, when the recording was closed.
     pub expected: Option<u64>,
-    /// What was lost, by cause; only causes that lost something.
+    /// Of which other ticks they are, in words; empty when there are none.
+    pub others: String,
+    /// What was lost, by cause; only causes that lost something. Ticks that never came are in `others`.
     pub lost: Vec<(LossCause, u64)>,
     /// How the walks of the samples' stacks ended.
     pub verdicts: Verdicts,
@@ -51,7 +53,8 @@ impl Ledger {
             recorded: facts.ticks,
             taken: facts.is_weighted().then_some(facts.samples),
             expected: facts.expected(),
-            lost: facts.lost.by_cause().filter(|(_, count)| *count > 0).collect(),
+            others: facts.accounts.others(&facts.lost, grouped),
+            lost: facts.lost.by_cause().filter(|(cause, count)| *count > 0 && cause.lost() != Lost::Ticks).collect(),
             verdicts: stacks.verdicts(),
             unnamed: unnamed(names, location_samples),
             notes: notes(facts),
@@ -97,7 +100,7 @@ impl Ledger {
             Some(taken) => format!("{shown} of {recorded} ticks shown, for which {taken} samples stand"),
         };
         let expected = self.expected.map_or_else(|| "an unknown number".to_owned(), grouped);
-        format!("{samples}, {expected} expected, {}", self.lost_text())
+        format!("{samples}, {expected} expected{}, {}", self.others, self.lost_text())
     }
 
     fn lost_text(&self) -> String {
@@ -176,10 +179,25 @@ fn notes(facts: &Facts) -> Vec<String> {
         Some(_) => {}
     }
     notes.extend(facts.pace.note(facts.header.start_monotonic));
+    notes.extend(wrong_cpus(facts));
     notes.extend(gaps(facts));
     notes.extend(facts.damage.iter().map(|damage| format!("the recording is {damage}")));
     notes.extend(lost_to_damage(facts).map(|samples| format!("{samples} lost to damage")));
     notes
+}
+
+/// CPUs whose account does not close, or is not of the samples that are there, in words.
+fn wrong_cpus(facts: &Facts) -> Option<String> {
+    const SHOWN: usize = 5;
+    let mut cpus = facts.accounts.wrong();
+    cpus.extend(&facts.miscounted);
+    cpus.sort_unstable();
+    cpus.dedup();
+    let shown: Vec<_> = cpus.iter().take(SHOWN).map(u32::to_string).collect();
+    let more = if cpus.len() > SHOWN { format!(" and {} more", cpus.len() - SHOWN) } else { String::new() };
+    let text =
+        || format!("ticks of CPU {}{more} are not what became of them: the recorder miscounted", shown.join(", "));
+    (!cpus.is_empty()).then(text)
 }
 
 /// When nothing was recorded, in words.

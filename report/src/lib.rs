@@ -12,6 +12,7 @@
 //! recordings ─► rewrite ─► a recording
 //! ```
 
+pub mod accounts;
 pub mod address_space;
 pub mod args;
 pub mod check;
@@ -27,6 +28,7 @@ pub mod jit;
 pub mod ledger;
 pub mod local_files;
 pub mod losses;
+pub mod measurements;
 pub mod modules;
 pub mod pace;
 pub mod pipeline;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use profrec_format::Recording;
+use profrec_format::{Part, Recording};
 
 use crate::args::Args;
 use crate::check::Check;
@@ -15,6 +15,7 @@ use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::ledger::grouped;
 use crate::local_files::LocalFiles;
+use crate::measurements::Measurements;
 use crate::profile::Profile;
 use crate::recording_file::RecordingFile;
 use crate::rewrite;
@@ -39,6 +40,7 @@ pub fn run(args: &Args) -> Result<u8> {
     match (args.diff.as_deref(), &args.file) {
         (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?)?,
         (_, Some(file)) if args.check => return check(args, file),
+        (_, Some(file)) if args.view.own => show_recorder(args, file)?,
         (_, Some(file)) => show(args, &load(args, file)?)?,
         _ => {}
     }
@@ -54,6 +56,21 @@ fn check(args: &Args, path: &Path) -> Result<u8> {
     Ok(check.outcome().exit_status())
 }
 
+/// Shows what the recorder measured of itself.
+fn show_recorder(args: &Args, path: &Path) -> Result<()> {
+    let file = RecordingFile::open(path)?;
+    let part = Part { metrics: true, ..args.filter.filter().part() };
+    let recording = Recording::open_part(file.bytes(), &part);
+    let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
+    let measurements = Measurements::gather(&recording, part.from, part.to);
+    let limit = args.view.limit.unwrap_or(views::recorder::ROWS);
+    if args.view.json {
+        return print(&views::json::print(&views::recorder::Recorder::new(&measurements, limit))?);
+    }
+    let damage: String = recording.damage().iter().map(|damage| format!("note: the recording is {damage}\n")).collect();
+    print(&(views::recorder::view(&measurements, limit, recording.header().cpus) + &damage))
+}
+
 /// From a file to a profile.
 fn load(args: &Args, path: &Path) -> Result<Profile> {
     let file = RecordingFile::open(path)?;
@@ -65,7 +82,11 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
+    if args.view.json {
+        facts.measurements = Measurements::gather(&recording, filter.from, filter.to);
+    }
     facts.learn(&collected);
+    facts.compare_samples(&collected.by_cpu);
     facts.pace = evidence.pace.clone();
     if collected.not_walked > 0 {
         let samples = grouped(collected.not_walked);

@@ -89,7 +89,7 @@ fn minutes(header: &Header, minutes: u64, module: u32) -> Vec<u8> {
             }),
             Record::Module(Module { id: module, path, build_id: vec![module as u8; 20], ..Module::default() }),
             Record::Mapping(mapping),
-            Record::Loss(Loss { time: time + 30 * SECOND, cause: LossCause::RingFull, count: 3 }),
+            Record::Loss(Loss::at(time + 30 * SECOND, LossCause::RingFull, 3)),
         ] {
             writer.record(&record).unwrap();
         }

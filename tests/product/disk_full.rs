@@ -12,7 +12,7 @@ use profrec_format::Recording;
 use profrec_format::raw::{RawFrame, RawRecording};
 
 use crate::programs::{Running, fixture, profrec, profrec_report, run, stderr, stdout, succeed};
-use crate::recorded::Place;
+use crate::recorded::{Facts, Place};
 use crate::rights::{needs_root, skip};
 
 const IO_ERROR: &str = "5";
@@ -99,6 +99,8 @@ impl Failed {
         if closed {
             let info = stdout(&succeed(Command::new(profrec_report()).arg("--info").arg(self.place.path())));
             assert!(info.contains("nothing more could be written"), "{info}");
+            let json = stdout(&succeed(Command::new(profrec_report()).arg("--json").arg(self.place.path())));
+            Facts::parse(&json).assert_accounts_close();
         }
         closed
     }

@@ -16,6 +16,7 @@ fn assert_closed(recorded: &Recorded) {
     let facts = recorded.facts();
     let (expected, samples) = (facts.number("/recording/expected"), facts.number("/recording/samples"));
     assert_eq!(expected, samples + facts.lost_samples(), "{}", facts.at("/recording"));
+    facts.assert_accounts_close();
     assert_eq!(facts.at("/recording/closed"), true, "{}", facts.at("/recording"));
     assert_eq!(facts.at("/recording/damage").as_array().map(Vec::len), Some(0), "{}", facts.at("/recording"));
 }

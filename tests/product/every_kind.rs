@@ -2,9 +2,9 @@
 
 use profrec_format::{
     CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, JitSymbol, KernelSymbol,
-    KernelSymbols, Layout, LoadSegment, Loss, LossCause, Machine, Mapping, MiniDebugInfo, Module, ModuleKind, Pace,
-    PaceReason, PerfMap, Process, Record, Sample, StackRange, StackWord, StopReason, Symbol, SymbolSlice, Thread,
-    Totals, UnwindSlice, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
+    KernelSymbols, Layout, LoadSegment, Loss, LossCause, Machine, Mapping, MiniDebugInfo, Module, ModuleKind, Outcome,
+    Pace, PaceReason, PerfMap, Process, Record, Sample, SelfMetrics, StackRange, StackWord, StopReason, Symbol,
+    SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
 };
 
 const SEGMENTS: u64 = 3;
@@ -83,7 +83,19 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
     let lost = vec![(LossCause::RingFull, 3), (LossCause::Other(101), u64::MAX)];
     let stop = StopReason::Other(77);
     let weight = writer.ticks_written();
-    let totals = Totals { end_monotonic: time, stop, expected: weight + 3, samples, lost, weight, ..Totals::default() };
+    let totals = Totals {
+        end_monotonic: time,
+        stop,
+        expected: weight + 3,
+        samples,
+        lost,
+        weight,
+        ticks: vec![(0, weight), (384, 3)],
+        outcomes: vec![(0, Outcome::Written, weight), (0, Outcome::Other(77), 1)],
+        lost_by_cpu: vec![(384, LossCause::RingFull, 3)],
+        clock_time: 1 << 33,
+        ..Totals::default()
+    };
     writer.finish(&totals).unwrap()
 }
 
@@ -210,8 +222,8 @@ fn every_record(time: u64) -> Vec<Record> {
         Record::PerfMap(PerfMap { pid: 1, symbols: vec![jitted("é\n"), jitted("")], trouble: "refused".into() }),
         Record::Image(Image { module: 10, bytes: vec![0; 300] }),
         Record::KernelSymbols(KernelSymbols { symbols: vec![kernel_symbol] }),
-        Record::Loss(Loss { time, cause: LossCause::NotWritten, count: 1 }),
-        Record::Loss(Loss { time, cause: LossCause::Other(102), count: 2 }),
+        Record::Loss(Loss::at(time, LossCause::NotWritten, 1)),
+        Record::Loss(Loss { since: time - 5, cpu: Some(0), ..Loss::at(time, LossCause::Other(102), 2) }),
         Record::Pace(Pace {
             time,
             weight: 4,
@@ -220,6 +232,14 @@ fn every_record(time: u64) -> Vec<Record> {
             cost: 12_345,
             limit: 10_000,
             reason: PaceReason::TooCostly,
+        }),
+        Record::SelfMetrics(SelfMetrics {
+            time: time + 3,
+            interval: 1_000_000_001,
+            cpu: u64::MAX,
+            delay_max: 7,
+            outcomes: vec![(Outcome::Idle, 4), (Outcome::Other(u32::MAX), 5)],
+            ..SelfMetrics::default()
         }),
     ]
 }

@@ -36,5 +36,7 @@ mod processes;
 mod refusals;
 mod rings;
 mod second_reader;
+mod self_metrics;
 mod targets;
 mod truth;
+mod undisturbed;

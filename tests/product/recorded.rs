@@ -103,6 +103,34 @@ impl Facts {
         self.number(&format!("/stacks/{verdict}")) / self.number("/stacks/total").max(1.0)
     }
 
+    /// The ticks of each CPU, and of all, are what became of them: written, idle, of others, lost. Nothing but the recorder's own counters
+    /// says so, and what is in the file.
+    pub(crate) fn assert_accounts_close(&self) {
+        let sum = |of: &Value, ticks: &[&str]| -> f64 {
+            let counts = of.as_object().unwrap().iter();
+            counts
+                .filter(|(name, _)| ticks.is_empty() || ticks.contains(&name.as_str()))
+                .filter_map(|(_, n)| n.as_f64())
+                .sum()
+        };
+        const TICKS: [&str; 3] = ["written", "idle", "filtered"];
+        if self.at("/recording/all_ticks").is_null() {
+            // No clock has ticked.
+            return assert_eq!(self.number("/recording/expected"), 0.0);
+        }
+        let cpus = self.at("/recording/all_ticks/cpus").as_array().unwrap();
+        for cpu in cpus {
+            let accounted = sum(&cpu["outcomes"], &TICKS) + sum(&cpu["lost"], &[]);
+            assert_eq!(cpu["total"].as_f64(), Some(accounted), "{cpu}");
+        }
+        let all = sum(self.at("/recording/all_ticks/outcomes"), &TICKS) + self.lost_samples();
+        assert_eq!(self.number("/recording/all_ticks/total"), all, "{}", self.at("/recording"));
+        let written: f64 = cpus.iter().filter_map(|cpu| cpu["outcomes"]["written"].as_f64()).sum();
+        assert_eq!(written, self.number("/recording/samples"), "{}", self.at("/recording"));
+        // The report compares each CPU with the samples that it finds.
+        assert!(!self.at("/notes").to_string().contains("miscounted"), "{}", self.at("/notes"));
+    }
+
     /// Samples that were lost, by whatever cause. Lost process events are no samples.
     pub(crate) fn lost_samples(&self) -> f64 {
         let lost = self.at("/recording/lost").as_object().unwrap();

@@ -121,6 +121,14 @@ def pair(first, second):
     return lambda source: [first(source), second(source)]
 
 
+def triple(first, second, third):
+    return lambda source: [first(source), second(source), third(source)]
+
+
+def optional(of):
+    return lambda source: of(source) if boolean(source) else None
+
+
 def variant(*names):
     def read(source):
         number = u32(source)

@@ -1,6 +1,7 @@
 """The structs of a recording, field by field, and the records by their tags."""
 
-from encoding import Bytes, blob, boolean, evolving, listed, pair, string, struct_of, u32, u64, variant
+from encoding import (Bytes, blob, boolean, evolving, listed, optional, pair, string, struct_of, triple, u32, u64,
+                      variant)  # fmt: skip
 
 LOAD = struct_of(offset=u64, address=u64, file_size=u64, executable=boolean)
 CFI_ENTRY = struct_of(address=u64, cie=u64, bytes=blob)
@@ -22,12 +23,14 @@ HEADER_FIELDS = evolving(
 )  # fmt: skip
 TOTALS_FIELDS = evolving(
     end_monotonic=u64, stop=u32, expected=u64, samples=u64, lost=listed(pair(u32, u64)), recorder_cpu=u64,
-    bpf_time=u64, bpf_runs=u64, weight=u64,
+    bpf_time=u64, bpf_runs=u64, weight=u64, ticks=listed(pair(u32, u64)), outcomes=listed(triple(u32, u32, u64)),
+    lost_by_cpu=listed(triple(u32, u32, u64)), clock_time=u64,
 )  # fmt: skip
 SUMMARY_TAG = 1
 SUMMARY_FIELDS = evolving(
     offset=u64, bytes=u64, first_time=u64, last_time=u64, samples=u64, pids=listed(u32), first_loss=u64, last_loss=u64,
     weight=u64,
+    first_metrics=u64, last_metrics=u64,
 )  # fmt: skip
 
 KINDS = {}
@@ -49,9 +52,14 @@ of_kind(9, "UnwindSlice", module=u32, section=CFI_SECTION, cies=listed(CFI_ENTRY
 of_kind(10, "SymbolSlice", module=u32, symbols=listed(SYMBOL))
 of_kind(11, "Image", module=u32, bytes=blob)
 of_kind(12, "KernelSymbols", symbols=listed(KERNEL_SYMBOL))
-of_kind(13, "Loss", time=u64, cause=u32, count=u64)
+of_kind(13, "Loss", time=u64, cause=u32, count=u64, since=u64, cpu=optional(u32))
 of_kind(14, "MiniDebugInfo", module=u32, bytes=blob)
 of_kind(15, "FunctionExtents", module=u32, ranges=listed(pair(u64, u64)))
+of_kind(
+    17, "SelfMetrics", time=u64, interval=u64, cpu=u64, bpf_time=u64, bpf_runs=u64, memory=u64, kernel_memory=u64,
+    ring_size=u64, ring_fill=u64, ring_peak=u64, bytes=u64, samples=u64, lost=u64, delay_median=u64, delay_p99=u64,
+    delay_max=u64, outcomes=listed(pair(u32, u64)),
+)  # fmt: skip
 of_kind(16, "PerfMap", pid=u32, symbols=listed(JIT_SYMBOL), trouble=string)
 of_kind(18, "Pace", time=u64, weight=u32, whole_stack=u32, stack_size=u32, cost=u32, limit=u32, reason=u32)
 

@@ -46,6 +46,9 @@ from fields import HEADER_FIELDS, KINDS, SUMMARY_FIELDS, SUMMARY_TAG, TOTALS_FIE
 from frames import FOOTER, INDEX, MIB, RECORDS, SAMPLES, TOTALS, frames  # noqa: E402
 from samples import SampleState  # noqa: E402
 
+NOTED = {"Loss": "loss", "SelfMetrics": "metrics"}  # kinds of records whose times are in the index
+
+
 class Recording:
     """Goes through a recording from its start to its end and prints its lines."""
 
@@ -131,7 +134,7 @@ class Recording:
         self.samples = SampleState()
         self.stream = zstandard.ZstdDecompressor(max_window_size=MIB).decompressobj()
         self.found.append(dict(offset=frame.start, bytes=0, first_time=MASK, last_time=0, samples=0, pids=[],
-                               first_loss=0, last_loss=0, weight=0))  # fmt: skip
+                               first_loss=0, last_loss=0, weight=0, first_metrics=0, last_metrics=0))  # fmt: skip
         self.line("segment")
 
     def end_segment(self):
@@ -147,15 +150,16 @@ class Recording:
                 record = fields(content)
                 self.line(f"record {name} {as_json(record)}")
                 self.counts["records"] += 1
-                if name == "Loss":
-                    self.note_loss(self.found[-1], record["time"])
+                if name in NOTED:
+                    self.note(self.found[-1], NOTED[name], record["time"])
             else:
                 self.counts["unknown"] += 1
 
     @staticmethod
-    def note_loss(found, time):
-        found["first_loss"] = min(found["first_loss"] or time, time)
-        found["last_loss"] = max(found["last_loss"], time)
+    def note(found, what, time):
+        first, last = f"first_{what}", f"last_{what}"
+        found[first] = min(found[first] or time, time)
+        found[last] = max(found[last], time)
 
     def read_samples(self, frame):
         if self.samples is None:

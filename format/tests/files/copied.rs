@@ -15,7 +15,7 @@ fn header() -> Header {
 fn piece(pid: u32, start: u64, seconds: u64) -> Vec<u8> {
     let mut writer = Writer::create(Vec::new(), &header()).unwrap();
     put(&mut writer, pid, start, seconds).unwrap();
-    writer.record(&Record::Loss(Loss { time: start, cause: LossCause::RingFull, count: 1 })).unwrap();
+    writer.record(&Record::Loss(Loss::at(start, LossCause::RingFull, 1))).unwrap();
     writer.finish(&Totals { samples: seconds, ..Totals::default() }).unwrap()
 }
 

@@ -52,7 +52,7 @@ fn samples(recording: &Recording<'_>, part: &Part) -> Vec<Sample> {
 }
 
 fn part(from: u64, to: u64, pids: &[u32]) -> Part {
-    Part { from: Some(from * SECOND), to: Some(to * SECOND), pids: pids.to_vec(), losses: false }
+    Part { from: Some(from * SECOND), to: Some(to * SECOND), pids: pids.to_vec(), ..Part::default() }
 }
 
 /// Of an hour, only the segments that can hold the part are read, and the samples are those that reading all of it gives.

@@ -41,7 +41,7 @@ fn write(refused: Range<u32>) -> Option<(Vec<u8>, u64, Result<(), Error>)> {
     let mut failures = 0;
     for number in 1..=6 {
         let time = number * STEP;
-        writer.record(&Record::Loss(Loss { time, cause: LossCause::RingFull, count: 1 })).unwrap();
+        writer.record(&Record::Loss(Loss::at(time, LossCause::RingFull, 1))).unwrap();
         writer.sample(&Sample { time, pid: number as u32, ..Sample::default() }).unwrap();
         let done = if number == 3 { writer.start_segment() } else { writer.flush() };
         failures += u32::from(done.is_err());

@@ -25,7 +25,7 @@ pub(super) fn cut(
     open: impl Fn(&Header, &[&Path]) -> Result<Output>,
 ) -> Result<Written> {
     let file = RecordingFile::open(input)?;
-    let part = Part { from: range.from(), to: range.to(), pids: Vec::new(), losses: true };
+    let part = Part { from: range.from(), to: range.to(), pids: Vec::new(), losses: true, metrics: true };
     let recording = Recording::open_part(file.bytes(), &part);
     let recording = recording.with_context(|| format!("cannot read {}", input.display()))?;
     let (header, end) = (recording.header(), end(&recording));
@@ -77,10 +77,15 @@ impl Span {
         }
     }
 
-    /// Whether a segment has samples or losses of the part. Processes may be defined a little before their first sample.
+    /// Whether a segment has samples, losses or self metrics of the part. Processes may be defined a little before their first
+    /// sample.
     fn has_some_of(self, segment: &Segment<'_>, records: &[Record]) -> bool {
-        let is_loss = |record: &Record| matches!(record, Record::Loss(loss) if self.holds(loss.time));
-        segment.sample_times().is_some_and(|(first, last)| self.meets(first, last)) || records.iter().any(is_loss)
+        let is_told = |record: &Record| match record {
+            Record::Loss(loss) => self.holds(loss.time),
+            Record::SelfMetrics(metrics) => self.holds(metrics.time),
+            _ => false,
+        };
+        segment.sample_times().is_some_and(|(first, last)| self.meets(first, last)) || records.iter().any(is_told)
     }
 
     /// Writes what a segment has of the part.

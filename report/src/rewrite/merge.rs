@@ -10,6 +10,7 @@ use super::module_ids::{MergedModules, PartModules, renumber};
 use super::output::Output;
 use super::reading::{Tally, Written, stop};
 use super::span::Span;
+use super::ticks::Ticks;
 use crate::facts::end;
 use crate::losses::noticed;
 use crate::recording_file::RecordingFile;
@@ -40,9 +41,11 @@ pub(super) fn merge(paths: &[PathBuf], open: impl Fn(&Header, &[&Path]) -> Resul
     let mut tally = Tally::default();
     let mut modules = MergedModules::default();
     let mut cost = Some(Totals::default());
+    let mut ticks = Ticks::default();
     for part in &parts {
         let numbers = modules.number(part.modules()).context("there are more modules than numbers")?;
         part.copy(&numbers, &mut output, &mut tally)?;
+        ticks.add(part.recording.totals());
         cost = cost.and_then(|cost| add_cost(cost, part.recording.totals()?));
     }
     let Some(last) = parts.last() else { bail!("there is no recording to merge") };
@@ -50,6 +53,7 @@ pub(super) fn merge(paths: &[PathBuf], open: impl Fn(&Header, &[&Path]) -> Resul
     let end = last.end;
     let Totals { recorder_cpu, bpf_time, bpf_runs, .. } = cost.unwrap_or_default();
     let totals = Totals { recorder_cpu, bpf_time, bpf_runs, ..tally.totals(&output, end, stop_of_all(&parts, last)) };
+    let totals = ticks.put(output.flushed_by_cpu()?, totals);
     output.finish(&totals)?;
     let nanoseconds = end.saturating_sub(header.start_monotonic);
     Ok(Written { samples, nanoseconds, part_read: None, notes: tally.notes })

@@ -21,6 +21,7 @@ mod start;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
+mod ticks;
 
 use std::path::Path;
 

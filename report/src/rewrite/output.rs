@@ -1,6 +1,7 @@
 //! Where a recording is written to: a new file that only its owner can read, or the standard output. A file that did not get its
 //! end is removed.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -65,6 +66,12 @@ impl Output {
     /// Ticks that these stand for.
     pub(super) fn ticks(&self) -> u64 {
         self.writer.ticks_written()
+    }
+
+    /// Samples that have left for the file, by CPU: all, once it was flushed.
+    pub(super) fn flushed_by_cpu(&mut self) -> Result<&BTreeMap<u32, u64>> {
+        self.writer.flush().with_context(|| cannot_write(&self.name))?;
+        Ok(self.writer.ticks_by_cpu())
     }
 
     /// Closes the recording, and keeps it.

@@ -13,6 +13,7 @@ use super::output::Output;
 use super::reading::{Tally, Written, stop};
 use super::redact;
 use super::span::Span;
+use super::ticks::Ticks;
 use crate::args::Args;
 use crate::collect::walk_user;
 use crate::evidence::{Evidence, ModuleEvidence, ModuleNumbers};
@@ -64,6 +65,9 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
     if let Some(whole) = whole {
         (totals.recorder_cpu, totals.bpf_time, totals.bpf_runs) = (whole.recorder_cpu, whole.bpf_time, whole.bpf_runs);
     }
+    let mut ticks = Ticks::default();
+    ticks.add(whole);
+    let totals = ticks.put(output.flushed_by_cpu()?, totals);
     output.finish(&totals)?;
     let nanoseconds = end.saturating_sub(header.start_monotonic);
     Ok(Written { samples, nanoseconds, part_read: None, notes: tally.notes })

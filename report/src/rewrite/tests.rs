@@ -60,7 +60,7 @@ fn record() -> impl Strategy<Value = Record> {
             Record::Mapping(Mapping { time, pid, start, end, offset: start, module })
         }),
         // The index says 0 for no loss: at time 0, when the machine started, nothing records.
-        (1..END, 1..9u64).prop_map(|(time, count)| Record::Loss(Loss { time, cause: LossCause::RingFull, count })),
+        (1..END, 1..9u64).prop_map(|(time, count)| Record::Loss(Loss::at(time, LossCause::RingFull, count))),
     ]
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use profrec_format::{CallGraph, Machine, Pace, StopReason};
+use profrec_format::{CallGraph, Lost, Machine, Outcome, Pace, StopReason};
 
 use crate::escape;
 use crate::facts::Facts;
@@ -15,6 +15,7 @@ use crate::profile::Profile;
 pub fn view(profile: &Profile) -> String {
     let mut text = String::new();
     recording(&mut text, &profile.facts);
+    accounts(&mut text, &profile.facts);
     stacks(&mut text, profile);
     processes(&mut text, profile);
     modules(&mut text, profile);
@@ -49,7 +50,11 @@ fn recording(text: &mut String, facts: &Facts) {
     }
     line(text, "samples", &samples(facts));
     for (cause, count) in facts.lost.by_cause().filter(|(_, count)| *count > 0) {
-        line(text, "lost", &format!("{} ({})", grouped(count), cause.name()));
+        let name = if cause.lost() == Lost::Ticks { "ticks missed" } else { "lost" };
+        line(text, name, &format!("{} ({})", grouped(count), cause.name()));
+    }
+    if facts.accounts.are_known() {
+        line(text, "ticks", &ticks(facts));
     }
     if let Some(totals) = facts.totals.as_ref().filter(|totals| totals.samples > 0 && totals.recorder_cpu > 0) {
         let per_sample = |nanoseconds: u64, runs: u64| nanoseconds as f64 / 1e3 / runs.max(1) as f64;
@@ -81,6 +86,23 @@ fn pace(pace: &Pace, start: u64) -> String {
     text
 }
 
+/// What became of the ticks of all CPUs, and how many there should have been.
+fn ticks(facts: &Facts) -> String {
+    let all = facts.accounts.all();
+    let (idle, others) = (all.of(Outcome::Idle), all.of(Outcome::Filtered));
+    let of_target = grouped(facts.expected().unwrap_or_default());
+    let mut text = format!(
+        "{} = {of_target} of the target + {} idle + {} of other processes",
+        grouped(all.ticks),
+        grouped(idle),
+        grouped(others)
+    );
+    if let Some(by_clock) = facts.accounts.by_clock {
+        let _ = write!(text, "; {} by the time that the clocks ran", grouped(by_clock));
+    }
+    text
+}
+
 /// What is told of the machine, if anything is.
 fn machine(text: &mut String, machine: &Machine) {
     if *machine == Machine::default() {
@@ -96,6 +118,42 @@ fn machine(text: &mut String, machine: &Machine) {
         let _ = write!(booted, ", suspended for {:.0} s since", machine.suspended as f64 / 1e9);
     }
     line(text, "booted", &booted);
+}
+
+/// The ticks of each CPU, and what was remarkable about samples.
+fn accounts(text: &mut String, facts: &Facts) {
+    if !facts.accounts.are_known() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\nticks by CPU\n{:>6}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
+        "CPU", "ticks", "written", "lost", "idle", "others", "missed"
+    );
+    for (cpu, account) in &facts.accounts.cpus {
+        let missed = account.lost.by_cause().filter(|(cause, _)| cause.lost() == Lost::Ticks).map(|(_, count)| count);
+        let of = |outcome| account.of(outcome);
+        let figures = [
+            account.ticks,
+            of(Outcome::Written),
+            account.lost.samples(),
+            of(Outcome::Idle),
+            of(Outcome::Filtered),
+            missed.fold(0, u64::saturating_add),
+        ];
+        let figures: String = figures.iter().map(|figure| format!("{:>12}", grouped(*figure))).collect();
+        let _ = writeln!(text, "{cpu:>6}{figures}");
+    }
+    let all = facts.accounts.all();
+    let remarks = [
+        (Outcome::NoUserSide, "samples without a user side (kernel threads, or in an exec or exit)"),
+        (Outcome::StackCut, "samples with a stack of which only the two ends were copied"),
+        (Outcome::StackSwitched, "samples on another stack than the thread's first"),
+        (Outcome::PagesUnreadable, "pages of stacks that could not be read, and count as empty"),
+    ];
+    for (outcome, what) in remarks.into_iter().filter(|(outcome, _)| all.of(*outcome) > 0) {
+        let _ = writeln!(text, "{:>12} {what}", grouped(all.of(outcome)));
+    }
 }
 
 fn samples(facts: &Facts) -> String {

@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use profrec_format::{Header, Pace};
+use profrec_format::{Header, Lost, Pace};
 use serde::Serialize;
 
+use crate::accounts::CpuAccount;
 use crate::container;
 use crate::diff::{self, Diff};
 use crate::escape;
 use crate::facts::Facts;
+use crate::losses::Losses;
 use crate::pace::seconds;
 use crate::profile::Profile;
+use crate::views::recorder::{self, Recorder};
 
 #[derive(Serialize)]
 struct Report<'a> {
     recording: Recording<'a>,
+    #[serde(rename = "self")]
+    recorder: Option<Recorder>,
     stacks: Stacks,
     unnamed: BTreeMap<&'static str, Unnamed>,
     notes: &'a [String],
@@ -30,6 +35,7 @@ struct Recording<'a> {
     expected: Option<u64>,
     lost: BTreeMap<&'static str, u64>,
     lost_events: BTreeMap<&'static str, u64>,
+    all_ticks: Option<AllTicks>,
     duration_seconds: f64,
     frequency_hz: f64,
     bytes: u64,
@@ -59,6 +65,24 @@ struct Machine<'a> {
     clock_source: &'a str,
     booted_seconds: f64,
     suspended_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct AllTicks {
+    total: u64,
+    by_clock: Option<u64>,
+    missed: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<&'static str, u64>,
+    cpus: Vec<CpuTicks>,
+}
+
+#[derive(Serialize)]
+struct CpuTicks {
+    cpu: u32,
+    total: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    lost: BTreeMap<&'static str, u64>,
+    missed: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
@@ -141,6 +165,11 @@ pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
     let shown = if limit == 0 { functions.len() } else { limit };
     let report = Report {
         recording: recording(&profile.facts),
+        recorder: profile
+            .facts
+            .measurements
+            .total()
+            .map(|_| Recorder::new(&profile.facts.measurements, recorder::ROWS)),
         stacks: stacks(profile),
         unnamed: unnamed(profile),
         notes: &profile.ledger.notes,
@@ -152,20 +181,13 @@ pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
 }
 
 fn recording(facts: &Facts) -> Recording<'_> {
-    let lost = |samples: bool| {
-        let mut by_name: BTreeMap<_, u64> = BTreeMap::new();
-        for (cause, count) in facts.lost.by_cause().filter(|(cause, _)| cause.is_samples() == samples) {
-            let sum = by_name.entry(cause.name()).or_default();
-            *sum = sum.saturating_add(count);
-        }
-        by_name
-    };
     Recording {
         samples: facts.samples,
         ticks: facts.ticks,
         expected: facts.expected(),
-        lost: lost(true),
-        lost_events: lost(false),
+        lost: by_name(&facts.lost, Lost::Samples),
+        lost_events: by_name(&facts.lost, Lost::Events),
+        all_ticks: facts.accounts.are_known().then(|| all_ticks(facts)),
         duration_seconds: facts.seconds(),
         frequency_hz: (facts.frequency() * 1e3).round() / 1e3,
         bytes: facts.bytes,
@@ -201,6 +223,46 @@ fn machine(header: &Header) -> Machine<'_> {
         booted_seconds: machine.boot_realtime as f64 / 1e9,
         suspended_seconds: machine.suspended as f64 / 1e9,
     }
+}
+
+/// What was lost of one kind, by the names of the causes.
+fn by_name(lost: &Losses, kind: Lost) -> BTreeMap<&'static str, u64> {
+    let mut by_name: BTreeMap<_, u64> = BTreeMap::new();
+    for (cause, count) in lost.by_cause().filter(|(cause, _)| cause.lost() == kind) {
+        let sum = by_name.entry(cause.name()).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    by_name
+}
+
+fn all_ticks(facts: &Facts) -> AllTicks {
+    let all = facts.accounts.all();
+    AllTicks {
+        total: all.ticks,
+        by_clock: facts.accounts.by_clock,
+        missed: by_name(&facts.lost, Lost::Ticks),
+        outcomes: outcomes(&all),
+        cpus: facts.accounts.cpus.iter().map(|(cpu, account)| cpu_ticks(*cpu, account)).collect(),
+    }
+}
+
+fn cpu_ticks(cpu: u32, account: &CpuAccount) -> CpuTicks {
+    CpuTicks {
+        cpu,
+        total: account.ticks,
+        outcomes: outcomes(account),
+        lost: by_name(&account.lost, Lost::Samples),
+        missed: by_name(&account.lost, Lost::Ticks),
+    }
+}
+
+fn outcomes(account: &CpuAccount) -> BTreeMap<&'static str, u64> {
+    let mut by_name: BTreeMap<_, u64> = BTreeMap::new();
+    for (outcome, count) in &account.outcomes {
+        let sum = by_name.entry(outcome.name()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+    by_name
 }
 
 fn gap((from, to): (u64, u64)) -> Gap {
@@ -337,7 +399,8 @@ fn change<'a>(diff: &Diff, change: &'a diff::Change) -> Change<'a> {
     }
 }
 
-fn print(report: &impl Serialize) -> serde_json::Result<String> {
+/// Anything as JSON, with no character that is not what it looks like.
+pub fn print(report: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string_pretty(report)? + "\n";
     Ok(escape::json(&text).into_owned())
 }

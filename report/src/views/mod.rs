@@ -5,6 +5,7 @@ pub mod flamegraph;
 pub mod folded;
 pub mod info;
 pub mod json;
+pub mod recorder;
 mod table;
 pub mod top;
 pub mod tree;

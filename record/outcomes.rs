@@ -1,0 +1,235 @@
+//! What became of the ticks, as the BPF program counts it on each CPU.
+
+use std::ops::Sub;
+
+use profrec_format::Outcome;
+
+/// Counters of the BPF program; OUTCOMES in bpf/profrec.bpf.c.
+const COUNTERS: usize = 17;
+
+/// What became of ticks, each counted as often as it stands for a period of the clock; `enum outcome` in bpf/profrec.bpf.c.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes {
+    pub(crate) sent: u64,
+    pub(crate) ring_full: u64,
+    pub(crate) filtered: u64,
+    pub(crate) idle: u64,
+    pub(crate) no_scratch: u64,
+    pub(crate) no_user_side: u64,
+    pub(crate) stacks_cut: u64,
+    pub(crate) unreadable_pages: u64,
+    pub(crate) stacks_switched: u64,
+    /// Spent in the kernel on the ticks that were sent or did not fit into the ring.
+    pub(crate) nanoseconds: u64,
+    /// All, whatever became of them.
+    pub(crate) ticks: u64,
+    /// Ticks that the clock did not give.
+    pub(crate) missed: u64,
+    /// Interrupts of clocks, whatever they stand for.
+    pub(crate) interrupts: u64,
+    /// Interrupts that were captured, for the ring had no room or took them.
+    pub(crate) captured: u64,
+}
+
+impl Outcomes {
+    /// Ticks that hit the target.
+    pub(crate) fn expected(&self) -> u64 {
+        self.sent + self.ring_full + self.no_scratch
+    }
+
+    /// What a recording tells of them, besides losses; `written` of them are in it.
+    pub(crate) fn told(&self, written: u64) -> impl Iterator<Item = (Outcome, u64)> {
+        let all = [
+            (Outcome::Written, written),
+            (Outcome::Idle, self.idle),
+            (Outcome::Filtered, self.filtered),
+            (Outcome::NoUserSide, self.no_user_side),
+            (Outcome::StackCut, self.stacks_cut),
+            (Outcome::PagesUnreadable, self.unreadable_pages),
+            (Outcome::StackSwitched, self.stacks_switched),
+        ];
+        all.into_iter().filter(|(_, count)| *count > 0)
+    }
+
+    fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            sent: with(self.sent, other.sent),
+            ring_full: with(self.ring_full, other.ring_full),
+            filtered: with(self.filtered, other.filtered),
+            idle: with(self.idle, other.idle),
+            no_scratch: with(self.no_scratch, other.no_scratch),
+            no_user_side: with(self.no_user_side, other.no_user_side),
+            stacks_cut: with(self.stacks_cut, other.stacks_cut),
+            unreadable_pages: with(self.unreadable_pages, other.unreadable_pages),
+            stacks_switched: with(self.stacks_switched, other.stacks_switched),
+            nanoseconds: with(self.nanoseconds, other.nanoseconds),
+            ticks: with(self.ticks, other.ticks),
+            missed: with(self.missed, other.missed),
+            interrupts: with(self.interrupts, other.interrupts),
+            captured: with(self.captured, other.captured),
+        }
+    }
+}
+
+impl Sub for Outcomes {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        self.combine(before, u64::saturating_sub)
+    }
+}
+
+/// The counters of one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) outcomes: Outcomes,
+    /// When missed ticks were noticed last.
+    pub(crate) missed_until: u64,
+    /// When the next tick is due; 0 before the first, and where clocks follow threads.
+    pub(crate) due: u64,
+    /// What its last tick stood for.
+    pub(crate) weight: u64,
+}
+
+impl Account {
+    /// Puts counters in their places.
+    fn new(counters: [u64; COUNTERS]) -> Self {
+        let [
+            sent,
+            ring_full,
+            filtered,
+            idle,
+            no_scratch,
+            no_user_side,
+            stacks_cut,
+            unreadable_pages,
+            stacks_switched,
+            nanoseconds,
+            ticks,
+            missed,
+            missed_until,
+            due,
+            weight,
+            interrupts,
+            captured,
+        ] = counters;
+        let outcomes = Outcomes {
+            sent,
+            ring_full,
+            filtered,
+            idle,
+            no_scratch,
+            no_user_side,
+            stacks_cut,
+            unreadable_pages,
+            stacks_switched,
+            nanoseconds,
+            ticks,
+            missed,
+            interrupts,
+            captured,
+        };
+        Self { outcomes, missed_until, due, weight }
+    }
+
+    /// Counts the ticks that were due until `end`, when the clock was stopped, and did not come.
+    fn miss_until(&mut self, end: u64, period: u64) {
+        let own = period * self.weight;
+        if self.due > 0 && own > 0 && end >= self.due + own {
+            self.outcomes.missed += (end - self.due) / own * self.weight;
+            self.missed_until = end;
+        }
+    }
+}
+
+/// The counters of all CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Accounts(pub(crate) Vec<Account>);
+
+impl Accounts {
+    /// Reads them: `values` gives the values of a counter on all CPUs.
+    pub(crate) fn read<E>(mut values: impl FnMut(u32) -> Result<Vec<u64>, E>) -> Result<Self, E> {
+        let mut cpus: Vec<[u64; COUNTERS]> = Vec::new();
+        for counter in 0..COUNTERS {
+            let values = values(counter as u32)?;
+            cpus.resize(values.len().max(cpus.len()), [0; COUNTERS]);
+            cpus.iter_mut().zip(values).for_each(|(cpu, value)| cpu[counter] = value);
+        }
+        Ok(Self(cpus.into_iter().map(Account::new).collect()))
+    }
+
+    /// All CPUs together.
+    pub(crate) fn all(&self) -> Outcomes {
+        let outcomes = self.0.iter().map(|account| account.outcomes);
+        outcomes.fold(Outcomes::default(), |sum, cpu| sum.combine(cpu, u64::wrapping_add))
+    }
+
+    /// Each CPU that had a tick, with its number.
+    pub(crate) fn by_cpu(&self) -> impl Iterator<Item = (u32, &Account)> {
+        (0..).zip(&self.0).filter(|(_, account)| account.outcomes.ticks > 0)
+    }
+
+    /// Counts the ticks that were due until `end`, when the clocks were stopped, and did not come.
+    pub(crate) fn miss_until(&mut self, end: u64, period: u64) {
+        self.0.iter_mut().for_each(|account| account.miss_until(end, period));
+    }
+}
+
+/// Ticks that did not fit into the ring in about a second; `struct lost_second` in bpf/profrec.bpf.c.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LostSecond {
+    /// Which one; 0 for none.
+    pub(crate) second: u64,
+    /// How many.
+    pub(crate) count: u64,
+    /// When the first one was.
+    pub(crate) first: u64,
+    /// When the last one was.
+    pub(crate) last: u64,
+}
+
+impl LostSecond {
+    /// Reads the struct.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (words, _) = bytes.as_chunks::<8>();
+        let words: &[[u8; 8]; 4] = words.first_chunk()?;
+        let [second, count, first, last] = words.map(u64::from_le_bytes);
+        Some(Self { second, count, first, last })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Counters are found where the BPF program puts them, and sums and differences are of each.
+    #[test]
+    fn counters_are_where_the_bpf_program_puts_them() {
+        let of_cpus = |counter: u32| Ok::<_, ()>(vec![u64::from(counter) + 1, 0, u64::from(counter) + 1]);
+        let accounts = Accounts::read(of_cpus).unwrap();
+        let account = accounts.0[0];
+        let Outcomes { sent, ring_full, filtered, idle, no_scratch, .. } = account.outcomes;
+        assert_eq!([sent, ring_full, filtered, idle, no_scratch], [1, 2, 3, 4, 5]);
+        assert_eq!(
+            [account.outcomes.ticks, account.outcomes.missed, account.missed_until, account.due],
+            [11, 12, 13, 14]
+        );
+        assert_eq!(accounts.all() - account.outcomes, account.outcomes);
+        assert_eq!(accounts.by_cpu().map(|(cpu, _)| cpu).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    /// A CPU that was gone at the end has missed ticks since then; one whose next tick is not yet late has not.
+    #[test]
+    fn ticks_that_did_not_come_at_the_end() {
+        let ticked = |due| Account {
+            outcomes: Outcomes { ticks: 1, ..Outcomes::default() },
+            due,
+            weight: 1,
+            ..Account::default()
+        };
+        let mut accounts = Accounts(vec![ticked(100), ticked(191), Account::default()]);
+        accounts.miss_until(200, 10);
+        assert_eq!(accounts.0.iter().map(|account| account.outcomes.missed).collect::<Vec<_>>(), [10, 0, 0]);
+    }
+}

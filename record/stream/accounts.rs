@@ -1,0 +1,134 @@
+//! The accounts of a recording while it is made: what was lost, and what the recorder measures of itself.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::Result;
+use profrec_format::{Loss, Record, StopReason, Totals};
+
+use super::{Stream, now};
+use crate::meter::{Health, Reading};
+use crate::outcomes::Accounts;
+use crate::own_cost::own_cpu_time;
+use crate::ring::RingFill;
+use crate::sampler::Sampler;
+use crate::side_band::SideBand;
+
+impl<W: Write> Stream<W> {
+    /// Counts a loss, and records it.
+    pub(super) fn lose(&mut self, loss: Loss) -> Result<()> {
+        self.losses.add(&loss);
+        self.write(&Record::Loss(loss))
+    }
+
+    /// Records what the BPF program has counted as lost since the last time.
+    pub(super) fn write_losses(&mut self, sampler: &Sampler) -> Result<()> {
+        let accounts = sampler.accounts()?;
+        let seconds = if self.losses.is_ring_full(&accounts) { sampler.lost_seconds()? } else { Vec::new() };
+        for loss in self.losses.look(&accounts, &seconds, now(), sampler.period()) {
+            self.write(&Record::Loss(loss))?;
+        }
+        Ok(())
+    }
+
+    /// Counts as lost what was expected and is not in the output, when nothing more can be written.
+    pub(crate) fn lose_what_waits(&mut self, accounts: &Accounts) {
+        let _cannot_be_recorded = self.losses.look(accounts, &[], now(), 0);
+        let written = self.ticks_by_cpu();
+        for (cpu, account) in accounts.by_cpu() {
+            self.losses.not_written(cpu, account, written.get(&cpu).copied().unwrap_or(0));
+        }
+    }
+
+    /// Notes which CPUs are gone at the end.
+    pub(crate) fn note_offline(&mut self, started: &[u32], online: &[u32]) {
+        started.iter().filter(|cpu| !online.contains(cpu)).for_each(|cpu| self.losses.offline(*cpu));
+    }
+
+    /// Notes what was found in the ring.
+    pub(crate) fn note_ring(&mut self, fill: RingFill) {
+        self.meter.look(fill);
+    }
+
+    /// Measures the recorder when it is time. Whether it was.
+    pub(crate) fn measure(&mut self, sampler: &Sampler) -> Result<bool> {
+        let is_due = self.meter.is_due(now());
+        if is_due {
+            self.measure_now(sampler)?;
+        }
+        Ok(is_due)
+    }
+
+    /// Measures the recorder for the last time, and records it.
+    pub(crate) fn measure_last(&mut self, sampler: &Sampler) -> Result<()> {
+        self.measure_now(sampler)?;
+        for metrics in self.meter.take_all() {
+            self.write(&Record::SelfMetrics(metrics))?;
+        }
+        Ok(())
+    }
+
+    fn measure_now(&mut self, sampler: &Sampler) -> Result<()> {
+        let rings = &self.side_band;
+        let kernel_memory = *self.kernel_memory.get_or_insert_with(|| sampler.kernel_memory() + rings.kernel_memory());
+        self.meter.measure(Reading {
+            time: now(),
+            outcomes: sampler.accounts()?.all(),
+            bytes: self.bytes_written(),
+            samples: self.samples_in_output(),
+            ticks: self.ticks_in_output(),
+            lost: self.losses.samples(),
+            kernel_memory,
+        });
+        Ok(())
+    }
+
+    /// How well the recorder is.
+    pub(crate) fn health(&self) -> Health {
+        self.meter.health()
+    }
+
+    /// Where clocks report that they are stopped.
+    pub(crate) fn side_band(&self) -> &SideBand {
+        &self.side_band
+    }
+
+    /// Everything that was counted from the start of the recording to `end`, in the parts so far. Ticks that are still in the
+    /// ring are of the next part.
+    pub(crate) fn totals(&self, accounts: &Accounts, clock_time: u64, end_monotonic: u64, stop: StopReason) -> Totals {
+        let (all, written, weight) = (accounts.all(), self.ticks_by_cpu(), self.ticks_in_output());
+        let outcomes = accounts.by_cpu().flat_map(|(cpu, account)| {
+            let told = account.outcomes.told(written.get(&cpu).copied().unwrap_or(0));
+            told.map(move |(outcome, count)| (cpu, outcome, count))
+        });
+        let (outcomes, lost_by_cpu): (Vec<_>, _) = (outcomes.collect(), self.losses.by_cpu());
+        let became = outcomes.iter().filter(|(_, outcome, _)| outcome.is_tick()).map(|&(cpu, _, count)| (cpu, count));
+        let lost = lost_by_cpu.iter().filter(|(_, cause, _)| cause.is_samples()).map(|&(cpu, _, count)| (cpu, count));
+        let mut ticks: BTreeMap<u32, u64> = BTreeMap::new();
+        became.chain(lost).for_each(|(cpu, count)| *ticks.entry(cpu).or_default() += count);
+        Totals {
+            end_monotonic,
+            stop,
+            expected: weight + self.losses.samples(),
+            samples: self.samples_in_output(),
+            weight,
+            lost: self.losses.by_cause(),
+            recorder_cpu: own_cpu_time().as_nanos() as u64,
+            bpf_time: all.nanoseconds,
+            bpf_runs: all.captured,
+            ticks: ticks.into_iter().collect(),
+            outcomes,
+            lost_by_cpu,
+            clock_time,
+        }
+    }
+
+    /// The same of the whole recording: what the kernel has counted is what was expected. Here the equations show whether a tick is missing.
+    pub(crate) fn whole(&self, accounts: &Accounts, clock_time: u64, stop: StopReason) -> Totals {
+        Totals {
+            expected: accounts.all().expected(),
+            ticks: accounts.by_cpu().map(|(cpu, account)| (cpu, account.outcomes.ticks)).collect(),
+            ..self.totals(accounts, clock_time, now(), stop)
+        }
+    }
+}
