@@ -182,7 +182,7 @@ fn a_folder_that_vanishes() {
     });
 }
 
-/// A folder in which the recorder could create nothing more once it has given up its rights is refused at the start, not when it matters.
+/// In a folder of another user, root goes on creating files though it has given up its other rights.
 #[test]
 fn a_folder_of_somebody_else() {
     let _guard = needs_root!();
@@ -194,10 +194,9 @@ fn a_folder_of_somebody_else() {
         fs::create_dir(&folder).unwrap();
         chown(&folder, Some(NOBODY), None).unwrap();
         let mut command = Command::new(profrec());
-        command.args(["record", "-d", "100s", "-p", &target.pid(), "-o"]).arg(folder.join("it.prof")).args(kind);
+        command.args(["record", "-d", "1s", "-p", &target.pid(), "-o"]).arg(folder.join("it.prof")).args(kind);
         let output = Running::start(&mut command).finish_within(LONG);
-        assert_eq!(output.status.code(), Some(1), "{kind:?}: {}", stderr(&output));
-        assert!(stderr(&output).contains("has to belong to the account"), "{kind:?}: {}", stderr(&output));
-        assert!(kind[0] == "--rotate" || fs::read_dir(&folder).unwrap().count() == 0, "a file was left behind");
+        assert!(output.status.success(), "{kind:?}: {}", stderr(&output));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "{kind:?}: {}", stderr(&output));
     }
 }
