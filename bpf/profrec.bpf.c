@@ -68,8 +68,8 @@ struct tick {
 
 _Static_assert(sizeof(struct tick) == 21 * 8 + 14 * 4, "record/event.rs reads this layout");
 
-/* What became of a tick, counted as often as it stands for a period, and what was remarkable about those that were captured. record/outcomes.rs
- * knows the order. Every tick has one outcome: TICKS is their sum. */
+/* What became of ticks, each counted as often as it stands for a period, and what was remarkable about those that were captured, each
+ * counted once. record/outcomes.rs knows the order. Every tick has one outcome: TICKS is their sum. */
 enum outcome {
 	OUTCOME_SENT = 0,
 	OUTCOME_RING_FULL = 1,
@@ -327,7 +327,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	if (!weight)
 		return 0; /* others stand for it */
 	count_tick(time, weight);
-	if ((__u32)ids == 0) {
+	if ((__u32)bpf_get_current_pid_tgid() == 0) {
 		add(OUTCOME_IDLE, weight);
 		return 0;
 	}

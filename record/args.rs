@@ -8,11 +8,11 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::amounts::{Rotation, parse_file_size, parse_long_time, parse_memory, parse_rotation};
+use crate::narrowing;
 use crate::trigger::Trigger;
 
 /// What --max-size has to leave to the parts of a recording.
 const LEAST_FOR_PARTS: u64 = 512 << 10;
-use crate::narrowing;
 
 const EXAMPLES: &str = "\
 Examples:

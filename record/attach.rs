@@ -74,7 +74,7 @@ impl Clocks {
 
     /// Starts one on a CPU that came, if there is one on each.
     pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, side_band: &SideBand, period: u64) -> Result<()> {
-        if !matches!(self, Self::Threads { .. }) {
+        if matches!(self, Self::Cpus | Self::FilteredCpus) {
             sampler.attach(Scope::Cpu(cpu), period, Some(side_band))?;
         }
         Ok(())

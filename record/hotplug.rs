@@ -22,9 +22,11 @@ impl Cpus {
         Self { watched: online, clocks, period }
     }
 
-    /// Records those that came since the last look. Where that fails, for rights that were given up, says so and goes on without.
+    /// Records those that came since the last look. Where that fails, as it mostly does for rights that
+    /// were given up, says so and goes on without.
     pub(crate) fn follow<W: Write>(&mut self, sampler: &mut Sampler, stream: &mut Stream<W>) {
         let Ok(online) = attach::online_cpus() else { return };
+        stream.note_offline(&self.watched, &online);
         for cpu in self.look(online) {
             if let Err(error) = self.start(cpu, sampler, stream) {
                 progress::put(&format!("profrec: CPU {cpu} came online and is not recorded: {error:#}\n"));

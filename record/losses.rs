@@ -15,7 +15,7 @@ pub(crate) struct Losses {
     seconds: FxHashMap<(u32, u64), u64>,
     /// CPUs whose clock was stopped since their missed ticks were told.
     throttled: FxHashSet<u32>,
-    /// CPUs that were gone when the recording ended.
+    /// CPUs that went since their missed ticks were told.
     offline: FxHashSet<u32>,
     /// When the counters were read last.
     looked: u64,
@@ -106,6 +106,7 @@ impl Losses {
         };
         if count > 0 {
             self.throttled.remove(&cpu);
+            self.offline.remove(&cpu);
         }
         let time = account.missed_until.min(now);
         let since = time.saturating_sub(count.saturating_mul(period)).max(self.looked);

@@ -111,7 +111,8 @@ fn record(args: &RecordArgs) -> Result<ExitCode> {
     let account = Account::from_args(args)?;
     let target = Target::from_args(args)?;
     let (store, sink) = Store::open(args)?;
-    if let (Some(account), Sink::File(output)) = (account.filter(|_| args.output != Path::new("-")), &sink) {
+    let account_of_file = account.filter(|_| args.output != Path::new("-"));
+    if let (Some(account), Sink::File(output) | Sink::Part(output, _)) = (account_of_file, &sink) {
         account.take(output.as_fd())?;
     }
     let first = store.path();

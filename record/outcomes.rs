@@ -7,7 +7,8 @@ use profrec_format::Outcome;
 /// Counters of the BPF program; OUTCOMES in bpf/profrec.bpf.c.
 const COUNTERS: usize = 17;
 
-/// What became of ticks, each counted as often as it stands for a period of the clock; `enum outcome` in bpf/profrec.bpf.c.
+/// What became of ticks, each counted as often as it stands for a period of the clock, and what was remarkable about those that were
+/// captured, each counted once; `enum outcome` in bpf/profrec.bpf.c.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcomes {
     pub(crate) sent: u64,

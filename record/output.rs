@@ -38,6 +38,11 @@ impl Output {
         Ok(Self { file, own: is_file && !is_stdout, length: 0, torn: false, sync })
     }
 
+    /// Whether it is a file that was made for the recording.
+    pub(crate) fn is_own_file(&self) -> bool {
+        self.own
+    }
+
     /// Cuts off what was taken of a frame that failed.
     fn cut_back(&mut self) -> io::Result<()> {
         if !self.own {

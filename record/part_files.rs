@@ -34,6 +34,8 @@ pub(crate) struct PartFiles {
     /// The numbers of the first and the last file of this run; 0 before there is one.
     first: u64,
     current: u64,
+    /// The one before the last.
+    earlier: u64,
     /// Files that were deleted.
     deleted: u64,
 }
@@ -50,7 +52,7 @@ impl PartFiles {
             after.push(extension);
         }
         let folder = folder.to_owned();
-        let files = Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, deleted: 0 };
+        let files = Self { folder, before, after, keep, max_size, sync, first: 0, current: 0, earlier: 0, deleted: 0 };
         let may = files.may_create().with_context(|| format!("creating files in {}", files.folder.display()));
         may.context("give another place with -o")?;
         Ok(files)
@@ -81,14 +83,14 @@ impl PartFiles {
         }
         let (number, output) = result?;
         self.first = if self.first == 0 { number } else { self.first };
-        self.current = number;
+        self.earlier = std::mem::replace(&mut self.current, number);
         Ok(output)
     }
 
     /// Takes back the file that was begun last, in which there is nothing.
     pub(crate) fn take_back(&mut self) {
         discard_if_empty(&self.path());
-        self.current -= 1;
+        self.current = self.earlier;
     }
 
     /// The file that was begun last.

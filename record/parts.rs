@@ -92,8 +92,9 @@ impl Parts {
         }
         let counted = stream.totals(&sampler.accounts()?, sampler.clock_time(), at, StopReason::Cut);
         let ended = stream.begin_part(next);
-        let closed = ended.finish(&since(&counted, &self.before)).context("closing a part")?;
+        let totals = since(&counted, &self.before);
         (self.before, self.due, self.begun) = (counted, None, Instant::now());
+        let closed = ended.finish(&totals).context("closing a part")?;
         self.store.take(closed);
         self.store.tend(true);
         Ok(())

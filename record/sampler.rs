@@ -240,11 +240,17 @@ impl Sampler {
         if pace.weight != self.pace.weight {
             // From here on each tick looks up what it stands for, unless all stand for one.
             bss.least_weight = pace.weight.max(2);
+            // Between the two steps a tick counts for the smaller weight: a few for too little, rather than many for too much.
+            let falls = pace.weight < self.pace.weight;
             for clock in self.clocks.iter().filter(|clock| clock.number > 0) {
-                // The first tick of the new period comes later than what is told of it.
+                if falls {
+                    self.tell_weight(clock.number, pace.weight)?;
+                }
                 perf_event::set_period(clock.event.as_fd(), period * u64::from(pace.weight))
                     .context("changing the period of a clock")?;
-                self.tell_weight(clock.number, pace.weight)?;
+                if !falls {
+                    self.tell_weight(clock.number, pace.weight)?;
+                }
             }
             let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
             bss.least_weight = pace.weight;

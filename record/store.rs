@@ -85,13 +85,13 @@ impl Store {
         })
     }
 
-    /// What to watch for a reader that goes away.
+    /// What to watch for a reader that goes away. A file has none, and a part that was deleted would keep its room as long as it is watched.
     pub(crate) fn watched(sink: &Sink) -> Result<Option<OwnedFd>> {
         match sink {
-            Sink::File(output) | Sink::Part(output, _) => {
+            Sink::File(output) if !output.is_own_file() => {
                 Ok(Some(output.as_fd().try_clone_to_owned().context("watching the output")?))
             }
-            Sink::Memory(_) => Ok(None),
+            Sink::File(_) | Sink::Part(..) | Sink::Memory(_) => Ok(None),
         }
     }
 

@@ -167,6 +167,11 @@ impl<W: Write> Writer<W> {
             })
     }
 
+    /// Whether it is high time for a new segment: no reader takes twice as much as this one has.
+    pub fn segment_is_overfull(&self) -> bool {
+        self.samples_length >= SAMPLES_LIMIT / 2
+    }
+
     /// Whether a reader takes all of the segment so far: it refuses what is more than any recorder makes.
     pub fn segment_is_readable(&self) -> bool {
         self.samples_length <= SAMPLES_LIMIT && self.records_length <= RECORDS_LIMIT && self.records_written <= RECORDS

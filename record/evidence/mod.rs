@@ -112,9 +112,14 @@ impl Evidence {
         while let Some(request) = self.waiting.pop_front() {
             match self.requests.try_send(request) {
                 Ok(()) => self.outstanding += 1,
-                Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) => {
+                Err(TrySendError::Full(request)) => {
                     self.waiting.push_front(request);
                     return;
+                }
+                // Nobody will answer any more.
+                Err(TrySendError::Disconnected(_)) => {
+                    self.waiting.clear();
+                    self.outstanding = 0;
                 }
             }
         }
@@ -136,7 +141,7 @@ impl Evidence {
     }
 
     fn receive(&mut self, answer: Answer, records: &mut Vec<Record>) {
-        self.outstanding -= 1;
+        self.outstanding = self.outstanding.saturating_sub(1);
         self.run_time_code.receive(&answer.records, answer.looked);
         records.extend(answer.records);
         self.giant_functions.extend(answer.giant_functions);

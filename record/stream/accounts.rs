@@ -40,9 +40,9 @@ impl<W: Write> Stream<W> {
         }
     }
 
-    /// Notes which CPUs are gone at the end.
-    pub(crate) fn note_offline(&mut self, started: &[u32], online: &[u32]) {
-        started.iter().filter(|cpu| !online.contains(cpu)).for_each(|cpu| self.losses.offline(*cpu));
+    /// Notes which CPUs are gone.
+    pub(crate) fn note_offline(&mut self, before: &[u32], online: &[u32]) {
+        before.iter().filter(|cpu| !online.contains(cpu)).for_each(|cpu| self.losses.offline(*cpu));
     }
 
     /// Notes what was found in the ring.

@@ -119,6 +119,7 @@ impl<W: Write> Stream<W> {
             if let Some(process) = self.processes.get_mut(pid).filter(|process| ended && process.ended.is_none()) {
                 process.ended = Some(time);
                 self.ended.push(pid);
+                self.evidence.process_ended(pid);
             }
         }
     }

@@ -256,6 +256,10 @@ impl<W: Write> Stream<W> {
         }
         self.find_ended();
         for pid in std::mem::take(&mut self.ended) {
+            // Its number may have been given to another, which the kernel has added.
+            if self.processes.get(pid).is_some_and(|process| process.ended.is_none()) {
+                continue;
+            }
             sampler.remove_target(pid);
         }
         self.forget_processes(self.side_band_until.saturating_sub(LAST_TICKS))?;
@@ -297,12 +301,12 @@ impl<W: Write> Stream<W> {
         Ok(())
     }
 
-    /// Begins a new segment when this one is full and its evidence complete.
+    /// Begins a new segment when this one is full and its evidence complete, or when it would soon be more than a reader takes.
     pub(crate) fn turn_segment(&mut self, sampler: &mut Sampler) -> Result<()> {
         if !self.writer.segment_is_full() {
             return Ok(());
         }
-        if !self.has_all_evidence()? {
+        if !self.has_all_evidence()? && !self.writer.segment_is_overfull() {
             return Ok(());
         }
         self.flush(sampler)?;
