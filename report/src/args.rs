@@ -86,7 +86,7 @@ pub struct ViewArgs {
     /// The recorder over time: its CPU, memory and ring, and how long samples took; also with --json and --time
     #[arg(
         long = "self",
-        conflicts_with_all = ["diff", "check", "tree", "folded", "info", "flamegraph", "pid", "tid", "comm", "cpu", "kernel", "user"]
+        conflicts_with_all = ["diff", "check", "tree", "folded", "info", "flamegraph", "pid", "tid", "comm", "cpu", "kernel", "user", "cgroup"]
     )]
     pub own: bool,
 

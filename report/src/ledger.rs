@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use profrec_format::{LossCause, Lost, StopReason};
 
+use crate::escape;
 use crate::facts::Facts;
 use crate::stacks::{Stacks, Verdicts};
 use crate::symbols::{Names, Reason};
@@ -76,7 +77,7 @@ impl Ledger {
             let _ = writeln!(text, "{part_read}");
         }
         for note in &self.notes {
-            let _ = writeln!(text, "note: {note}");
+            let _ = writeln!(text, "note: {}", escape::text(note));
         }
         text
     }
@@ -302,6 +303,13 @@ mod tests {
             text.starts_with("1,000 of 12,345 ticks shown, for which 5,000 samples stand, 12,345 expected"),
             "{text}"
         );
+    }
+
+    /// A note that quotes the recording can neither steer the terminal nor forge a line.
+    #[test]
+    fn notes_are_escaped() {
+        let text = Ledger { notes: vec!["process 3: x\n\u{1b}[31mnote: all is fine".to_owned()], ..good() }.text();
+        assert_eq!((text.lines().count(), text.contains('\u{1b}')), (2, false), "{text}");
     }
 
     /// 99.99 % is not all.

@@ -18,6 +18,14 @@ pub type JitName = u32;
 const PIECES: usize = 1 << 20;
 /// Processes of which is kept why they have no names.
 const TROUBLES: usize = 100;
+/// Characters of each.
+const TROUBLE_LENGTH: usize = 200;
+/// Bytes of a name, as recorders cut them.
+const NAME_LENGTH: usize = 1024;
+/// Bytes that all names take.
+const BYTES_OF_NAMES: usize = 128 << 20;
+/// Bytes that are kept with a name: twice two words, its number and the reference counts, about.
+const KEPT_WITH_NAME: usize = 64;
 
 /// The code that processes have told of.
 #[derive(Debug, Default)]
@@ -59,6 +67,8 @@ impl JitCode {
 pub(crate) struct JitGathering {
     names: Vec<Arc<str>>,
     known_names: HashMap<Arc<str>, JitName>,
+    /// What the names take in memory, nearly.
+    bytes_of_names: usize,
     pieces: HashMap<u32, Vec<Piece>>,
     known_pieces: HashSet<(u32, Piece)>,
     troubles: BTreeMap<u32, String>,
@@ -69,25 +79,31 @@ impl JitGathering {
     pub(crate) fn add(&mut self, map: PerfMap) -> bool {
         let PerfMap { pid, symbols, trouble } = map;
         if !trouble.is_empty() && self.troubles.len() < TROUBLES {
-            self.troubles.insert(pid, trouble);
+            self.troubles.insert(pid, trouble.chars().take(TROUBLE_LENGTH).collect());
         }
         for JitSymbol { time, address, size, name } in symbols {
+            if size == 0 {
+                continue;
+            }
             let piece = Piece { time, start: address, end: address.saturating_add(size), name: self.name(name) };
             if piece.start < piece.end && self.known_pieces.insert((pid, piece)) {
                 self.pieces.entry(pid).or_default().push(piece);
             }
-            if self.known_pieces.len() >= PIECES {
+            if self.known_pieces.len() >= PIECES || self.bytes_of_names >= BYTES_OF_NAMES {
                 return false;
             }
         }
         true
     }
 
-    fn name(&mut self, name: String) -> JitName {
+    fn name(&mut self, mut name: String) -> JitName {
+        let fits = (0..=NAME_LENGTH.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+        name.truncate(fits.unwrap_or_default());
         if let Some(&known) = self.known_names.get(name.as_str()) {
             return known;
         }
         let number = self.names.len() as JitName;
+        self.bytes_of_names += name.len() + KEPT_WITH_NAME;
         let name: Arc<str> = name.into();
         self.names.push(name.clone());
         self.known_names.insert(name, number);
@@ -136,5 +152,20 @@ mod tests {
         let symbols: Vec<_> = (0..PIECES as u64 + 10).map(|address| symbol(1, address, "f")).collect();
         assert!(!gathering.add(PerfMap { pid: 1, symbols, ..PerfMap::default() }));
         assert_eq!(gathering.known_pieces.len(), PIECES);
+    }
+
+    /// So are names without end, also those of code that has no length, and what kept names away.
+    #[test]
+    fn names_are_bounded() {
+        let mut gathering = JitGathering::default();
+        let long = |number: u64| "x".repeat(4 * NAME_LENGTH) + &number.to_string();
+        let empty = (0..100).map(|number| JitSymbol { time: 1, address: 1, size: 0, name: long(number) });
+        let map = PerfMap { pid: 1, symbols: empty.collect(), trouble: long(1) };
+        assert!(gathering.add(map));
+        assert_eq!((gathering.names.len(), gathering.troubles[&1].len()), (0, TROUBLE_LENGTH));
+        assert!(gathering.add(PerfMap { pid: 1, symbols: vec![symbol(1, 1, &long(1))], ..PerfMap::default() }));
+        assert_eq!((gathering.names[0].len(), gathering.bytes_of_names), (NAME_LENGTH, NAME_LENGTH + KEPT_WITH_NAME));
+        gathering.bytes_of_names = BYTES_OF_NAMES;
+        assert!(!gathering.add(PerfMap { pid: 1, symbols: vec![symbol(2, 1, "f")], ..PerfMap::default() }));
     }
 }
