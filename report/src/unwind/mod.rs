@@ -104,13 +104,17 @@ impl<'a> Unwinder<'a> {
     pub fn walk(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
         let memory = Memory::new(stack);
         let mut cursor = self.innermost(stack, process);
+        let mut has_guess = false;
         for _ in 0..stack.words.len() + SPARE_FRAMES {
             frames.push(self.frame(cursor.address, cursor.place, cursor.guessed, process));
+            has_guess |= cursor.guessed;
             let next = self.step(&cursor, memory, process);
             match next.or_else(|stop| self.beyond(&cursor, stop, memory, process)) {
                 Ok(next) => cursor = next,
                 Err(stop) => {
                     match stop {
+                        // A stack that was made by hand is told by one word alone: behind a guess that is no proof.
+                        Stop::NewStack { .. } if has_guess => return Verdict::NoCfi,
                         Stop::Truncated => self.rejoin(stack, process, frames),
                         Stop::NewStack { first: true } => self.move_to_next(&cursor, process, frames),
                         _ => {}
