@@ -27,16 +27,26 @@ enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_STACK_TRACE = 7,
 	BPF_MAP_TYPE_CGROUP_ARRAY = 8,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum {
 	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
 	BPF_F_USER_STACK = 1 << 8,
 	BPF_RB_NO_WAKEUP = 1 << 0,
 	BPF_RB_FORCE_WAKEUP = 1 << 1,
 	BPF_RB_AVAIL_DATA = 0,
+};
+
+/* From the kernel's include/uapi/asm-generic/errno-base.h. */
+enum {
+	ENOENT = 2,
+	ENOMEM = 12,
+	EEXIST = 17,
 };
 
 /* PF_KTHREAD of include/linux/sched.h. */
@@ -61,6 +71,7 @@ struct task_struct {
 	char comm[16];
 	struct mm_struct *mm;
 	struct pid *thread_pid;
+	__u32 self_exec_id;
 	unsigned long sas_ss_sp;
 	unsigned long sas_ss_size;
 	struct thread_struct thread;

@@ -88,7 +88,10 @@ enum outcome {
 	WEIGHT = 14,	   /* what the CPU's last tick stood for */
 	INTERRUPTS = 15,   /* whatever they stand for */
 	CAPTURED = 16,	   /* of these, those that were sent or did not fit */
-	OUTCOMES = 17,
+	OUTCOME_COUNTS_FULL = 17,
+	NOTE_STACK_COLLIDED = 18,
+	NOTE_STACKS_FULL = 19,
+	OUTCOMES = 20,
 };
 
 struct {
@@ -235,6 +238,7 @@ static __always_inline struct scratch *scratch_of_cpu(void)
 
 #include "target.h"
 #include "stack.h"
+#include "count.h"
 
 /* Keeps the user registers by their DWARF numbers. They come from the top of the thread's kernel
  * stack: the interrupted ones when user code was interrupted, else those of the system call. */
@@ -333,6 +337,12 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 	if (!is_target(ids)) {
 		add(OUTCOME_FILTERED, weight);
+		return 0;
+	}
+	if (counting) {
+		add(count_stacks(ctx, in_kernel, time, weight) ? OUTCOME_SENT : OUTCOME_COUNTS_FULL, weight);
+		count(CAPTURED);
+		add(NANOSECONDS, bpf_ktime_get_ns() - time);
 		return 0;
 	}
 	own = scratch_of_cpu();

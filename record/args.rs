@@ -172,9 +172,32 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "NAME", help_heading = "Rights")]
     pub(crate) user: Option<String>,
 
-    /// How user stacks are captured
-    #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
-    pub(crate) call_graph: CallGraph,
+    /// Count stacks in the kernel instead of sending each, for weeks: by frame pointers, without the times of single samples.
+    /// Implied by --preset monitor
+    #[arg(long, conflicts_with = "call_graph", help_heading = "Counting")]
+    pub(crate) count: bool,
+
+    /// How often counts are read and written: what SIGKILL can cost [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_flush, help_heading = "Counting")]
+    pub(crate) flush: Option<Duration>,
+
+    /// Distinct stacks between two flushes, a KB of kernel memory each, twice
+    #[arg(
+        long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_024..=1 << 20), default_value = "16384",
+        help_heading = "Counting"
+    )]
+    pub(crate) stack_entries: u32,
+
+    /// Distinct threads' names, CPUs and stacks between two flushes
+    #[arg(
+        long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_024..=1 << 22), default_value = "32768",
+        help_heading = "Counting"
+    )]
+    pub(crate) count_entries: u32,
+
+    /// How user stacks are captured [default: dwarf]
+    #[arg(long, value_enum, help_heading = "Stacks")]
+    pub(crate) call_graph: Option<CallGraph>,
 
     /// Stacks up to this depth are copied whole, as long as all CPUs' copies fit into 32 MB
     #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "512k", help_heading = "Stacks")]
@@ -184,9 +207,9 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "64k", help_heading = "Stacks")]
     pub(crate) stack_size: u32,
 
-    /// Evidence about the programs that goes into the file, for machines that do not have them
-    #[arg(long, value_enum, default_value_t, help_heading = "Stacks")]
-    pub(crate) embed: Embed,
+    /// Evidence about the programs that goes into the file, for machines that do not have them [default: unwind, with --count none]
+    #[arg(long, value_enum, help_heading = "Stacks")]
+    pub(crate) embed: Option<Embed>,
 
     /// At the end, have recorded JVMs write the names of their compiled methods: jcmd PID Compiler.perfmap. This talks to the
     /// target, by SIGQUIT and a socket, which nothing else does
@@ -228,10 +251,9 @@ pub(crate) enum Preset {
 pub(crate) struct MaxCpu(pub(crate) Option<u32>);
 
 /// How user stacks are captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CallGraph {
     /// Complete stacks without frame pointers: registers and pointers on the stack
-    #[default]
     Dwarf,
     /// The kernel follows frame pointers: cheaper, for programs that have them
     Fp,
@@ -284,6 +306,24 @@ impl RecordArgs {
             );
         }
         Ok(())
+    }
+
+    /// How often counts are written, when ticks are counted in the kernel.
+    pub(crate) fn counts_every(&self) -> Option<Duration> {
+        const USUAL: Duration = Duration::from_secs(10);
+        let implied = self.preset == Some(Preset::Monitor) && self.call_graph.is_none();
+        (self.count || implied).then(|| self.flush.unwrap_or(USUAL))
+    }
+
+    /// How user stacks are captured.
+    pub(crate) fn call_graph(&self) -> CallGraph {
+        let default = if self.counts_every().is_some() { CallGraph::Fp } else { CallGraph::Dwarf };
+        self.call_graph.unwrap_or(default)
+    }
+
+    /// What evidence is embedded. Where each flush would have it again, only what is asked for.
+    pub(crate) fn embed(&self) -> Embed {
+        self.embed.unwrap_or(if self.counts_every().is_some() { Embed::None } else { Embed::Unwind })
     }
 
     /// Only some of what the target does is recorded.
@@ -344,6 +384,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("expected a time above zero".to_owned()),
     }
+}
+
+/// A time between two flushes of counts.
+fn parse_flush(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    let fits = (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&time);
+    if fits { Ok(time) } else { Err("expected a time from 100ms to 1h".to_owned()) }
 }
 
 /// A size such as `65536`, `64k` or `8m`.

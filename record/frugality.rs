@@ -44,7 +44,7 @@ pub(crate) struct Frugality {
 impl Frugality {
     /// For what the command line says, on so many CPUs.
     pub(crate) fn new(args: &RecordArgs, cpus: u32) -> Self {
-        let (limit, period, copies) = (args.max_cpu(), args.period(), args.call_graph == CallGraph::Dwarf);
+        let (limit, period, copies) = (args.max_cpu(), args.period(), args.call_graph() == CallGraph::Dwarf);
         Self {
             budget: limit.map(|limit| Budget::new(limit, cpus, period, copies)),
             limit: limit.unwrap_or(0),

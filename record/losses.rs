@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use profrec_format::{Loss, LossCause, Lost};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::outcomes::{Account, Accounts, LostSecond};
+use crate::outcomes::{Account, Accounts, LostSecond, Outcomes};
 
 /// What was lost so far; the recording says all of it but what is not written.
 #[derive(Debug, Default)]
@@ -58,11 +58,11 @@ impl Losses {
         let mut new = Vec::new();
         for (cpu, account) in accounts.by_cpu() {
             self.ring_full(cpu, account, seconds, &mut new);
-            let count = account.outcomes.no_scratch.saturating_sub(self.of(LossCause::NoScratch, cpu));
-            self.tell(
-                Loss { since: self.looked, cpu: Some(cpu), ..Loss::at(now, LossCause::NoScratch, count) },
-                &mut new,
-            );
+            let Outcomes { no_scratch, counts_full, .. } = account.outcomes;
+            for (cause, counted) in [(LossCause::NoScratch, no_scratch), (LossCause::CountsFull, counts_full)] {
+                let count = counted.saturating_sub(self.of(cause, cpu));
+                self.tell(Loss { since: self.looked, cpu: Some(cpu), ..Loss::at(now, cause, count) }, &mut new);
+            }
             self.missed(cpu, account, (now, period), &mut new);
         }
         self.looked = now;
@@ -159,7 +159,6 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcomes::Outcomes;
 
     const SECOND: u64 = 1 << 30;
 

@@ -5,7 +5,7 @@ use std::ops::Sub;
 use profrec_format::Outcome;
 
 /// Counters of the BPF program; OUTCOMES in bpf/profrec.bpf.c.
-const COUNTERS: usize = 17;
+const COUNTERS: usize = 20;
 
 /// What became of ticks, each counted as often as it stands for a period of the clock, and what was remarkable about those that were
 /// captured, each counted once; `enum outcome` in bpf/profrec.bpf.c.
@@ -30,12 +30,17 @@ pub(crate) struct Outcomes {
     pub(crate) interrupts: u64,
     /// Interrupts that were captured, for the ring had no room or took them.
     pub(crate) captured: u64,
+    /// Ticks that could not be counted, because the map of counts was full.
+    pub(crate) counts_full: u64,
+    /// Stacks that have no id, because another one has its place, or because their map was full.
+    pub(crate) stacks_collided: u64,
+    pub(crate) stacks_full: u64,
 }
 
 impl Outcomes {
     /// Ticks that hit the target.
     pub(crate) fn expected(&self) -> u64 {
-        self.sent + self.ring_full + self.no_scratch
+        self.sent + self.ring_full + self.no_scratch + self.counts_full
     }
 
     /// What a recording tells of them, besides losses; `written` of them are in it.
@@ -48,6 +53,8 @@ impl Outcomes {
             (Outcome::StackCut, self.stacks_cut),
             (Outcome::PagesUnreadable, self.unreadable_pages),
             (Outcome::StackSwitched, self.stacks_switched),
+            (Outcome::StackCollided, self.stacks_collided),
+            (Outcome::StacksFull, self.stacks_full),
         ];
         all.into_iter().filter(|(_, count)| *count > 0)
     }
@@ -68,6 +75,9 @@ impl Outcomes {
             missed: with(self.missed, other.missed),
             interrupts: with(self.interrupts, other.interrupts),
             captured: with(self.captured, other.captured),
+            counts_full: with(self.counts_full, other.counts_full),
+            stacks_collided: with(self.stacks_collided, other.stacks_collided),
+            stacks_full: with(self.stacks_full, other.stacks_full),
         }
     }
 }
@@ -113,6 +123,9 @@ impl Account {
             weight,
             interrupts,
             captured,
+            counts_full,
+            stacks_collided,
+            stacks_full,
         ] = counters;
         let outcomes = Outcomes {
             sent,
@@ -129,6 +142,9 @@ impl Account {
             missed,
             interrupts,
             captured,
+            counts_full,
+            stacks_collided,
+            stacks_full,
         };
         Self { outcomes, missed_until, due, weight }
     }

@@ -80,7 +80,7 @@ pub(crate) fn needed(args: &RecordArgs, target: &Target, account: Option<Account
         false if kernel::version() >= (6, 15) => CapabilitySet::PERFMON,
         false => CapabilitySet::empty(),
     };
-    let mut needed = match (args.embed, target) {
+    let mut needed = match (args.embed(), target) {
         (Embed::None, Target::Machine) => maps,
         (Embed::None, _) => CapabilitySet::empty(),
         _ => maps | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::CHECKPOINT_RESTORE,

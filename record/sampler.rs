@@ -7,13 +7,15 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, PerfEventOpts, PrintLevel, ProgramInput};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, PerfEventOpts, PrintLevel, ProgramInput};
 
 use crate::args::CallGraph;
 use crate::attach::MOST_THREAD_CLOCKS;
 use crate::budget::Pace;
 use crate::cgroup::Cgroup;
 use crate::chunks::CHUNK;
+use crate::count_sets::{CountSet, CountSets, Sizes};
+use crate::counts::Counts;
 use crate::giant_frames::LeftOut;
 use crate::kernel;
 use crate::narrowing::Narrowing;
@@ -33,7 +35,7 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/profrec.skel.rs"));
 }
 
-use skeleton::{ProfrecSkel, ProfrecSkelBuilder};
+use skeleton::{OpenProfrecMaps, ProfrecSkel, ProfrecSkelBuilder};
 
 /// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
 const NAMES_AT_ONCE: usize = 64;
@@ -60,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) follow_children: bool,
     /// Of these, only some ticks count.
     pub(crate) narrowing: Narrowing,
+    /// Ticks are counted by their stacks, in maps of these sizes, instead of being sent.
+    pub(crate) counting: Option<Sizes>,
 }
 
 /// A clock that runs.
@@ -86,6 +90,8 @@ pub(crate) struct Sampler {
     stopped: Option<u64>,
     /// Control groups that count.
     cgroups: Vec<Cgroup>,
+    /// Where ticks are counted, when they are not sent.
+    count_sets: Option<CountSets>,
     _fork: Option<Link>,
 }
 
@@ -109,6 +115,7 @@ impl Sampler {
         (rodata.stack_cap, rodata.most_payload) = (settings.stack_size, most_payload);
         (rodata.period, rodata.inherited_clocks) = (settings.period, settings.inherited_clocks);
         rodata.wakeup_bytes = settings.ring_size / 4;
+        rodata.counting = settings.counting.is_some();
         rodata.only_targets = settings.only_targets;
         rodata.targets_are_threads = settings.targets_are_threads;
         let Narrowing { cgroups, comms, users } = &settings.narrowing;
@@ -133,6 +140,7 @@ impl Sampler {
         open.maps.cgroups.set_autocreate(!cgroups.is_empty())?;
         open.maps.comms.set_autocreate(!comms.is_empty())?;
         open.maps.users.set_autocreate(!users.is_empty())?;
+        create_counts(&mut open.maps, settings.counting)?;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
         let _fork = match fork {
@@ -142,6 +150,7 @@ impl Sampler {
         narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
+        let count_sets = settings.counting.map(|_| count_sets(&skeleton)).transpose().context("finding the counts")?;
         let sampler = Self {
             skeleton,
             clocks: Vec::new(),
@@ -152,6 +161,7 @@ impl Sampler {
             clock_time: 0,
             stopped: None,
             cgroups: settings.narrowing.cgroups,
+            count_sets,
             _fork,
         };
         Ok((sampler, ring))
@@ -272,6 +282,16 @@ impl Sampler {
         self.stopped = Some(now());
     }
 
+    /// What was counted since this was asked last; ticks are counted in the other set of maps from now on.
+    pub(crate) fn take_counts(&mut self) -> Result<Counts> {
+        let Some(sets) = &self.count_sets else { return Ok(Counts::default()) };
+        let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+        let ended = bss.active_set;
+        bss.active_set = 1 - ended;
+        sets.wait_for_programs()?;
+        sets.take(ended as usize)
+    }
+
     /// What became of the ticks so far, on each CPU.
     pub(crate) fn accounts(&self) -> Result<Accounts> {
         let mut accounts = Accounts::read(|counter| {
@@ -342,6 +362,40 @@ impl Sampler {
         }
         Ok(names)
     }
+}
+
+/// Has the maps that ticks are counted in created only where they are used.
+fn create_counts(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Result<()> {
+    if let Some(sizes) = sizes {
+        maps.first_counts.set_max_entries(sizes.counts)?;
+        maps.second_counts.set_max_entries(sizes.counts)?;
+        maps.first_stacks.set_max_entries(sizes.stacks)?;
+        maps.second_stacks.set_max_entries(sizes.stacks)?;
+        return Ok(());
+    }
+    maps.first_counts.set_autocreate(false)?;
+    maps.second_counts.set_autocreate(false)?;
+    maps.first_stacks.set_autocreate(false)?;
+    maps.second_stacks.set_autocreate(false)?;
+    maps.barrier.set_autocreate(false)?;
+    maps.nothing.set_autocreate(false)?;
+    Ok(())
+}
+
+fn count_sets(skeleton: &ProfrecSkel<'_>) -> libbpf_rs::Result<CountSets> {
+    let maps = &skeleton.maps;
+    let sets = [
+        CountSet {
+            counts: MapHandle::try_from(&maps.first_counts)?,
+            stacks: MapHandle::try_from(&maps.first_stacks)?,
+        },
+        CountSet {
+            counts: MapHandle::try_from(&maps.second_counts)?,
+            stacks: MapHandle::try_from(&maps.second_stacks)?,
+        },
+    ];
+    let (barrier, nothing) = (MapHandle::try_from(&maps.barrier)?, MapHandle::try_from(&maps.nothing)?);
+    Ok(CountSets { sets, barrier, nothing })
 }
 
 /// Fills the maps that narrow the target.

@@ -8,6 +8,8 @@ use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason};
 
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
+use crate::count_sets::Sizes;
+use crate::counting::{self, Counting};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
@@ -48,8 +50,9 @@ pub(crate) fn record(
 ) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
+    let counting = args.counts_every().map(Counting::every);
     let settings = Settings {
-        call_graph: args.call_graph,
+        call_graph: args.call_graph(),
         whole_stack: args.whole_stack,
         stack_size: args.stack_size,
         ring_size: args.ring_size,
@@ -59,6 +62,7 @@ pub(crate) fn record(
         targets_are_threads: matches!(target, Target::Threads(_)),
         follow_children: target.has_children(args),
         narrowing: Narrowing::from_args(args)?,
+        counting: counting.as_ref().map(|_| Sizes { stacks: args.stack_entries, counts: args.count_entries }),
     };
     let (mut sampler, ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
@@ -68,13 +72,13 @@ pub(crate) fn record(
     let name = store.path().unwrap_or_else(|| args.output.clone());
     let begun = Parts::begin(store, sink, header);
     let (parts, writer) = begun.with_context(|| format!("writing {}", name.display()))?;
-    let evidence = Evidence::start(args.embed, account)?;
+    let evidence = Evidence::start(args.embed(), account)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
         _ if target.has_children(args) => Follow::Children,
         _ => Follow::Nothing,
     };
-    let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph, start);
+    let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph(), start);
     for pid in target.pids() {
         stream.learn(pid, now())?;
     }
@@ -101,8 +105,21 @@ pub(crate) fn record(
     let started_on = cpus.clone();
     let cpus = Cpus::new(cpus, clocks, args.period());
     let looked = start;
-    let mut session =
-        Session { stop, ring, stream, sampler, cpus, parts, triggers, frugality, progress, started, looked, jvm_asker };
+    let mut session = Session {
+        stop,
+        ring,
+        stream,
+        sampler,
+        cpus,
+        parts,
+        triggers,
+        frugality,
+        progress,
+        started,
+        looked,
+        counting,
+        jvm_asker,
+    };
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
@@ -125,6 +142,8 @@ struct Session {
     started: Instant,
     /// Ticks of before this time have been used.
     looked: u64,
+    /// When ticks are counted in the kernel.
+    counting: Option<Counting>,
     /// Asks JVMs for names at the end.
     jvm_asker: Option<JvmAsker>,
 }
@@ -134,13 +153,14 @@ impl Session {
     fn watch(&mut self) -> Result<StopReason> {
         let mut flushed = self.started;
         loop {
-            let look = LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2));
-            self.stop.wait(
-                [self.ring.as_fd(), self.stream.process_events()],
-                look.min(FLUSH.saturating_sub(flushed.elapsed())),
-            )?;
+            let (look, flush) = match &self.counting {
+                Some(counting) => (counting.left(), counting::LOOK),
+                None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
+            };
+            let files = [self.ring.as_fd(), self.stream.process_events()];
+            self.stop.wait(files, look.min(flush.saturating_sub(flushed.elapsed())))?;
             self.look()?;
-            if flushed.elapsed() >= FLUSH {
+            if flushed.elapsed() >= flush {
                 flushed = Instant::now();
                 self.flush()?;
             }
@@ -160,7 +180,11 @@ impl Session {
     fn look(&mut self) -> Result<()> {
         self.parts.tend(&mut self.stream, &mut self.sampler, self.looked)?;
         self.stream.turn_segment(&mut self.sampler)?;
-        self.drain()?;
+        match &self.counting {
+            Some(counting) if counting.left().is_zero() || self.stream.has_many_events() => self.take_counts()?,
+            Some(_) => self.stream.take_process_events(),
+            None => self.drain()?,
+        }
         self.stream.exchange_evidence()?;
         // Now that all ticks of before have been used.
         if self.stop.take_request() {
@@ -196,8 +220,22 @@ impl Session {
         self.stream.catch_up(self.looked.saturating_sub(5_000_000))
     }
 
+    /// Uses what was counted since the last time.
+    fn take_counts(&mut self) -> Result<()> {
+        self.looked = now();
+        let mut counts = self.sampler.take_counts()?;
+        if let Some(counting) = &mut self.counting {
+            counting.taken();
+        }
+        self.stream.counts(&mut counts)?;
+        self.stream.catch_up(self.looked)
+    }
+
     /// Writes what has waited, when no more ticks come.
     fn complete(&mut self) -> Result<()> {
+        if self.counting.is_some() {
+            self.take_counts()?;
+        }
         self.drain()?;
         self.stream.catch_up(now())?;
         self.stream.flush(&mut self.sampler)?;
@@ -271,7 +309,7 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
         command_line: subcommand::command_line(args.command.len().saturating_sub(1)),
         event: "cpu-clock".to_owned(),
         period: args.period(),
-        call_graph: match args.call_graph {
+        call_graph: match args.call_graph() {
             CallGraph::Dwarf => HeaderCallGraph::Dwarf,
             CallGraph::Fp => HeaderCallGraph::FramePointer,
             CallGraph::None => HeaderCallGraph::None,

@@ -22,6 +22,8 @@ pub enum LossCause {
     Unreadable,
     /// Samples: the CPU had no memory to capture them in.
     NoScratch,
+    /// Samples: ticks were counted in the kernel, and there was no room for more counts.
+    CountsFull,
     /// Ticks: the kernel stopped the clock, which ticked more often than the machine allows.
     Throttled,
     /// Ticks: the CPU was not there for the clock: given to another virtual machine, or kept from interrupts.
@@ -39,6 +41,7 @@ numbered!(LossCause {
     3 NotWritten,
     4 Unreadable,
     110 NoScratch,
+    112 CountsFull,
     111 Throttled,
     113 Late,
     115 Offline,
@@ -57,13 +60,14 @@ pub enum Lost {
 
 impl LossCause {
     /// Every known cause, in a fixed order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RingFull,
         Self::Malformed,
         Self::ProcessEvents,
         Self::NotWritten,
         Self::Unreadable,
         Self::NoScratch,
+        Self::CountsFull,
         Self::Throttled,
         Self::Late,
         Self::Offline,
@@ -78,6 +82,7 @@ impl LossCause {
             Self::NotWritten => "not_written",
             Self::Unreadable => "unreadable",
             Self::NoScratch => "no_scratch",
+            Self::CountsFull => "counts_full",
             Self::Throttled => "throttled",
             Self::Late => "late",
             Self::Offline => "offline",
@@ -89,7 +94,12 @@ impl LossCause {
     /// What was lost.
     pub fn lost(self) -> Lost {
         match self {
-            Self::RingFull | Self::Malformed | Self::NotWritten | Self::Unreadable | Self::NoScratch => Lost::Samples,
+            Self::RingFull
+            | Self::Malformed
+            | Self::NotWritten
+            | Self::Unreadable
+            | Self::NoScratch
+            | Self::CountsFull => Lost::Samples,
             Self::Throttled | Self::Late | Self::Offline => Lost::Ticks,
             Self::ProcessEvents => Lost::Events,
             Self::Other(number) if number % 2 == 0 => Lost::Samples,

@@ -25,6 +25,10 @@ pub enum Outcome {
     PagesUnreadable,
     /// Of samples: the thread was on another stack than the one it started on.
     StackSwitched,
+    /// Stacks of ticks that were counted in the kernel, which have no addresses: another stack had their place.
+    StackCollided,
+    /// Stacks of ticks that were counted in the kernel, which have no addresses: there was no room for more stacks.
+    StacksFull,
     /// What this version does not know: a tick if its number is even, a remark if it is odd.
     Other(u32),
 }
@@ -37,6 +41,8 @@ numbered!(Outcome {
     3 StackCut,
     5 PagesUnreadable,
     7 StackSwitched,
+    9 StackCollided,
+    11 StacksFull,
 });
 
 impl Outcome {
@@ -50,6 +56,8 @@ impl Outcome {
             Self::StackCut => "stack_cut",
             Self::PagesUnreadable => "pages_unreadable",
             Self::StackSwitched => "stack_switched",
+            Self::StackCollided => "stack_collided",
+            Self::StacksFull => "stacks_full",
             Self::Other(number) if number % 2 == 0 => "other_ticks",
             Self::Other(_) => "other_remarks",
         }

@@ -52,6 +52,7 @@ fn load() -> Result<(Sampler, BpfRing)> {
         targets_are_threads: false,
         follow_children: true,
         narrowing: Narrowing::default(),
+        counting: None,
     })
 }
 

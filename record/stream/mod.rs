@@ -18,6 +18,7 @@ use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, 
 
 use crate::args::CallGraph;
 use crate::chunks::SentChunks;
+use crate::counts::Counts;
 pub(crate) use crate::clock::now;
 use crate::event::{self, Tick};
 use crate::evidence::Evidence;
@@ -65,6 +66,8 @@ pub(crate) struct Stream<W: Write> {
     /// Counts segments from 1.
     segment: u64,
     segment_start: u64,
+    /// The segment holds a flush of counts, and ends with it.
+    ends_with_counts: bool,
     code: SeenCode,
     chunks: SentChunks,
     giant_frames: GiantFrames,
@@ -122,6 +125,7 @@ impl<W: Write> Stream<W> {
             kernel_names: KernelNames::default(),
             segment: 1,
             segment_start: 0,
+            ends_with_counts: false,
             code: SeenCode::default(),
             chunks: SentChunks::default(),
             giant_frames: GiantFrames::default(),
@@ -167,12 +171,34 @@ impl<W: Write> Stream<W> {
             let count = u64::from(event::weight_in(bytes));
             return self.lose(Loss { cpu: Tick::cpu(bytes), ..Loss::at(now(), LossCause::Malformed, count) });
         };
+        self.use_tick(&tick)
+    }
+
+    /// What was counted in the kernel.
+    pub(crate) fn counts(&mut self, counts: &mut Counts) -> Result<()> {
+        let (_, count, _) = counts.size();
+        self.ends_with_counts |= count > 0;
+        counts.ticks().try_for_each(|tick| self.use_tick(&tick))
+    }
+
+    /// Takes process events from their rings, to be used when the ticks of their time come.
+    pub(crate) fn take_process_events(&mut self) {
+        self.look_at_side_band();
+    }
+
+    /// Whether so many process events wait for ticks that they should not wait longer.
+    pub(crate) fn has_many_events(&self) -> bool {
+        const MANY: usize = 16 << 10;
+        self.pending.len() >= MANY
+    }
+
+    fn use_tick(&mut self, tick: &Tick<'_>) -> Result<()> {
         if tick.time > self.side_band_until {
             self.look_at_side_band();
         }
         self.apply_until(tick.time)?;
-        self.define_process(&tick)?;
-        self.fill_sample(&tick);
+        self.define_process(tick)?;
+        self.fill_sample(tick);
         self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
@@ -303,7 +329,7 @@ impl<W: Write> Stream<W> {
 
     /// Begins a new segment when this one is full and its evidence complete, or when it would soon be more than a reader takes.
     pub(crate) fn turn_segment(&mut self, sampler: &mut Sampler) -> Result<()> {
-        if !self.writer.segment_is_full() {
+        if !self.writer.segment_is_full() && !self.ends_with_counts {
             return Ok(());
         }
         if !self.has_all_evidence()? && !self.writer.segment_is_overfull() {
@@ -338,6 +364,7 @@ impl<W: Write> Stream<W> {
     fn define_all_again(&mut self) {
         self.segment += 1;
         self.segment_start = 0;
+        self.ends_with_counts = false;
         self.code.start_segment();
         self.kernel_names.start_segment();
         self.evidence.start_segment();

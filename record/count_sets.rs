@@ -1,0 +1,68 @@
+//! The two sets of maps that ticks are counted in: one is active, the other one is read.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+
+use crate::counts::Counts;
+
+/// Elements that are read at once.
+const AT_ONCE: u32 = 1024;
+
+/// How many entries the maps have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) stacks: u32,
+    pub(crate) counts: u32,
+}
+
+/// A set of maps.
+pub(crate) struct CountSet {
+    pub(crate) counts: MapHandle,
+    pub(crate) stacks: MapHandle,
+}
+
+/// Both sets.
+pub(crate) struct CountSets {
+    pub(crate) sets: [CountSet; 2],
+    /// The kernel waits for running programs when this map of maps is changed, to contain `nothing`.
+    pub(crate) barrier: MapHandle,
+    pub(crate) nothing: MapHandle,
+}
+
+impl CountSets {
+    /// Waits until all programs have ended that run now.
+    pub(crate) fn wait_for_programs(&self) -> Result<()> {
+        let descriptor = self.nothing.as_fd().as_raw_fd().to_le_bytes();
+        self.barrier.update(&0_u32.to_le_bytes(), &descriptor, MapFlags::ANY).context("waiting for ticks to end")
+    }
+
+    /// Reads and clears a set that is not active.
+    pub(crate) fn take(&self, which: usize) -> Result<Counts> {
+        let mut counts = Counts::default();
+        let set = &self.sets[which];
+        // A batch that a full bucket has cut short looks like the last one: what is left comes in the next round.
+        loop {
+            let elements = set.counts.lookup_and_delete_batch(AT_ONCE, MapFlags::ANY, MapFlags::ANY);
+            let mut some = false;
+            for (place, tally) in elements.context("reading counts")? {
+                some = true;
+                counts.add(&place, &tally);
+            }
+            if !some {
+                break;
+            }
+        }
+        // The kernel finds the next key by the one before: so none is deleted meanwhile.
+        let ids: Vec<Vec<u8>> = set.stacks.keys().collect();
+        for id in ids {
+            let addresses = set.stacks.lookup(&id, MapFlags::ANY).context("reading stacks")?;
+            set.stacks.delete(&id).context("clearing stacks")?;
+            if let (Some(addresses), Some(id)) = (addresses, id.first_chunk()) {
+                counts.add_stack(u32::from_le_bytes(*id), addresses);
+            }
+        }
+        Ok(counts)
+    }
+}

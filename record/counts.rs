@@ -1,0 +1,152 @@
+//! What the kernel has counted of stacks since it was read last; bpf/count.h.
+
+use profrec_format::Sample;
+use rustc_hash::FxHashMap;
+
+use crate::event::{Chunks, INSTRUCTION_POINTER, REGISTERS, Slice, Tick};
+
+/// What stands for the id of a stack of a thread that has no user side.
+const EFAULT: i32 = 14;
+
+/// Stacks, and how often each was hit.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    counts: Vec<Count>,
+    /// Addresses, innermost first, by the ids of stacks.
+    stacks: FxHashMap<u32, Vec<u8>>,
+}
+
+/// How often a stack was hit, by the threads of one name of a program, on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    /// When that was first.
+    first: u64,
+    pid: u32,
+    tid: u32,
+    cpu: u32,
+    ticks: u32,
+    /// Ids of stacks, or negative errors.
+    user: i32,
+    kernel: i32,
+}
+
+impl Counts {
+    /// Adds an element of the map of counts, unless it does not have the form of one.
+    pub(crate) fn add(&mut self, place: &[u8], tally: &[u8]) {
+        self.counts.extend(Count::parse(place, tally));
+    }
+
+    /// Adds an element of the map of stacks.
+    pub(crate) fn add_stack(&mut self, id: u32, addresses: Vec<u8>) {
+        self.stacks.insert(id, addresses);
+    }
+
+    /// Distinct stacks, counts of them, and ticks in all.
+    pub(crate) fn size(&self) -> (usize, usize, u64) {
+        (self.stacks.len(), self.counts.len(), self.counts.iter().map(|count| u64::from(count.ticks)).sum())
+    }
+
+    /// The counts as ticks that stand for many, in the order of their times.
+    pub(crate) fn ticks(&mut self) -> impl Iterator<Item = Tick<'_>> {
+        self.counts.sort_unstable_by_key(|count| count.first);
+        self.counts.iter().flat_map(|count| count.weights().map(|weight| self.tick(count, weight)))
+    }
+
+    fn tick(&self, count: &Count, weight: u32) -> Tick<'_> {
+        let (user_chain, kernel_chain) = (self.stack(count.user), self.stack(count.kernel));
+        let mut registers = [0; REGISTERS];
+        if count.user != -EFAULT {
+            registers[INSTRUCTION_POINTER] = user_chain.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        }
+        let nothing = Slice { start: 0, bytes: &[] };
+        Tick {
+            time: count.first,
+            pid: count.pid,
+            tid: count.tid,
+            cpu: count.cpu,
+            weight,
+            registers,
+            top: 0,
+            inner: nothing,
+            outer: nothing,
+            chunks: Chunks::default(),
+            switched: false,
+            frame_left_out: false,
+            kernel_chain,
+            user_chain,
+        }
+    }
+
+    fn stack(&self, id: i32) -> &[u8] {
+        let id = u32::try_from(id).ok();
+        let addresses = id.and_then(|id| self.stacks.get(&id)).map_or(&[][..], Vec::as_slice);
+        let (words, _) = addresses.as_chunks::<8>();
+        // The rest of the map's element is zeros.
+        let length = words.iter().position(|word| *word == [0; 8]).unwrap_or(words.len());
+        &addresses[..8 * length]
+    }
+}
+
+impl Count {
+    fn parse(place: &[u8], tally: &[u8]) -> Option<Self> {
+        let half = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        Some(Self {
+            first: u64::from_le_bytes(*tally.first_chunk()?),
+            pid: half(place, 8)?,
+            tid: half(tally, 8)?,
+            cpu: half(place, 24)?,
+            ticks: half(tally, 12)?,
+            user: half(place, 16)?.cast_signed(),
+            kernel: half(place, 20)?.cast_signed(),
+        })
+    }
+
+    /// What samples can stand for.
+    fn weights(&self) -> impl Iterator<Item = u32> + use<> {
+        let (whole, rest) = (self.ticks / Sample::MAX_WEIGHT, self.ticks % Sample::MAX_WEIGHT);
+        (0..whole).map(|_| Sample::MAX_WEIGHT).chain(Some(rest).filter(|rest| *rest > 0))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::event;
+
+    fn bytes(halves: &[u32]) -> Vec<u8> {
+        halves.iter().flat_map(|half| half.to_le_bytes()).collect()
+    }
+
+    fn place(user: i32, kernel: i32) -> Vec<u8> {
+        bytes(&[7, 0, 100, 3, user.cast_unsigned(), kernel.cast_unsigned(), 5, 0, 0, 0, 0, 0])
+    }
+
+    /// Fields are found where the BPF program puts them; counts come in the order of their times, with their stacks.
+    #[test]
+    fn counts_are_ticks_with_weights() {
+        let mut counts = Counts::default();
+        counts.add(&place(2, -2), &bytes(&[900, 0, 101, 30]));
+        counts.add(&place(2, 1), &bytes(&[800, 0, 102, 4]));
+        counts.add(&place(2, 1)[..20], &bytes(&[800, 0, 102, 4]));
+        counts.add_stack(2, [0x1000_u64, 0x2000, 0].iter().flat_map(|word| word.to_le_bytes()).collect());
+        counts.add_stack(1, [u64::MAX, 0].iter().flat_map(|word| word.to_le_bytes()).collect());
+        assert_eq!(counts.size(), (2, 2, 34));
+        let ticks: Vec<_> = counts.ticks().collect();
+        let [early, late] = &ticks[..] else { unreachable!("two ticks") };
+        assert_eq!((early.time, early.pid, early.tid, early.cpu, early.weight), (800, 100, 102, 5, 4));
+        assert_eq!(event::words(early.kernel_chain).collect::<Vec<_>>(), [u64::MAX]);
+        assert_eq!((late.time, late.tid, late.weight, late.is_in_kernel()), (900, 101, 30, false));
+        assert_eq!(event::words(late.user_chain).collect::<Vec<_>>(), [0x1000, 0x2000]);
+        assert_eq!((late.instruction_pointer(), late.has_user_side()), (0x1000, true));
+    }
+
+    /// A count that is more than a sample can stand for becomes several; none of it is lost.
+    #[test]
+    fn large_counts_are_shared_out() {
+        let mut counts = Counts::default();
+        counts.add(&place(-14, -2), &bytes(&[1, 0, 1, 2 * Sample::MAX_WEIGHT + 9]));
+        assert_eq!(counts.ticks().map(|tick| tick.weight).sum::<u32>(), 2 * Sample::MAX_WEIGHT + 9);
+        assert!(counts.ticks().all(|tick| !tick.has_user_side() && tick.weight <= Sample::MAX_WEIGHT));
+    }
+}
