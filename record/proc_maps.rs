@@ -100,6 +100,12 @@ pub(crate) fn threads(pid: u32) -> Result<Vec<u32>> {
     Ok(threads)
 }
 
+/// The ids of all processes that can be seen.
+pub(crate) fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// The process of a thread.
 pub(crate) fn process_of(tid: u32) -> Result<u32> {
     // /proc has a folder for each thread, though it lists none but the first of a process.

@@ -385,10 +385,7 @@ fn create_counts(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Result
 fn count_sets(skeleton: &ProfrecSkel<'_>) -> libbpf_rs::Result<CountSets> {
     let maps = &skeleton.maps;
     let sets = [
-        CountSet {
-            counts: MapHandle::try_from(&maps.first_counts)?,
-            stacks: MapHandle::try_from(&maps.first_stacks)?,
-        },
+        CountSet { counts: MapHandle::try_from(&maps.first_counts)?, stacks: MapHandle::try_from(&maps.first_stacks)? },
         CountSet {
             counts: MapHandle::try_from(&maps.second_counts)?,
             stacks: MapHandle::try_from(&maps.second_stacks)?,

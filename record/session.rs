@@ -86,6 +86,9 @@ pub(crate) fn record(
     if attached == 0 {
         bail!("the target ended before its clock was attached");
     }
+    if counting.is_some() && matches!(target, Target::Machine) {
+        stream.learn_all()?;
+    }
     let frugality = Frugality::new(args, cpus.len() as u32);
     let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));
     let needed = rights::needed(args, &target, account)?;
@@ -318,6 +321,7 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
         start_monotonic: start,
         start_realtime: realtime(start),
         machine: machine::facts(),
+        counted_every: args.counts_every().map_or(0, |every| every.as_nanos() as u64),
         ..Header::default()
     })
 }

@@ -54,7 +54,8 @@ pub(crate) fn text(finished: &Finished) -> String {
     for (cause, count) in lost.iter().filter(|(cause, _)| cause.lost() == Lost::Events) {
         lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
     }
-    if lost.iter().any(|(cause, _)| cause.is_samples()) {
+    lines.extend(counts(&finished.outcomes));
+    if lost.iter().any(|(cause, _)| cause.is_samples() && *cause != LossCause::CountsFull) {
         lines.push("  less is lost with a larger --ring-size or a lower rate (-F)".to_owned());
     }
     if finished.totals.stop == StopReason::SizeReached {
@@ -111,6 +112,20 @@ pub(crate) fn text(finished: &Finished) -> String {
     }
     lines.extend(finished.kept.lines.iter().cloned());
     lines.join("\n")
+}
+
+/// What had no room in the maps of counts, with what helps.
+fn counts(outcomes: &Outcomes) -> impl Iterator<Item = String> + use<> {
+    let Outcomes { counts_full, stacks_collided, stacks_full, .. } = *outcomes;
+    let stacks = format!(
+        "  {} stacks without addresses ({stacks_collided} of others' places, {stacks_full} without room): less with more \
+         --stack-entries, or a shorter --flush",
+        stacks_collided + stacks_full
+    );
+    let counts =
+        format!("  {counts_full} ticks without room for counts: less with more --count-entries, or a shorter --flush");
+    let stacks = (stacks_collided + stacks_full > 0).then_some(stacks);
+    stacks.into_iter().chain((counts_full > 0).then_some(counts))
 }
 
 /// What became of the ticks that did not hit the target, and which ones did not come, where there is something to say.

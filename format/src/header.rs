@@ -81,6 +81,9 @@ pub struct Header {
     pub scrubbed: bool,
     /// More about the recorded machine.
     pub machine: Machine,
+    /// Nanoseconds between two flushes of counts, when ticks were counted in the kernel: a sample stands for all ticks of one stack,
+    /// thread name, program and CPU in that time, and has the time and the thread of the first. 0 where ticks were not counted.
+    pub counted_every: u64,
 }
 
 /// What a machine is. Of a recording that does not tell, everything is empty or 0.

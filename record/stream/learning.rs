@@ -44,6 +44,11 @@ impl<W: Write> Stream<W> {
         Ok(())
     }
 
+    /// Learns of every process that there is: one that ends before its ticks are seen cannot be asked then.
+    pub(crate) fn learn_all(&mut self) -> Result<()> {
+        proc_maps::processes().into_iter().try_for_each(|pid| self.learn_unknown(pid, now()))
+    }
+
     /// Learns of a process that is not known, or not rightly.
     pub(super) fn learn_unknown(&mut self, pid: u32, time: u64) -> Result<()> {
         let known = self.processes.get(pid).is_some_and(|process| process.known);

@@ -18,8 +18,8 @@ use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, 
 
 use crate::args::CallGraph;
 use crate::chunks::SentChunks;
-use crate::counts::Counts;
 pub(crate) use crate::clock::now;
+use crate::counts::Counts;
 use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;

@@ -52,6 +52,7 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
             boot_realtime: 1 << 60,
             suspended: 7,
         },
+        counted_every: 250_000_000,
         ..Header::default()
     };
     let mut writer = Writer::create(Vec::new(), &header).unwrap();

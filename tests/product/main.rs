@@ -16,6 +16,7 @@ mod budget;
 mod commands;
 mod comparison;
 mod construction;
+mod counting;
 mod dependencies;
 mod disk_full;
 mod doctor;

@@ -126,7 +126,7 @@ impl Facts {
         let all = sum(self.at("/recording/all_ticks/outcomes"), &TICKS) + self.lost_samples();
         assert_eq!(self.number("/recording/all_ticks/total"), all, "{}", self.at("/recording"));
         let written: f64 = cpus.iter().filter_map(|cpu| cpu["outcomes"]["written"].as_f64()).sum();
-        assert_eq!(written, self.number("/recording/samples"), "{}", self.at("/recording"));
+        assert_eq!(written, self.number("/recording/ticks"), "{}", self.at("/recording"));
         // The report compares each CPU with the samples that it finds.
         assert!(!self.at("/notes").to_string().contains("miscounted"), "{}", self.at("/notes"));
     }

@@ -19,7 +19,7 @@ MACHINE = struct_of(
 HEADER_FIELDS = evolving(
     recorder=string, arch=variant("X86_64", "Aarch64"), host=string, kernel=string, page_size=u32, cpus=u32,
     command_line=listed(string), event=string, period=u64, call_graph=u32, stack_size=u32, start_monotonic=u64,
-    start_realtime=u64, gaps=listed(pair(u64, u64)), scrubbed=boolean, machine=MACHINE,
+    start_realtime=u64, gaps=listed(pair(u64, u64)), scrubbed=boolean, machine=MACHINE, counted_every=u64,
 )  # fmt: skip
 TOTALS_FIELDS = evolving(
     end_monotonic=u64, stop=u32, expected=u64, samples=u64, lost=listed(pair(u32, u64)), recorder_cpu=u64,

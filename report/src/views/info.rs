@@ -41,6 +41,10 @@ fn recording(text: &mut String, facts: &Facts) {
         line(text, "gap", &format!("{:.3}..{:.3} s: nothing was recorded", from as f64 / 1e9, to as f64 / 1e9));
     }
     line(text, "user stacks", call_graph(header.call_graph));
+    if header.counted_every > 0 {
+        let every = header.counted_every as f64 / 1e9;
+        line(text, "", &format!("counted in the kernel: a sample is all ticks of a stack in {every} s"));
+    }
     if header.scrubbed {
         line(text, "", "scrubbed: unwound before, registers and words of stacks are gone");
     }
@@ -147,6 +151,8 @@ fn accounts(text: &mut String, facts: &Facts) {
     let all = facts.accounts.all();
     let remarks = [
         (Outcome::NoUserSide, "samples without a user side (kernel threads, or in an exec or exit)"),
+        (Outcome::StackCollided, "counted stacks without addresses: others had their places (--stack-entries)"),
+        (Outcome::StacksFull, "counted stacks without addresses: there was no room (--stack-entries)"),
         (Outcome::StackCut, "samples with a stack of which only the two ends were copied"),
         (Outcome::StackSwitched, "samples on another stack than the thread's first"),
         (Outcome::PagesUnreadable, "pages of stacks that could not be read, and count as empty"),

@@ -1,0 +1,78 @@
+//! Ticks that are counted in the kernel: no tick is lost or counted twice, and every view says the same as of samples.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::programs::{Running, fixture, stderr, succeed};
+use crate::recorded::{Place, Recorded, record};
+use crate::rights::needs_root;
+
+/// Distinct stacks of many threads' names and processes, for as long as it is asked for: hundreds of short processes.
+fn storm(seconds: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = "end=$(($(date +%s) + $1)); while [ $(date +%s) -lt $end ]; do ls -l /usr/bin >/dev/null; done";
+    command.args(["-c", script, "sh", seconds]);
+    command
+}
+
+fn segments(recorded: &Recorded) -> f64 {
+    recorded.facts().number("/recording/segments")
+}
+
+/// Over a hundred flushes, under the load of a storm of processes, the sum of what is in the file is what the kernel has
+/// counted, on each CPU; each flush is a segment.
+#[test]
+fn nothing_is_lost_between_two_flushes() {
+    let _guard = needs_root!();
+    let (place, _storm) = (Place::new(), Running::quiet(&mut storm("14")));
+    let mut command = place.record();
+    let output = succeed(command.args(["-a", "--count", "--flush", "100ms", "-F", "999", "-d", "12s"]));
+    let recorded = place.recorded(output);
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    assert_eq!(facts.number("/recording/expected"), facts.number("/recording/ticks"));
+    assert!(facts.number("/recording/ticks") > facts.number("/recording/samples"), "{}", facts.at("/recording"));
+    assert!(segments(&recorded) > 60.0, "{} segments", segments(&recorded));
+    let check = recorded.report(&["--check"]);
+    assert!(check.starts_with("whole"), "{check}");
+    for process in facts.at("/processes").as_array().unwrap() {
+        let name = process["comm"].as_str().unwrap();
+        assert!(!name.is_empty() && name != "[unknown]", "{process}");
+    }
+}
+
+/// Counted stacks are those that frame pointers lead through, and have the shares that the program has by construction.
+#[test]
+fn counts_have_the_shares_of_the_program() {
+    let _guard = needs_root!();
+    let recorded = record(&["--count", "--flush", "1s"], &[&fixture("framed_shares"), Path::new("4"), Path::new("75")]);
+    let folded = recorded.folded();
+    let (alpha, beta) =
+        (folded.share("framed_shares;...;main;...;spin_alpha"), folded.share("framed_shares;...;main;...;spin_beta"));
+    assert!((alpha - 0.75).abs() < 0.06 && (beta - 0.25).abs() < 0.06, "{alpha} {beta}\n{folded}");
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    let (samples, ticks) = (facts.number("/recording/samples"), facts.number("/recording/ticks"));
+    assert!(samples < ticks / 10.0, "{samples} samples for {ticks} ticks");
+    let info = recorded.report(&["--info"]);
+    assert!(info.contains("counted in the kernel: a sample is all ticks of a stack in 1 s"), "{info}");
+}
+
+/// Maps that are too small cost stacks and ticks, which are counted by cause, and nothing else: the equation closes.
+#[test]
+fn maps_that_are_too_small_are_told() {
+    let _guard = needs_root!();
+    let (place, _storm) = (Place::new(), Running::quiet(&mut storm("8")));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "1h", "-F", "4999", "-d", "6s"]);
+    let output = succeed(command.args(["--stack-entries", "1024", "--count-entries", "1024"]));
+    let said = stderr(&output);
+    let recorded = place.recorded(output);
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    let full = facts.number("/recording/lost/counts_full");
+    assert!(full > 0.0 && said.contains("--count-entries"), "{said}");
+    let collided = facts.number("/recording/all_ticks/outcomes/stack_collided");
+    assert!(collided > 0.0 && said.contains("--stack-entries"), "{said}");
+}
