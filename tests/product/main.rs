@@ -25,6 +25,7 @@ mod endings;
 mod formats;
 mod golden;
 mod hostile_hosts;
+mod hotplug;
 mod jit;
 mod killed;
 mod least_privilege;
