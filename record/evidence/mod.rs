@@ -4,6 +4,7 @@
 
 mod gatherer;
 mod run_time_code;
+mod waiting;
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
@@ -21,6 +22,7 @@ use crate::open_files;
 use crate::rights::{self, Account};
 use gatherer::Gatherer;
 use run_time_code::RunTimeCode;
+use waiting::Waiting;
 
 /// Requests that may wait; each has at most a batch of addresses.
 const QUEUE: usize = 256;
@@ -55,7 +57,7 @@ pub(crate) struct Evidence {
     giant_functions: Vec<GiantFunction>,
     run_time_code: RunTimeCode,
     /// Requests that did not fit into the channel.
-    waiting: std::collections::VecDeque<Request>,
+    waiting: Waiting,
     outstanding: usize,
 }
 
@@ -100,20 +102,21 @@ impl Evidence {
     /// Forgets what the segment before was given.
     pub(crate) fn start_segment(&mut self) {
         self.run_time_code.start_segment();
+        self.waiting.start_segment();
         self.ask(Request::NewSegment);
     }
 
     fn ask(&mut self, request: Request) {
-        self.waiting.push_back(request);
+        self.waiting.push(request);
         self.send_waiting();
     }
 
     fn send_waiting(&mut self) {
-        while let Some(request) = self.waiting.pop_front() {
+        while let Some(request) = self.waiting.pop() {
             match self.requests.try_send(request) {
                 Ok(()) => self.outstanding += 1,
                 Err(TrySendError::Full(request)) => {
-                    self.waiting.push_front(request);
+                    self.waiting.take_back(request);
                     return;
                 }
                 // Nobody will answer any more.
@@ -223,6 +226,23 @@ mod tests {
             assert!(evidence.finish(Instant::now() + Duration::from_secs(60)).is_empty());
         }
         assert!(evidence.is_idle());
+    }
+
+    /// Code that is shown when the segment was already searched for names is searched for, too, before the segment ends.
+    #[test]
+    fn code_of_the_last_look_is_searched_for() {
+        let mut evidence = Evidence::start(Embed::Symbols, None).unwrap();
+        let is_asked = |evidence: &mut Evidence| {
+            evidence.complete_run_time_code();
+            let is_asked = !evidence.is_idle();
+            evidence.finish(Instant::now() + Duration::from_secs(60));
+            is_asked
+        };
+        evidence.run_time_code(vec![(std::process::id(), 1)]);
+        assert!(is_asked(&mut evidence) && !is_asked(&mut evidence));
+        evidence.run_time_code(vec![(std::process::id(), 2)]);
+        evidence.finish(Instant::now() + Duration::from_secs(60));
+        assert!(is_asked(&mut evidence) && !is_asked(&mut evidence));
     }
 
     /// With nothing to embed, the layout still comes; code of an unknown module gives nothing.
