@@ -17,6 +17,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::args::Embed;
 use crate::giant_frames::GiantFunction;
+use crate::jit::private_maps::{PrivateMap, PrivateMaps};
 use crate::jit::{self, Jit};
 use crate::open_files;
 use crate::rights::{self, Account};
@@ -46,6 +47,8 @@ enum Request {
 struct Answer {
     records: Vec<Record>,
     giant_functions: Vec<GiantFunction>,
+    /// Perf maps that the thread may not open.
+    private_maps: Vec<PrivateMap>,
     /// It is that of a look at the files of processes that make code at run time.
     looked: bool,
 }
@@ -56,6 +59,7 @@ pub(crate) struct Evidence {
     answers: Receiver<Answer>,
     giant_functions: Vec<GiantFunction>,
     run_time_code: RunTimeCode,
+    private_maps: PrivateMaps,
     /// Requests that did not fit into the channel.
     waiting: Waiting,
     outstanding: usize,
@@ -85,8 +89,9 @@ impl Evidence {
             })
             .context("starting the thread that gathers unwind evidence")?;
         let run_time_code = RunTimeCode::new(embed);
+        let private_maps = PrivateMaps::new();
         let (giant_functions, waiting) = Default::default();
-        Ok(Self { requests, answers, giant_functions, run_time_code, waiting, outstanding: 0 })
+        Ok(Self { requests, answers, giant_functions, run_time_code, private_maps, waiting, outstanding: 0 })
     }
 
     /// A module is defined in this segment.
@@ -130,7 +135,7 @@ impl Evidence {
 
     /// Whether everything asked for has been answered and collected.
     pub(crate) fn is_idle(&self) -> bool {
-        self.outstanding == 0 && self.waiting.is_empty()
+        self.outstanding == 0 && self.waiting.is_empty() && !self.private_maps.are_awaited()
     }
 
     /// Takes the answers that are there.
@@ -138,6 +143,9 @@ impl Evidence {
         let mut records = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
             self.receive(answer, &mut records);
+        }
+        for request in self.private_maps.take_opened() {
+            self.ask(Request::Jit(request));
         }
         self.send_waiting();
         records
@@ -148,6 +156,7 @@ impl Evidence {
         self.run_time_code.receive(&answer.records, answer.looked);
         records.extend(answer.records);
         self.giant_functions.extend(answer.giant_functions);
+        answer.private_maps.into_iter().for_each(|map| self.private_maps.open(map));
     }
 
     /// Functions with giant frames, of which nobody has been told.
