@@ -72,12 +72,12 @@ impl Clocks {
         matches!(self, Self::Threads { .. })
     }
 
-    /// Starts one on a CPU that came, if there is one on each.
-    pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, side_band: &SideBand, period: u64) -> Result<()> {
-        if matches!(self, Self::Cpus | Self::FilteredCpus) {
-            sampler.attach(Scope::Cpu(cpu), period, Some(side_band))?;
+    /// Starts one on a CPU that came, if there is one on each. Whether it did.
+    pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, side_band: &SideBand, period: u64) -> Result<bool> {
+        match self {
+            Self::Cpus | Self::FilteredCpus => sampler.attach(Scope::Cpu(cpu), period, Some(side_band)),
+            Self::OneThread | Self::Threads { .. } => Ok(false),
         }
-        Ok(())
     }
 
     /// Starts them; gives their number.

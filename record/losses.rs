@@ -15,8 +15,8 @@ pub(crate) struct Losses {
     seconds: FxHashMap<(u32, u64), u64>,
     /// CPUs whose clock was stopped since their missed ticks were told.
     throttled: FxHashSet<u32>,
-    /// CPUs that went since their missed ticks were told.
-    offline: FxHashSet<u32>,
+    /// CPUs that went, and how many ticks those had that came back, until the next.
+    offline: FxHashMap<u32, Option<u64>>,
     /// When the counters were read last.
     looked: u64,
 }
@@ -38,7 +38,14 @@ impl Losses {
 
     /// Notes that a CPU is gone: what its clock misses from now on is told with that cause.
     pub(crate) fn offline(&mut self, cpu: u32) {
-        self.offline.insert(cpu);
+        self.offline.insert(cpu, None);
+    }
+
+    /// Notes that a CPU has a clock again: the first tick shows what was missed.
+    pub(crate) fn online(&mut self, cpu: u32, accounts: &Accounts) {
+        if let Some(back) = self.offline.get_mut(&cpu) {
+            *back = Some(accounts.0.get(cpu as usize).map_or(0, |account| account.outcomes.ticks));
+        }
     }
 
     /// Whether ticks did not fit into the ring that are not told yet.
@@ -101,13 +108,13 @@ impl Losses {
         let count = account.outcomes.missed.saturating_sub(told.iter().sum());
         let cause = match () {
             () if self.throttled.contains(&cpu) => LossCause::Throttled,
-            () if self.offline.contains(&cpu) => LossCause::Offline,
+            () if self.offline.contains_key(&cpu) => LossCause::Offline,
             () => LossCause::Late,
         };
         if count > 0 {
             self.throttled.remove(&cpu);
-            self.offline.remove(&cpu);
         }
+        self.offline.retain(|of, back| *of != cpu || back.is_none_or(|ticks| ticks == account.outcomes.ticks));
         let time = account.missed_until.min(now);
         let since = time.saturating_sub(count.saturating_mul(period)).max(self.looked);
         self.tell(Loss { since: since.min(time), cpu: Some(cpu), ..Loss::at(time, cause, count) }, new);
@@ -213,6 +220,29 @@ mod tests {
         let new = losses.look(&Accounts(vec![lossy(0, 6)]), &[], 11 * SECOND, 1);
         assert_eq!(new.iter().map(|loss| (loss.cause, loss.count)).collect::<Vec<_>>(), [(LossCause::Late, 1)]);
         assert_eq!((losses.samples(), losses.look(&Accounts(vec![lossy(0, 6)]), &[], 12 * SECOND, 1).len()), (0, 0));
+    }
+
+    /// What a CPU misses while it is gone has that cause until its new clock has ticked; what it misses then has another one. A CPU whose clock
+    /// stays dead misses for that all the time.
+    #[test]
+    fn ticks_of_a_cpu_that_goes_and_comes() {
+        let mut losses = Losses::default();
+        let ticked = |ticks, missed| {
+            let account = lossy(0, missed);
+            Accounts(vec![Account { outcomes: Outcomes { ticks, ..account.outcomes }, ..account }])
+        };
+        let causes = |losses: &mut Losses, ticks, missed| -> Vec<_> {
+            let new = losses.look(&ticked(ticks, missed), &[], 10 * SECOND, 1);
+            new.iter().map(|loss| (loss.cause, loss.count)).collect()
+        };
+        assert_eq!(causes(&mut losses, 10, 2), [(LossCause::Late, 2)]);
+        losses.offline(0);
+        assert_eq!(causes(&mut losses, 10, 2), []);
+        assert_eq!(causes(&mut losses, 10, 5), [(LossCause::Offline, 3)]);
+        losses.online(0, &ticked(10, 5));
+        assert_eq!(causes(&mut losses, 10, 5), []);
+        assert_eq!(causes(&mut losses, 11, 40), [(LossCause::Offline, 35)]);
+        assert_eq!(causes(&mut losses, 12, 41), [(LossCause::Late, 1)]);
     }
 
     /// What a CPU sent and the output refused is lost on that CPU; what was malformed is not lost twice.

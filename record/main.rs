@@ -64,6 +64,7 @@ mod rights;
 mod ring;
 mod ring_file;
 mod room;
+mod running_clocks;
 mod sampler;
 mod scan;
 mod seen_code;

@@ -41,6 +41,8 @@ const CONFIG_DUMMY: u64 = 9;
 const SAMPLE_TID: u64 = 1 << 1;
 const SAMPLE_TIME: u64 = 1 << 2;
 
+const READ_TIME_RUNNING: u64 = 1 << 1;
+
 const DISABLED: u64 = 1 << 0;
 const INHERIT: u64 = 1 << 1;
 const MMAP: u64 = 1 << 8;
@@ -126,6 +128,17 @@ pub(crate) fn clock_time(clock: BorrowedFd<'_>) -> u64 {
     }
 }
 
+/// Nanoseconds for which the process events of a CPU were told; 0 when the kernel does not say. It stands still once the CPU was offline.
+/// The CPU is interrupted for it.
+pub(crate) fn process_events_time(event: BorrowedFd<'_>) -> u64 {
+    // The count, then the time.
+    let mut both = [0; 16];
+    match rustix::io::read(event, &mut both) {
+        Ok(16) => both.last_chunk().map_or(0, |time| u64::from_le_bytes(*time)),
+        _ => 0,
+    }
+}
+
 /// Has what an event reports, such as that it is throttled, go to the ring of another event of its CPU.
 pub(crate) fn report_to(event: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     const IOC_SET_OUTPUT: libc::c_ulong = 0x2405;
@@ -142,6 +155,7 @@ pub(crate) fn open_process_events(cpu: u32, build_ids: bool, wake_bytes: u32) ->
         kind: TYPE_SOFTWARE,
         config: CONFIG_DUMMY,
         sample_type: SAMPLE_TID | SAMPLE_TIME,
+        read_format: READ_TIME_RUNNING,
         flags: MMAP
             | MMAP2
             | COMM

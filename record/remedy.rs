@@ -7,7 +7,8 @@ use std::io;
 
 use anyhow::Error;
 use rustix::process::{Resource, getrlimit};
-use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::rights;
 
 /// What was refused, and what helps.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,8 +68,7 @@ pub(crate) fn perf(error: io::Error) -> Error {
     }
     let paranoid = sysctl("perf_event_paranoid").unwrap_or_default();
     let what = format!("no rights to open perf events (kernel.perf_event_paranoid is {paranoid})");
-    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    let remedy = if !held.intersects(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN) {
+    let remedy = if !rights::may_open_events() {
         become_able()
     } else if paranoid.parse::<i32>().is_ok_and(|value| value > 2) {
         "sudo sysctl kernel.perf_event_paranoid=2".to_owned()

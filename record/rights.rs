@@ -113,6 +113,12 @@ fn to_create_files(output: &Path, account: Option<Account>) -> Result<Capability
     }
 }
 
+/// Whether the calling thread has the rights that opening events takes.
+pub(crate) fn may_open_events() -> bool {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    held.intersects(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN)
+}
+
 /// Has the calling thread keep nothing but `keep` of its rights, for good, and work for `account`.
 pub(crate) fn keep_only(keep: CapabilitySet, account: Option<Account>) -> Result<()> {
     reduce(keep, account).context("giving up rights")

@@ -2,7 +2,7 @@
 //! counters.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::sync::Mutex;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -25,6 +25,7 @@ use crate::perf_event::{self, Scope};
 use crate::pid_namespace::PidNamespace;
 use crate::remedy;
 use crate::ring::BpfRing;
+use crate::running_clocks::RunningClocks;
 use crate::side_band::{SideBand, is_offline};
 use crate::stream::now;
 
@@ -66,27 +67,16 @@ pub(crate) struct Settings {
     pub(crate) counting: Option<Sizes>,
 }
 
-/// A clock that runs.
-struct Clock {
-    event: OwnedFd,
-    /// Its place in `clocks` of the BPF programs.
-    number: u32,
-    _link: Link,
-}
-
 /// The programs in the kernel and the clocks that run them.
 pub(crate) struct Sampler {
     skeleton: ProfrecSkel<'static>,
-    clocks: Vec<Clock>,
-    /// So many clocks can have a number.
-    most_clocks: u32,
+    clocks: RunningClocks,
     pace: Pace,
     /// Depth of stacks that are copied whole, and what of others, at the usual pace.
     usual_stacks: (u32, u32),
     /// Nanoseconds between two ticks at the usual pace.
     period: u64,
-    /// How long the clocks ran, and when they were stopped.
-    clock_time: u64,
+    /// When the clocks were stopped.
     stopped: Option<u64>,
     /// Control groups that count.
     cgroups: Vec<Cgroup>,
@@ -153,12 +143,10 @@ impl Sampler {
         let count_sets = settings.counting.map(|_| count_sets(&skeleton)).transpose().context("finding the counts")?;
         let sampler = Self {
             skeleton,
-            clocks: Vec::new(),
-            most_clocks,
+            clocks: RunningClocks::new(most_clocks - 1),
             pace: Pace::USUAL,
             usual_stacks: (whole_stack, settings.stack_size),
             period: settings.period,
-            clock_time: 0,
             stopped: None,
             cgroups: settings.narrowing.cgroups,
             count_sets,
@@ -223,8 +211,7 @@ impl Sampler {
                 side_band.report_throttling(cpu, event.as_fd());
             }
         }
-        // One that has no number is to the programs like an inherited one, and keeps its period.
-        let number = Some(self.clocks.len() as u32 + 1).filter(|number| *number < self.most_clocks).unwrap_or(0);
+        let number = self.clocks.take_number();
         self.tell_weight(number, weight)?;
         let held = event.try_clone().context("holding a clock")?;
         let options = PerfEventOpts { cookie: number.into(), ..PerfEventOpts::default() };
@@ -232,8 +219,13 @@ impl Sampler {
         let link = link.context("attaching to a clock")?;
         // The link closes the event with itself.
         let _owned_by_the_link = event.into_raw_fd();
-        self.clocks.push(Clock { event: held, number, _link: link });
+        self.clocks.add(held, scope, number, link);
         Ok(true)
+    }
+
+    /// Gives up the clock of a CPU that went: it is dead, also when the CPU comes back.
+    pub(crate) fn detach(&mut self, cpu: u32) {
+        self.clocks.remove(cpu);
     }
 
     /// How stacks are copied at a pace: whole up to this depth, and so many bytes of both ends of others.
@@ -252,14 +244,14 @@ impl Sampler {
             bss.least_weight = pace.weight.max(2);
             // Between the two steps a tick counts for the smaller weight: a few for too little, rather than many for too much.
             let falls = pace.weight < self.pace.weight;
-            for clock in self.clocks.iter().filter(|clock| clock.number > 0) {
+            for (number, clock) in self.clocks.numbered() {
                 if falls {
-                    self.tell_weight(clock.number, pace.weight)?;
+                    self.tell_weight(number, pace.weight)?;
                 }
-                perf_event::set_period(clock.event.as_fd(), period * u64::from(pace.weight))
+                perf_event::set_period(clock, period * u64::from(pace.weight))
                     .context("changing the period of a clock")?;
                 if !falls {
-                    self.tell_weight(clock.number, pace.weight)?;
+                    self.tell_weight(number, pace.weight)?;
                 }
             }
             let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
@@ -277,8 +269,7 @@ impl Sampler {
 
     /// Stops all clocks.
     pub(crate) fn stop(&mut self) {
-        self.clock_time = self.clock_time();
-        self.clocks.clear();
+        self.clocks.stop();
         self.stopped = Some(now());
     }
 
@@ -331,8 +322,7 @@ impl Sampler {
 
     /// Nanoseconds that the clocks have run, all together.
     pub(crate) fn clock_time(&self) -> u64 {
-        let time = |clock: &Clock| perf_event::clock_time(clock.event.as_fd());
-        self.clock_time + self.clocks.iter().map(time).sum::<u64>()
+        self.clocks.time()
     }
 
     /// Bytes of kernel memory that the maps take, as the kernel tells them (Linux before 6.4: about).

@@ -105,7 +105,6 @@ pub(crate) fn record(
 
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
-    let started_on = cpus.clone();
     let cpus = Cpus::new(cpus, clocks, args.period());
     let looked = start;
     let mut session = Session {
@@ -126,7 +125,7 @@ pub(crate) fn record(
     let ended = session.watch();
     session.sampler.stop();
     session.progress.clear();
-    session.stream.note_offline(&started_on, &attach::online_cpus()?);
+    session.cpus.note_gone(&mut session.stream);
     let ended = ended.and_then(|reason| session.complete().map(|()| reason));
     session.finish(ended, start)
 }
@@ -198,7 +197,7 @@ impl Session {
 
     /// What is done whenever what was collected leaves for the output: somewhat more often than once a second.
     fn flush(&mut self) -> Result<()> {
-        self.cpus.follow(&mut self.sampler, &mut self.stream);
+        self.cpus.follow(&mut self.sampler, &mut self.stream)?;
         self.stream.flush(&mut self.sampler)?;
         self.sampler.renew_cgroups()?;
         self.frugality.look(&mut self.sampler, &mut self.stream)?;

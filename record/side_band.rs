@@ -102,6 +102,8 @@ struct Cpu {
     event: OwnedFd,
     /// When its last event was.
     last: u64,
+    /// How long its event had run when that was asked last.
+    ran: u64,
 }
 
 impl SideBand {
@@ -115,7 +117,7 @@ impl SideBand {
         Ok(side_band)
     }
 
-    /// Opens the events of one more CPU of `all`, unless it went offline, or anew, when it has come back.
+    /// Opens the events of one more CPU of `all`, unless it went offline.
     pub(crate) fn add(&mut self, number: u32, all: usize) -> Result<()> {
         let mut event = perf_event::open_process_events(number, self.build_ids, WAKE_BYTES);
         if self.build_ids && matches!(&event, Err(error) if error.raw_os_error() == Some(libc::EINVAL)) {
@@ -130,9 +132,27 @@ impl SideBand {
             .map_err(|error| remedy::ring(error, RING_BYTES + rustix::param::page_size(), all))?;
         epoll::add(&self.filling, &event, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
             .context("watching the process events")?;
-        self.cpus.retain(|cpu| cpu.number != number);
-        self.cpus.push(Cpu { number, ring, event, last: 0 });
+        let ran = perf_event::process_events_time(event.as_fd());
+        self.cpus.push(Cpu { number, ring, event, last: 0, ran });
         Ok(())
+    }
+
+    /// Closes the events of a CPU that went, once they are drained: they are dead, and might be readable for ever.
+    pub(crate) fn remove(&mut self, number: u32) {
+        self.cpus.retain(|cpu| cpu.number != number);
+    }
+
+    /// The CPUs whose events have not run since this was asked last: they were offline meanwhile.
+    pub(crate) fn dead(&mut self) -> Vec<u32> {
+        let mut dead = Vec::new();
+        for cpu in &mut self.cpus {
+            let ran = perf_event::process_events_time(cpu.event.as_fd());
+            // 0 where the kernel does not say.
+            if std::mem::replace(&mut cpu.ran, ran) == ran && ran > 0 {
+                dead.push(cpu.number);
+            }
+        }
+        dead
     }
 
     /// Takes all events that are there, in the order of their times.

@@ -58,6 +58,12 @@ pub(crate) fn text(finished: &Finished) -> String {
     if lost.iter().any(|(cause, _)| cause.is_samples() && *cause != LossCause::CountsFull) {
         lines.push("  less is lost with a larger --ring-size or a lower rate (-F)".to_owned());
     }
+    if lost.iter().any(|(cause, _)| *cause == LossCause::Throttled) {
+        lines.push(
+            "  the kernel throttled the clock: a lower rate (-F), or sudo sysctl kernel.perf_event_max_sample_rate=100000"
+                .to_owned(),
+        );
+    }
     if finished.totals.stop == StopReason::SizeReached {
         lines.push("  --max-size was reached: what came later was not recorded".to_owned());
     }

@@ -56,6 +56,7 @@ impl Gatherer {
             Request::Jit(request) => {
                 answer.looked = matches!(request, jit::Request::Look);
                 answer.records = jit.answer(request);
+                answer.private_maps = jit.take_private_maps();
             }
             Request::NewSegment => {
                 jit.start_segment();

@@ -4,6 +4,7 @@
 
 mod gatherer;
 mod run_time_code;
+mod waiting;
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
@@ -16,11 +17,13 @@ use rustix::thread::CapabilitySet;
 
 use crate::args::Embed;
 use crate::giant_frames::GiantFunction;
+use crate::jit::private_maps::{PrivateMap, PrivateMaps};
 use crate::jit::{self, Jit};
 use crate::open_files;
 use crate::rights::{self, Account};
 use gatherer::Gatherer;
 use run_time_code::RunTimeCode;
+use waiting::Waiting;
 
 /// Requests that may wait; each has at most a batch of addresses.
 const QUEUE: usize = 256;
@@ -44,6 +47,8 @@ enum Request {
 struct Answer {
     records: Vec<Record>,
     giant_functions: Vec<GiantFunction>,
+    /// Perf maps that the thread may not open.
+    private_maps: Vec<PrivateMap>,
     /// It is that of a look at the files of processes that make code at run time.
     looked: bool,
 }
@@ -54,8 +59,9 @@ pub(crate) struct Evidence {
     answers: Receiver<Answer>,
     giant_functions: Vec<GiantFunction>,
     run_time_code: RunTimeCode,
+    private_maps: PrivateMaps,
     /// Requests that did not fit into the channel.
-    waiting: std::collections::VecDeque<Request>,
+    waiting: Waiting,
     outstanding: usize,
 }
 
@@ -83,8 +89,9 @@ impl Evidence {
             })
             .context("starting the thread that gathers unwind evidence")?;
         let run_time_code = RunTimeCode::new(embed);
+        let private_maps = PrivateMaps::new();
         let (giant_functions, waiting) = Default::default();
-        Ok(Self { requests, answers, giant_functions, run_time_code, waiting, outstanding: 0 })
+        Ok(Self { requests, answers, giant_functions, run_time_code, private_maps, waiting, outstanding: 0 })
     }
 
     /// A module is defined in this segment.
@@ -100,20 +107,21 @@ impl Evidence {
     /// Forgets what the segment before was given.
     pub(crate) fn start_segment(&mut self) {
         self.run_time_code.start_segment();
+        self.waiting.start_segment();
         self.ask(Request::NewSegment);
     }
 
     fn ask(&mut self, request: Request) {
-        self.waiting.push_back(request);
+        self.waiting.push(request);
         self.send_waiting();
     }
 
     fn send_waiting(&mut self) {
-        while let Some(request) = self.waiting.pop_front() {
+        while let Some(request) = self.waiting.pop() {
             match self.requests.try_send(request) {
                 Ok(()) => self.outstanding += 1,
                 Err(TrySendError::Full(request)) => {
-                    self.waiting.push_front(request);
+                    self.waiting.take_back(request);
                     return;
                 }
                 // Nobody will answer any more.
@@ -127,7 +135,7 @@ impl Evidence {
 
     /// Whether everything asked for has been answered and collected.
     pub(crate) fn is_idle(&self) -> bool {
-        self.outstanding == 0 && self.waiting.is_empty()
+        self.outstanding == 0 && self.waiting.is_empty() && !self.private_maps.are_awaited()
     }
 
     /// Takes the answers that are there.
@@ -135,6 +143,9 @@ impl Evidence {
         let mut records = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
             self.receive(answer, &mut records);
+        }
+        for request in self.private_maps.take_opened() {
+            self.ask(Request::Jit(request));
         }
         self.send_waiting();
         records
@@ -145,6 +156,7 @@ impl Evidence {
         self.run_time_code.receive(&answer.records, answer.looked);
         records.extend(answer.records);
         self.giant_functions.extend(answer.giant_functions);
+        answer.private_maps.into_iter().for_each(|map| self.private_maps.open(map));
     }
 
     /// Functions with giant frames, of which nobody has been told.
@@ -223,6 +235,23 @@ mod tests {
             assert!(evidence.finish(Instant::now() + Duration::from_secs(60)).is_empty());
         }
         assert!(evidence.is_idle());
+    }
+
+    /// Code that is shown when the segment was already searched for names is searched for, too, before the segment ends.
+    #[test]
+    fn code_of_the_last_look_is_searched_for() {
+        let mut evidence = Evidence::start(Embed::Symbols, None).unwrap();
+        let is_asked = |evidence: &mut Evidence| {
+            evidence.complete_run_time_code();
+            let is_asked = !evidence.is_idle();
+            evidence.finish(Instant::now() + Duration::from_secs(60));
+            is_asked
+        };
+        evidence.run_time_code(vec![(std::process::id(), 1)]);
+        assert!(is_asked(&mut evidence) && !is_asked(&mut evidence));
+        evidence.run_time_code(vec![(std::process::id(), 2)]);
+        evidence.finish(Instant::now() + Duration::from_secs(60));
+        assert!(is_asked(&mut evidence) && !is_asked(&mut evidence));
     }
 
     /// With nothing to embed, the layout still comes; code of an unknown module gives nothing.

@@ -24,7 +24,7 @@ pub(super) struct RunTimeCode {
     is_in_use: bool,
     /// A look that was asked for has not been answered.
     looking: bool,
-    /// The last search of the segment was asked for.
+    /// A search for all that the segment has shown was asked for.
     is_complete: bool,
     unnamed: Vec<(u32, String)>,
 }
@@ -59,6 +59,8 @@ impl Evidence {
         if self.run_time_code.is_off || addresses.is_empty() {
             return;
         }
+        // The segment may be about to end, and was searched for the addresses before.
+        self.run_time_code.is_complete = false;
         addresses.iter().for_each(|(pid, _)| self.know(*pid));
         self.ask(Request::Jit(JitRequest::Code(addresses)));
     }
@@ -96,7 +98,7 @@ impl Evidence {
         }
     }
 
-    /// The segment is about to end: once, what can be named is to be named.
+    /// The segment is about to end: what it has shown so far is to be named, if it can be.
     pub(crate) fn complete_run_time_code(&mut self) {
         if !std::mem::replace(&mut self.run_time_code.is_complete, true) {
             self.search_run_time_code();

@@ -14,6 +14,7 @@ mod growth;
 mod jitdump;
 pub(crate) mod jvm;
 mod perf_map;
+pub(crate) mod private_maps;
 mod process;
 mod source;
 mod target;
@@ -25,6 +26,7 @@ use std::fs::File;
 use profrec_format::{PerfMap, Record};
 
 use crate::stream::now;
+use private_maps::PrivateMap;
 use process::JitProcess;
 pub(crate) use target::JitTarget;
 
@@ -54,6 +56,8 @@ pub(crate) enum Request {
     Code(Vec<(u32, u64)>),
     /// A process has mapped a jitdump.
     Jitdump(u32, File),
+    /// A perf map was opened that only its owner may read.
+    Map(u32, File, (u64, u64)),
     /// What keeps names of a process from being known.
     Trouble(u32, String),
     /// A process has ended, or has become another program.
@@ -82,6 +86,10 @@ impl Jit {
             }
             Request::Jitdump(pid, file) => {
                 self.processes.entry(pid).and_modify(|process| process.add_jitdump(file));
+            }
+            Request::Map(pid, file, place) => {
+                let process = self.processes.get_mut(&pid);
+                return process.map(|process| process.add_private_map(file, place, now())).unwrap_or_default();
             }
             Request::Trouble(pid, trouble) => {
                 self.processes.entry(pid).and_modify(|process| process.complain(trouble));
@@ -148,6 +156,11 @@ impl Jit {
         let now = now();
         self.next_search = now + PAUSE.max(PACE * now.saturating_sub(started));
         records
+    }
+
+    /// Perf maps that others are to open.
+    pub(crate) fn take_private_maps(&mut self) -> Vec<PrivateMap> {
+        self.processes.values_mut().filter_map(JitProcess::take_private_map).collect()
     }
 
     /// From here on everything is to be given again.

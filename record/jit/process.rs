@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use profrec_format::{JitSymbol, PerfMap, Record};
 use rustc_hash::{FxHashSet, FxHasher};
 
+use super::private_maps::PrivateMap;
 use super::source::{Kind, Search, Source};
 use super::target::{JitTarget, PerfMapFile};
 use super::wanted::Wanted;
@@ -25,6 +26,9 @@ pub(crate) struct JitProcess {
     target: JitTarget,
     tmp: Option<OwnedFd>,
     map: Option<(Source, (u64, u64))>,
+    /// Where there is one that only others may open, and the map itself until they are asked.
+    private: Option<(u64, u64)>,
+    to_open: Option<PrivateMap>,
     jitdumps: VecDeque<Source>,
     pub(crate) wanted: Wanted,
     /// Samples have shown code since the last search.
@@ -45,6 +49,8 @@ impl JitProcess {
         let mut process = Self {
             tmp: None,
             map: None,
+            private: None,
+            to_open: None,
             jitdumps: VecDeque::new(),
             wanted: Wanted::default(),
             wants_more: false,
@@ -90,15 +96,17 @@ impl JitProcess {
         let mut records = Vec::new();
         let Some(tmp) = &self.tmp else { return records };
         let at_name = self.target.map_at_name(tmp);
-        if at_name.is_some() && self.map.as_ref().map(|(_, place)| *place) != at_name {
+        if at_name.is_some() && ![self.map.as_ref().map(|(_, place)| *place), self.private].contains(&at_name) {
             let opened = self.target.open_map(tmp);
             if self.map.is_some() {
                 records = self.search(now);
             }
             match opened {
-                PerfMapFile::There(file, stat) => {
-                    self.map = Some((Source::new(Kind::PerfMap, file), (stat.st_dev, stat.st_ino)));
-                    self.complain(String::new());
+                PerfMapFile::There(file, stat) => self.set_map(file, (stat.st_dev, stat.st_ino)),
+                PerfMapFile::Private(held, stat) => {
+                    let (pid, place) = (self.target.pid, (stat.st_dev, stat.st_ino));
+                    self.private = Some(place);
+                    self.to_open = Some(PrivateMap { pid, held, place });
                 }
                 PerfMapFile::Refused(why) => self.complain(why),
                 PerfMapFile::Nothing => {}
@@ -109,6 +117,28 @@ impl JitProcess {
             self.complain("its perf map is longer than 256 MB: only its end is used".to_owned());
         }
         records
+    }
+
+    /// Its perf map is this one from now on.
+    fn set_map(&mut self, file: File, place: (u64, u64)) {
+        self.map = Some((Source::new(Kind::PerfMap, file), place));
+        self.complain(String::new());
+    }
+
+    /// A perf map that others are to open.
+    pub(crate) fn take_private_map(&mut self) -> Option<PrivateMap> {
+        self.to_open.take()
+    }
+
+    /// Others have opened its perf map: gives what it says.
+    pub(crate) fn add_private_map(&mut self, file: File, place: (u64, u64), now: u64) -> Vec<Record> {
+        if self.private != Some(place) {
+            return Vec::new();
+        }
+        self.private = None;
+        self.set_map(file, place);
+        let records = self.look(now);
+        [records, self.search(now)].concat()
     }
 
     /// Whether a search could find something.

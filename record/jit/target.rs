@@ -37,6 +37,8 @@ pub(crate) enum PerfMapFile {
     /// Why it is not read, in words.
     Refused(String),
     There(File, Stat),
+    /// Held and not opened: only its owner may read it, who is the process's user.
+    Private(OwnedFd, Stat),
 }
 
 impl JitTarget {
@@ -89,14 +91,19 @@ impl JitTarget {
             Err(rustix::io::Errno::NOENT) => return PerfMapFile::Nothing,
             Err(error) => return PerfMapFile::Refused(format!("/tmp/{name} cannot be opened: {error}")),
         };
-        let opened = rustix::fs::fstat(&held).map_err(|error| error.to_string()).and_then(|stat| {
-            self.require_own(&stat)?;
-            let file = reopen(&held).map_err(|error| format!("it cannot be read: {error}"))?;
-            Ok((file, stat))
-        });
-        match opened {
-            Ok((file, stat)) => PerfMapFile::There(file, stat),
-            Err(why) => PerfMapFile::Refused(format!("/tmp/{name} is not used: {why}")),
+        let refused = |why: String| PerfMapFile::Refused(format!("/tmp/{name} is not used: {why}"));
+        let stat = rustix::fs::fstat(&held).map_err(|error| error.to_string());
+        let stat = match stat.and_then(|stat| self.require_own(&stat).map(|()| stat)) {
+            Ok(stat) => stat,
+            Err(why) => return refused(why),
+        };
+        match reopen(&held) {
+            Ok(file) => PerfMapFile::There(file, stat),
+            // Not root's, which anybody can mount there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.users.contains(&stat.st_uid) => {
+                PerfMapFile::Private(held, stat)
+            }
+            Err(error) => refused(format!("it cannot be read: {error}")),
         }
     }
 
@@ -129,7 +136,7 @@ impl JitTarget {
 }
 
 /// Opens for reading what is held, without a wait.
-fn reopen(held: &OwnedFd) -> io::Result<File> {
+pub(super) fn reopen(held: &OwnedFd) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }

@@ -12,7 +12,6 @@ use crate::outcomes::Accounts;
 use crate::own_cost::own_cpu_time;
 use crate::ring::RingFill;
 use crate::sampler::Sampler;
-use crate::side_band::SideBand;
 
 impl<W: Write> Stream<W> {
     /// Counts a loss, and records it.
@@ -38,11 +37,6 @@ impl<W: Write> Stream<W> {
         for (cpu, account) in accounts.by_cpu() {
             self.losses.not_written(cpu, account, written.get(&cpu).copied().unwrap_or(0));
         }
-    }
-
-    /// Notes which CPUs are gone.
-    pub(crate) fn note_offline(&mut self, before: &[u32], online: &[u32]) {
-        before.iter().filter(|cpu| !online.contains(cpu)).for_each(|cpu| self.losses.offline(*cpu));
     }
 
     /// Notes what was found in the ring.
@@ -86,11 +80,6 @@ impl<W: Write> Stream<W> {
     /// How well the recorder is.
     pub(crate) fn health(&self) -> Health {
         self.meter.health()
-    }
-
-    /// Where clocks report that they are stopped.
-    pub(crate) fn side_band(&self) -> &SideBand {
-        &self.side_band
     }
 
     /// Everything that was counted from the start of the recording to `end`, in the parts so far. Ticks that are still in the

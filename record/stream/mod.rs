@@ -5,6 +5,7 @@
 //! look at the side band makes us look again. So no sample ever waits.
 
 mod accounts;
+mod cpus;
 mod definitions;
 mod events;
 mod learning;
@@ -147,13 +148,6 @@ impl<W: Write> Stream<W> {
     /// Becomes readable when process events fill their rings.
     pub(crate) fn process_events(&self) -> BorrowedFd<'_> {
         self.side_band.as_fd()
-    }
-
-    /// Process events of a CPU that came. What happened there until now was not told.
-    pub(crate) fn watch_cpu(&mut self, cpu: u32) -> Result<()> {
-        self.side_band.add(cpu, 1)?;
-        self.doubt_everything();
-        Ok(())
     }
 
     /// Who created a thread and when, if the side band has told of it.

@@ -1,6 +1,7 @@
 //! Code that programs make at run time: its names come from what the process tells, as it was at the time of a sample.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use profrec_format::{PerfMap, Record, Recording};
 
 use crate::folded::Folded;
-use crate::programs::{Running, fixture, stderr, succeed};
+use crate::programs::{Running, copy_program, fixture, stderr, succeed};
 use crate::recorded::{Place, Recorded, record};
 use crate::rights::{needs_root, skip};
 
@@ -62,6 +63,36 @@ fn a_perf_map_of_other_namespaces() {
     let script = format!("mount -t tmpfs none /tmp && exec {} 1", fixture("perf_map").display());
     let command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", &script].map(Path::new);
     assert_both_methods(&record(&SYMBOLS, &command).folded());
+}
+
+/// A perf map that only its owner may read is read, also where the recorder has given up its rights by then, and where they were not enough the
+/// reason is told.
+#[test]
+fn a_perf_map_of_another_user_alone() {
+    let _guard = needs_root!();
+    if !has("setpriv", "--version") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = folder.path().join("perf_map");
+    copy_program(&fixture("perf_map"), &program);
+    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    let script = format!("umask 077; exec {nobody} {} 1", program.display());
+    let command = ["sh", "-c", &script].map(Path::new);
+    assert_both_methods(&record(&SYMBOLS, &command).folded());
+
+    let place = Place::new();
+    let record = place.record();
+    let mut without = Command::new("setpriv");
+    without
+        .args(["--bounding-set", "-dac_read_search,-dac_override"])
+        .arg(record.get_program())
+        .args(record.get_args());
+    let output = succeed(without.args(["-F", "999", "--"]).args(command));
+    let said = stderr(&output);
+    assert!(said.contains("its perf map may be read by its owner alone"), "{said}");
+    assert!(names(&place.recorded(output)).is_empty());
 }
 
 /// A jitdump tells times, so that no sample has a wrong name, and what was moved keeps its own.

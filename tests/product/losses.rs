@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::construction::assert_left_or_right;
-use crate::programs::{Running, fixture, stderr};
+use crate::programs::{Running, fixture, run, stderr};
 use crate::recorded::{Place, Recorded, record};
-use crate::rights::needs_root;
+use crate::rights::{needs_root, skip};
 
 /// Nanoseconds of CLOCK_MONOTONIC.
 fn now() -> u64 {
@@ -90,4 +90,59 @@ fn all_ticks_have_an_outcome() {
     let (given, due) = (ticks("total") + missed, ticks("by_clock"));
     // A period that was not over at the end is missing on each CPU; a clock that is set up again loses a little of one.
     assert!((given - due).abs() <= 3.0 * cpus + due / 100.0, "{given} of {due}: {}", facts.at("/recording/all_ticks"));
+}
+
+/// How often a clock may tick before the kernel stops it for a moment: lower, until the end of the test.
+struct SampleRate(String);
+
+impl SampleRate {
+    const SYSCTL: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
+
+    /// `None` where it cannot be set.
+    fn lower(rate: u32) -> Option<Self> {
+        let before = std::fs::read_to_string(Self::SYSCTL).ok()?;
+        std::fs::write(Self::SYSCTL, rate.to_string()).ok().map(|()| Self(before))
+    }
+}
+
+impl Drop for SampleRate {
+    fn drop(&mut self) {
+        std::fs::write(Self::SYSCTL, self.0.trim()).unwrap();
+    }
+}
+
+/// Where the kernel stops the clock because it ticks too often, the ticks that it did not give are told with that cause and no other, as many
+/// as they are; and the summary says what helps.
+#[test]
+fn a_clock_that_is_throttled() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let mut command = place.record();
+    command.args(["-F", "4999", "--"]).arg(fixture("recursion")).arg("1.2");
+    let output = {
+        // Still more than the usual rates of other recorders here.
+        let Some(_rate) = SampleRate::lower(2_000) else {
+            skip("needs to set kernel.perf_event_max_sample_rate");
+            return;
+        };
+        run(&mut command)
+    };
+    let said = stderr(&output);
+    assert!(output.status.success() && said.contains("sysctl kernel.perf_event_max_sample_rate="), "{said}");
+    let recorded = place.recorded(output);
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    let ticks = |what: &str| facts.number(&format!("/recording/all_ticks/{what}"));
+    let (given, throttled, late) = (ticks("total"), ticks("missed/throttled"), ticks("missed/late"));
+    // About 2,000 of 4,999 a second are given; a busy host is late with some, which cannot be told from those that were throttled.
+    assert!(throttled > given / 2.0 && late < throttled / 4.0, "{}", facts.at("/recording/all_ticks"));
+    let seconds = facts.number("/recording/duration_seconds");
+    let cpus = facts.at("/recording/all_ticks/cpus").as_array().unwrap().len() as f64;
+    let due = seconds * cpus * 4_999.0;
+    assert!(((given + throttled + late) / due - 1.0).abs() < 0.1, "{due} due: {}", facts.at("/recording/all_ticks"));
+    let (losses, _) = losses(&recorded);
+    assert!(losses.iter().all(|loss| loss.cause != LossCause::RingFull), "{losses:?}");
+    assert!(
+        losses.iter().any(|loss| loss.cause == LossCause::Throttled && loss.cpu.is_some() && loss.since < loss.time)
+    );
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::folded::Folded;
-use crate::programs::{Running, copy_program, fixture, profrec_report, stderr, stdout, succeed};
+use crate::programs::{Running, copy_program, fixture, profrec_report, stderr, stdout, succeed, wait_for};
 use crate::recorded::{Place, Recorded, record};
 use crate::rights::{needs_root, skip};
 
@@ -31,16 +31,6 @@ fn while_a_shell_does(script: &str, rate: &str) -> Recorded {
     let output = recorder.finish_within(Duration::from_secs(30));
     assert!(output.status.success(), "{}", stderr(&output));
     place.recorded(output)
-}
-
-fn wait_for(path: &Path) {
-    for _ in 0..6_000 {
-        if path.exists() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{} does not appear", path.display());
 }
 
 /// Stacks of threads of this name with a frame that is in no module.

@@ -24,19 +24,36 @@ pub(crate) fn repository() -> &'static Path {
 
 /// A fixture program, by its name.
 pub(crate) fn fixture(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("fixtures");
-        let mut make = Command::new("make");
-        make.args(["--silent", "programs", &format!("OUT={}", folder.display())]);
-        // When `make test` runs us, its flags are not for this make.
-        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").current_dir(repository().join("fixtures"));
-        succeed(&mut make);
-        folder
-    });
-    let path = folder.join(name);
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| make("programs"));
+    let path = fixtures().join(name);
     assert!(path.exists(), "fixtures/Makefile does not build {name}");
     path
+}
+
+/// A fixture program of a compiler that is not everywhere; `None` where it is not.
+pub(crate) fn fixture_of(compiler: &str, name: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    if !std::env::split_paths(&paths).any(|folder| folder.join(compiler).is_file()) {
+        return None;
+    }
+    let path = fixtures().join(name);
+    make(path.to_str().unwrap());
+    Some(path)
+}
+
+/// Where fixture programs are.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("fixtures")
+}
+
+/// Builds something that `fixtures/Makefile` knows.
+fn make(what: &str) {
+    let mut make = Command::new("make");
+    make.args(["--silent", what, &format!("OUT={}", fixtures().display())]);
+    // When `make test` runs us, its flags are not for this make.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").current_dir(repository().join("fixtures"));
+    succeed(&mut make);
 }
 
 /// Copies a program. Another process does it: one of ours that is just being started would keep the copy open for
@@ -55,6 +72,17 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 /// Runs a command to its end, whatever comes of it.
 pub(crate) fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Waits until there is a file.
+pub(crate) fn wait_for(path: &Path) {
+    for _ in 0..6_000 {
+        if path.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} does not appear", path.display());
 }
 
 /// What a command printed.
