@@ -92,8 +92,8 @@ impl Accounts {
         cpus.copied().filter(|cpu| written(*cpu) != found.get(cpu).copied().unwrap_or(0)).collect()
     }
 
-    /// The ticks that did not hit the target and those that did not come, in words: ` of 2,019 ticks (...)`. Nothing when there
-    /// are none.
+    /// The ticks that did not hit the target and those that did not come, in words: ` of 2,019 ticks (...)`; of a recording that tells of
+    /// the latter alone, as a cut: ` (...)`. Nothing when there are none.
     pub fn others(&self, lost: &Losses, grouped: impl Fn(u64) -> String) -> String {
         let all = self.all();
         let others = [(Outcome::Idle, "idle"), (Outcome::Filtered, "of other processes")];
@@ -104,8 +104,11 @@ impl Accounts {
             missed.map(|(cause, count)| format!("{} more {}", grouped(count), did_not_come(cause))).collect();
         let parts: Vec<_> =
             [others.join(", "), missed.join(", ")].into_iter().filter(|part| !part.is_empty()).collect();
-        if parts.is_empty() || !self.are_known() {
+        if parts.is_empty() {
             return String::new();
+        }
+        if !self.are_known() {
+            return format!(" ({})", parts.join("; "));
         }
         format!(" of {} ticks ({})", grouped(all.ticks), parts.join("; "))
     }
@@ -165,7 +168,15 @@ mod tests {
         lost.add([(LossCause::RingFull, 20), (LossCause::Late, 5)]);
         let words = Accounts::of(&totals(), 1_000).others(&lost, |count| count.to_string());
         assert_eq!(words, " of 112 ticks (30 idle, 12 of other processes; 5 more did not come: late)");
-        assert_eq!(Accounts::default().others(&lost, |count| count.to_string()), "");
+        assert_eq!(Accounts::default().others(&Losses::default(), |count| count.to_string()), "");
+    }
+
+    /// A cut and a recording that was not closed do not know of all ticks, but of those that did not come.
+    #[test]
+    fn missed_ticks_of_cuts_were_hidden() {
+        let mut lost = Losses::default();
+        lost.add([(LossCause::Late, 5)]);
+        assert_eq!(Accounts::default().others(&lost, |count| count.to_string()), " (5 more did not come: late)");
     }
 
     /// Numbers without end in a hostile recording do not overflow.

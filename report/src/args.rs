@@ -308,6 +308,25 @@ mod tests {
         }
     }
 
+    /// The recorder's own measurements know the time alone: --self refuses every filter but --time, also those that are added later.
+    #[test]
+    fn self_refuses_what_it_would_ignore() {
+        let command = Args::command();
+        let filters = command.get_groups().find(|group| group.get_id() == "FilterArgs").unwrap();
+        let filters: Vec<_> = filters.get_args().map(clap::Id::as_str).collect();
+        assert!(filters.contains(&"time") && filters.len() > 7, "{filters:?}");
+        for filter in filters {
+            let option = command.get_arguments().find(|option| option.get_id() == filter).unwrap();
+            let mut line = vec!["report".to_owned(), "a.prof".to_owned(), format!("--{}", option.get_long().unwrap())];
+            if option.get_action().takes_values() {
+                line.push(if filter == "time" { "1..2" } else { "4" }.to_owned());
+            }
+            assert!(Args::try_parse_from(&line).is_ok(), "{line:?}");
+            line.push("--self".to_owned());
+            assert_eq!(Args::try_parse_from(&line).is_ok(), filter == "time", "{line:?}");
+        }
+    }
+
     /// Only --scrub looks for names and unwind information in files: the others refuse what they would ignore.
     #[test]
     fn cut_and_merge_ignored_where_files_are() {

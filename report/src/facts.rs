@@ -79,7 +79,13 @@ impl Facts {
     /// be read, and why.
     pub fn learn(&mut self, collected: &Collected) {
         let samples = collected.unreadable;
-        let ticks = ticks_of(samples, self.totals.as_ref());
+        let ticks = match &self.totals {
+            // All of it is there: what the others do not stand for, these do.
+            Some(totals) if samples > 0 && self.coverage.is_whole() && self.damage.is_empty() => {
+                totals.ticks().saturating_sub(collected.ticks_read)
+            }
+            totals => ticks_of(samples, totals.as_ref()),
+        };
         match self.totals {
             Some(_) => self.ticks = self.ticks.saturating_sub(ticks),
             None => self.ticks = collected.ticks_read,
@@ -160,5 +166,24 @@ fn damage_text(damage: &Damage) -> String {
     match damage.nanoseconds().filter(|nanoseconds| *nanoseconds > 0) {
         Some(nanoseconds) => format!("{damage}, where {:.1} s are lost", nanoseconds as f64 / 1e9),
         None => damage.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples that cannot be read stand for the ticks that the others do not, and not for as many each as they.
+    #[test]
+    fn unreadable_samples_had_the_mean_weight() {
+        let totals = Totals { samples: 10, weight: 60, expected: 60, ..Totals::default() };
+        let whole = Facts { samples: 10, ticks: 60, totals: Some(totals), ..Facts::default() };
+        let collected = Collected { unreadable: 5, ticks_read: 20, ..Collected::default() };
+        let learned = |mut facts: Facts| {
+            facts.learn(&collected);
+            (facts.ticks, facts.lost.of(LossCause::Unreadable))
+        };
+        assert_eq!(learned(whole.clone()), (20, 40));
+        assert_eq!(learned(Facts { damage: vec!["damaged".to_owned()], ..whole }), (30, 30));
     }
 }

@@ -1,6 +1,6 @@
 //! What the recorder measured of itself, about once a second, brought to as many steps as one can read.
 
-use profrec_format::{Record, Recording, SelfMetrics};
+use profrec_format::{Outcome, Record, Recording, SelfMetrics};
 use serde::Serialize;
 
 /// What was measured in a time. Amounts are sums over it, sizes the largest.
@@ -30,7 +30,9 @@ pub struct Measurement {
     pub bytes: u64,
     /// Samples written.
     pub samples: u64,
-    /// Samples lost.
+    /// Ticks that these stand for: more, where the recorder had to slow down.
+    pub ticks: u64,
+    /// Ticks lost.
     pub lost: u64,
     /// From tick to output: the median; of several measurements, the mean of medians by samples.
     pub delay_median_seconds: f64,
@@ -56,6 +58,7 @@ impl Measurement {
             ring_peak: metrics.ring_peak,
             bytes: metrics.bytes,
             samples: metrics.samples,
+            ticks: ticks(metrics),
             lost: metrics.lost,
             delay_median_seconds: seconds(metrics.delay_median),
             delay_p99_seconds: seconds(metrics.delay_p99),
@@ -80,6 +83,7 @@ impl Measurement {
             ring_peak: self.ring_peak.max(next.ring_peak),
             bytes: self.bytes.saturating_add(next.bytes),
             samples,
+            ticks: self.ticks.saturating_add(next.ticks),
             lost: self.lost.saturating_add(next.lost),
             delay_median_seconds: (weighted(self) + weighted(next)) / (samples as f64).max(1.0),
             delay_p99_seconds: self.delay_p99_seconds.max(next.delay_p99_seconds),
@@ -188,6 +192,12 @@ fn sum(measurements: &[Measurement]) -> Option<Measurement> {
     let mut sum = *first;
     rest.iter().for_each(|next| sum.absorb(next));
     Some(sum)
+}
+
+/// Ticks that the samples of a measurement stand for; older recorders did not tell, and wrote one sample a tick.
+fn ticks(metrics: &SelfMetrics) -> u64 {
+    let written = metrics.outcomes.iter().filter(|(outcome, _)| *outcome == Outcome::Written).map(|(_, count)| *count);
+    written.reduce(u64::saturating_add).unwrap_or(metrics.samples)
 }
 
 fn metrics(record: Record) -> Option<SelfMetrics> {

@@ -147,7 +147,7 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
         return write_picture(path, &svg, &ledger);
     }
     if view.json {
-        return print(&views::json::diff(&diff, view.limit.unwrap_or(0))?);
+        return print(&views::json::diff::view(&diff, view.limit.unwrap_or(0))?);
     }
     if view.folded {
         views::folded::require_room(before).and(views::folded::require_room(after))?;

@@ -120,6 +120,7 @@ impl<'a> Part<'a> {
 
     fn copy(&self, numbers: &HashMap<ModuleId, ModuleId>, output: &mut Output, tally: &mut Tally) -> Result<()> {
         tally.begin(&self.recording, |_| true);
+        let before = output.ticks();
         let mut losses = Vec::new();
         for segment in self.recording.segments() {
             output.start_segment()?;
@@ -131,6 +132,7 @@ impl<'a> Part<'a> {
             }
             tally.copy(segment, Span::default(), output)?;
         }
+        tally.end_whole(output.ticks() - before);
         tally.lose(self.recording.totals().map_or(losses, |totals| totals.lost.clone()));
         Ok(())
     }

@@ -13,8 +13,10 @@ use crate::losses::{Losses, ticks_of};
 pub(super) struct Tally {
     /// What was lost, by cause.
     lost: Losses,
-    /// Ticks that samples stand for that could not be read.
+    /// Ticks that samples stand for that could not be read, of the recordings before this.
     unreadable: u64,
+    /// Samples of this one that could not be read.
+    samples: u64,
     /// The totals of the recording that is read.
     whole: Option<Totals>,
     /// Why, in words.
@@ -86,7 +88,25 @@ impl Tally {
     }
 
     fn lose_samples(&mut self, samples: u64) {
-        self.unreadable = self.unreadable.saturating_add(ticks_of(samples, self.whole.as_ref()));
+        self.samples = self.samples.saturating_add(samples);
+    }
+
+    /// Ends with a recording of which all was to be carried over: what the `carried` ticks are not, was lost with samples
+    /// that could not be read.
+    pub(super) fn end_whole(&mut self, carried: u64) {
+        match &self.whole {
+            Some(whole) if self.samples > 0 => {
+                self.unreadable = self.unreadable.saturating_add(whole.ticks().saturating_sub(carried));
+                self.samples = 0;
+            }
+            _ => self.end_part(),
+        }
+    }
+
+    /// The same where only a part was: the samples that are missing stand for as much as the others.
+    fn end_part(&mut self) {
+        let ticks = ticks_of(std::mem::take(&mut self.samples), self.whole.as_ref());
+        self.unreadable = self.unreadable.saturating_add(ticks);
     }
 
     /// Adds losses.
@@ -97,6 +117,7 @@ impl Tally {
     /// Begins to read a recording. Notes what its damage has cost, as far as it `concerns` what is carried over: where that is not all of
     /// it, the samples that are known to have been there.
     pub(super) fn begin(&mut self, recording: &Recording<'_>, concerns: impl Fn(&Damage) -> bool) {
+        self.end_part();
         self.whole = recording.totals().cloned();
         let damage: Vec<_> = recording.damage().iter().filter(|damage| concerns(damage)).collect();
         self.notes.extend(damage.iter().map(|damage| format!("the recording is {damage}")));
@@ -108,6 +129,7 @@ impl Tally {
 
     /// The totals of what was written, and of all that was lost. What is not known of it is zero.
     pub(super) fn totals(&mut self, output: &Output, end_monotonic: u64, stop: StopReason) -> Totals {
+        self.end_part();
         if self.unreadable > 0 {
             let unreadable = std::mem::take(&mut self.unreadable);
             self.lose([(LossCause::Unreadable, unreadable)]);
@@ -115,5 +137,33 @@ impl Tally {
         let (samples, weight) = (output.samples(), output.ticks());
         let (expected, lost) = (weight.saturating_add(self.lost.samples()), self.lost.by_cause().collect());
         Totals { end_monotonic, stop, expected, samples, lost, weight, ..Totals::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a recorder that slowed down, the samples that cannot be read stand for what the others do not, where all of it was
+    /// to be carried over, and for as much as the others of a part.
+    #[test]
+    fn unreadable_samples_of_a_slowed_recording() {
+        let whole = Some(Totals { samples: 10, weight: 60, ..Totals::default() });
+        let of = |end: fn(&mut Tally)| {
+            let mut tally = Tally { samples: 5, whole: whole.clone(), ..Tally::default() };
+            end(&mut tally);
+            (tally.unreadable, tally.samples)
+        };
+        assert_eq!(of(|tally| tally.end_whole(20)), (40, 0));
+        assert_eq!(of(Tally::end_part), (30, 0));
+    }
+
+    /// A recording that was read to its end lost nothing, whatever it says it had.
+    #[test]
+    fn nothing_unreadable() {
+        let mut tally =
+            Tally { whole: Some(Totals { samples: 10, weight: 60, ..Totals::default() }), ..Tally::default() };
+        tally.end_whole(20);
+        assert_eq!(tally.unreadable, 0);
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
             scrubber.scrub((segment, records), &mut output, &mut tally)?;
         }
     }
+    tally.end_whole(output.ticks());
     let whole = recording.totals();
     tally.lose(whole.map_or(losses, |whole| whole.lost.clone()));
     let (samples, end) = (output.samples(), end(&recording));

@@ -88,12 +88,12 @@ fn row(one: &Measurement) -> [String; 11] {
 
 /// How many of the target's ticks are samples, in percent: all only when it is all.
 fn success(total: &Measurement) -> String {
-    let all = total.samples.saturating_add(total.lost);
+    let all = total.ticks.saturating_add(total.lost);
     match total.lost {
         _ if all == 0 => "none was due".to_owned(),
         0 => "100 % of the target's ticks are samples".to_owned(),
         _ => {
-            let percent = (total.samples as f64 * 100.0 / all as f64).min(99.9);
+            let percent = (total.ticks as f64 * 100.0 / all as f64).min(99.9);
             format!("{percent:.1} % of the target's ticks are samples")
         }
     }
@@ -135,5 +135,17 @@ impl Recorder {
             delay_p99_seconds: measurements.spread(|one| one.delay_p99_seconds),
             steps: measurements.in_steps(limit),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a recorder that slowed down, a sample that was written is as many of the target's ticks as it stands for.
+    #[test]
+    fn success_ignored_weights() {
+        let slowed = Measurement { samples: 100, ticks: 400, lost: 100, ..Measurement::default() };
+        assert_eq!(success(&slowed), "80.0 % of the target's ticks are samples");
     }
 }
