@@ -17,6 +17,7 @@ use crate::ledger::grouped;
 use crate::local_files::LocalFiles;
 use crate::measurements::Measurements;
 use crate::profile::Profile;
+use crate::progress;
 use crate::recording_file::RecordingFile;
 use crate::rewrite;
 use crate::symbols::Names;
@@ -73,11 +74,14 @@ fn show_recorder(args: &Args, path: &Path) -> Result<()> {
 
 /// From a file to a profile.
 fn load(args: &Args, path: &Path) -> Result<Profile> {
+    let _shown = progress::show();
+    let reading = progress::doing("reading", 0);
     let file = RecordingFile::open(path)?;
     let filter = args.filter.filter();
     let recording = Recording::open_part(file.bytes(), &filter.part());
     let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
+    drop(reading);
     let files = if args.no_local_files { LocalFiles::default() } else { LocalFiles::find(&evidence, &args.symbols) };
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
