@@ -237,7 +237,7 @@ const MAX_SIZE: u64 = 64 << 30;
 
 /// The path as the recorded machine had it, if it can be one of this machine. It is not more than a hint, and may be
 /// chosen to lead us to a file of the kernel, or to one without end.
-fn recorded_path(path: &str) -> Option<&Path> {
+pub(crate) fn recorded_path(path: &str) -> Option<&Path> {
     let path = Path::new(path.strip_suffix(DELETED).unwrap_or(path));
     let is_kernels_own = |path: &Path| KERNELS_OWN.iter().any(|folder| path.starts_with(folder));
     let is_harmless = || {

@@ -2,6 +2,7 @@
 //! the recording carries.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -9,12 +10,13 @@ use profrec_format::{ModuleKind, Symbol};
 
 use super::Reason;
 use super::demangle::demangle;
-use super::dwarf::{self, DwarfFrame};
+use super::dwarf::{self, DebugFiles, DwarfFrame};
 use super::extents::Extents;
 use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome};
+use crate::progress;
 
 /// What names of a module come from, the richest source first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +90,7 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     embedded_mini.iter().for_each(|file| table.add_file(file));
     table.finish();
 
-    let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);
+    let (dwarf, trouble) = debug_frames(files, addresses);
     let source = match (dwarf.is_empty(), local, table.is_empty()) {
         (false, _, _) => Source::DebugInfo,
         (true, true, _) => Source::SymbolTable,
@@ -143,13 +145,16 @@ fn parse_files<'a>(evidence: &'a ModuleEvidence, files: &'a ModuleFiles) -> Vec<
 }
 
 /// What DWARF says about the addresses, or nothing and why.
-fn debug_frames(file: Option<&MappedFile>, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
-    let Some(mapped) = file else { return (Vec::new(), None) };
-    let frames = object::File::parse(mapped.bytes())
-        .map_err(|error| error.to_string())
-        .and_then(|file| dwarf::frames_at(&file, addresses).map_err(|error| error.to_string()));
-    match frames {
-        Ok(frames) => (frames, None),
+fn debug_frames(files: &ModuleFiles, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
+    let Some(mapped) = files.debug_info() else { return (Vec::new(), None) };
+    let paths: Vec<&Path> = [files.debug_info(), files.binary()].into_iter().flatten().map(MappedFile::path).collect();
+    let doing = progress::doing(format!("names of {}", mapped.path().display()), addresses.len() as u64);
+    let found = object::File::parse(mapped.bytes()).map_err(|error| error.to_string()).and_then(|main| {
+        let files = DebugFiles { main: &main, shared: None, paths: &paths };
+        dwarf::frames_at(files, addresses, true, &doing).map_err(|error| error.to_string())
+    });
+    match found {
+        Ok(found) => (found.frames, found.trouble),
         Err(error) => {
             let path = mapped.path().display();
             (Vec::new(), Some(format!("the debug info in {path} cannot be read: {error}")))
