@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::filter::{SampleFilter, Side};
+use crate::local_files::Sources;
+use crate::local_files::debuginfod::Debuginfod;
 
 /// Shows where a recording's CPU time went.
 #[derive(Parser, Debug)]
@@ -62,9 +64,24 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["symbols", "cut", "merge"], help_heading = "Names")]
     pub no_local_files: bool,
 
+    /// Ask no debuginfod server, whatever DEBUGINFOD_URLS says
+    #[arg(long, conflicts_with_all = ["cut", "merge", "scrub"], help_heading = "Names")]
+    pub no_debuginfod: bool,
+
     /// Do not show functions that the compiler inlined into others
     #[arg(long, help_heading = "Names")]
     pub no_inline: bool,
+}
+
+impl Args {
+    /// Where files of the modules are looked for; nowhere with --no-local-files.
+    pub fn sources(&self) -> Option<Sources> {
+        let debuginfod = match self.no_debuginfod {
+            true => Debuginfod::off("--no-debuginfod"),
+            false => Debuginfod::from_environment(|name| std::env::var_os(name)),
+        };
+        (!self.no_local_files).then(|| Sources { folders: self.symbols.clone(), debuginfod, ..Sources::default() })
+    }
 }
 
 /// What to show. Without any of these: the table of functions.

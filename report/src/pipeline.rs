@@ -82,8 +82,12 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
     drop(reading);
-    let files = if args.no_local_files { LocalFiles::default() } else { LocalFiles::find(&evidence, &args.symbols) };
+    let sources = args.sources();
+    let mut files = sources.as_ref().map(|sources| LocalFiles::find(&evidence, sources)).unwrap_or_default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
+    if let Some(sources) = &sources {
+        files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), &sources.debuginfod);
+    }
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
     if args.view.json {

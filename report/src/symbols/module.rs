@@ -149,12 +149,18 @@ fn debug_frames(files: &ModuleFiles, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>
     let Some(mapped) = files.debug_info() else { return (Vec::new(), None) };
     let paths: Vec<&Path> = [files.debug_info(), files.binary()].into_iter().flatten().map(MappedFile::path).collect();
     let doing = progress::doing(format!("names of {}", mapped.path().display()), addresses.len() as u64);
+    let shared = files.shared_debug_info().and_then(|file| object::File::parse(file.bytes()).ok());
     let found = object::File::parse(mapped.bytes()).map_err(|error| error.to_string()).and_then(|main| {
-        let files = DebugFiles { main: &main, shared: None, paths: &paths };
+        let files = DebugFiles { main: &main, shared: shared.as_ref(), paths: &paths };
         dwarf::frames_at(files, addresses, true, &doing).map_err(|error| error.to_string())
     });
     match found {
-        Ok(found) => (found.frames, found.trouble),
+        Ok(found) => {
+            let lacks_shared = files.lacks_shared_debug_info();
+            let lacks_shared =
+                lacks_shared.then(|| "the file that its debug info shares with others is missing".to_owned());
+            (found.frames, lacks_shared.or(found.trouble))
+        }
         Err(error) => {
             let path = mapped.path().display();
             (Vec::new(), Some(format!("the debug info in {path} cannot be read: {error}")))

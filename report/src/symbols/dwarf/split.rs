@@ -83,7 +83,7 @@ impl<'a> Parts<'_, 'a> {
             candidates.push(folder.join(name));
             candidates.extend(name.file_name().map(|name| folder.join(name)));
         }
-        candidates.retain(|path| path.to_str().and_then(recorded_path).is_some());
+        candidates.retain(|path| path.to_str().is_some_and(|path| recorded_path(path).is_ok()));
         candidates
     }
 }
