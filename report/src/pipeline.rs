@@ -38,12 +38,14 @@ pub fn run(args: &Args) -> Result<u8> {
         rewrite::run(args)?;
         return Ok(0);
     }
-    match (args.diff.as_deref(), &args.file) {
+    let (file, why) = args.file_and_why();
+    match (args.diff.as_deref(), file) {
         (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?)?,
         (_, Some(file)) if args.check => return check(args, file),
         (_, Some(file)) if args.view.own => show_recorder(args, file)?,
+        (_, Some(file)) if why.is_some() => show_why(args, &load(args, file)?, why.flatten())?,
         (_, Some(file)) => show(args, &load(args, file)?)?,
-        _ => {}
+        (_, None) => bail!("which recording? profrec report FILE --why [MODULE]"),
     }
     Ok(0)
 }
@@ -142,6 +144,15 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
         views::top::view(profile, view.limit.unwrap_or(TABLE_LIMIT), width)
     };
     print(&format!("{text}\n{ledger}"))
+}
+
+/// Shows where the names of one module or of all come from, and what was looked at for them.
+fn show_why(args: &Args, profile: &Profile, module: Option<&str>) -> Result<()> {
+    let modules = views::why::choose(profile, module);
+    if let (Some(module), true) = (module, modules.is_empty()) {
+        bail!("no module with samples has {module:?} in its path; --info lists them");
+    }
+    print(&if args.view.json { views::why::json(&modules)? } else { views::why::view(&modules) })
 }
 
 /// Shows what changed between two profiles.

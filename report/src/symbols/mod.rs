@@ -4,6 +4,7 @@
 pub mod demangle;
 pub mod dwarf;
 pub mod extents;
+pub mod go;
 pub mod kernel;
 mod module;
 mod plt;
@@ -15,7 +16,7 @@ use foldhash::HashMap;
 use rayon::prelude::*;
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
-use crate::local_files::{LocalFiles, ModuleFiles};
+use crate::local_files::{Attempt, LocalFiles, ModuleFiles};
 use crate::stacks::Location;
 pub use module::Source;
 use module::{ModuleNames, RawFrame, Unnamed, name_addresses};
@@ -129,6 +130,8 @@ pub struct ModuleSymbols {
     pub source: Source,
     /// From where, or why there is none.
     pub why: String,
+    /// The files and servers that were looked at, in order.
+    pub tried: Vec<Attempt>,
 }
 
 /// The names of all locations of a profile.
@@ -165,8 +168,11 @@ impl Names {
             let (home, found) = Self::look_up(location, evidence, &wanted, &modules);
             names.add(home, found, evidence, inlines);
         }
-        let symbols = |names: ModuleNames| ModuleSymbols { source: names.source, why: names.why };
-        names.modules = modules.into_iter().map(|module| module.map(symbols)).collect();
+        let tried = |index| files.module(index).map(|files| files.attempts().to_vec()).unwrap_or_default();
+        let symbols =
+            |index, names: ModuleNames| ModuleSymbols { source: names.source, why: names.why, tried: tried(index) };
+        let modules = modules.into_iter().enumerate();
+        names.modules = modules.map(|(index, module)| module.map(|module| symbols(index, module))).collect();
         names
     }
 

@@ -12,6 +12,7 @@ use super::Reason;
 use super::demangle::demangle;
 use super::dwarf::{self, DebugFiles, DwarfFrame};
 use super::extents::Extents;
+use super::go::GoTable;
 use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
@@ -23,6 +24,8 @@ use crate::progress;
 pub enum Source {
     /// DWARF of a local file: functions, inlined functions, files and lines.
     DebugInfo,
+    /// The table of Go's run time in a local file: functions, files and lines.
+    GoTable,
     /// Symbol tables of a local file: functions.
     SymbolTable,
     /// Symbols that the recording carries.
@@ -36,6 +39,7 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Self::DebugInfo => "debug_info",
+            Self::GoTable => "go_table",
             Self::SymbolTable => "symbol_table",
             Self::Embedded => "embedded",
             Self::None => "none",
@@ -90,12 +94,16 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     embedded_mini.iter().for_each(|file| table.add_file(file));
     table.finish();
 
-    let (dwarf, trouble) = debug_frames(files, addresses);
-    let source = match (dwarf.is_empty(), local, table.is_empty()) {
-        (false, _, _) => Source::DebugInfo,
-        (true, true, _) => Source::SymbolTable,
-        (true, false, false) => Source::Embedded,
-        (true, false, true) => Source::None,
+    let (mut dwarf, trouble) = debug_frames(files, addresses);
+    let has_dwarf = !dwarf.is_empty();
+    let go = images.iter().find_map(GoTable::of);
+    go.iter().for_each(|go| go.complete(&mut dwarf, addresses));
+    let source = match (local, table.is_empty()) {
+        _ if has_dwarf => Source::DebugInfo,
+        _ if go.is_some() => Source::GoTable,
+        (true, _) => Source::SymbolTable,
+        (false, false) => Source::Embedded,
+        (false, true) => Source::None,
     };
     let reason = match source {
         Source::None => why_nothing(evidence, files),
@@ -238,6 +246,7 @@ fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, troub
     let path = |file: Option<&MappedFile>| file.map(|file| file.path().display().to_string()).unwrap_or_default();
     let origin = match source {
         Source::DebugInfo => format!("from {}", path(files.debug_info())),
+        Source::GoTable => format!("from Go's own table in {}", path(files.binary().or(files.symbols()))),
         Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
         Source::SymbolTable => format!("from {}", path(files.symbols().or(files.binary()))),
         Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),
