@@ -88,6 +88,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let mut files = sources.as_ref().map(|sources| LocalFiles::find(&evidence, sources)).unwrap_or_default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     if let Some(sources) = &sources {
+        files.find_kernel(&evidence, recording.header(), sources);
         files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), &sources.debuginfod);
     }
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);

@@ -123,6 +123,8 @@ pub enum Outcome {
     OtherHeaders,
     /// Its checksum is not the one in `.gnu_debuglink`.
     OtherChecksum,
+    /// It is not the file of the recorded kernel.
+    OtherKernel(&'static str),
     /// It was not opened or not asked, for this reason.
     LeftOut(String),
 }
@@ -141,6 +143,7 @@ impl Outcome {
             Self::OtherBuild(_) => "other_build",
             Self::OtherHeaders => "other_headers",
             Self::OtherChecksum => "other_checksum",
+            Self::OtherKernel(_) => "other_kernel",
             Self::LeftOut(_) => "left_out",
         }
     }
@@ -159,6 +162,7 @@ impl fmt::Display for Outcome {
             Self::OtherBuild(build_id) => write!(f, "its build-id is another: {}", hex(build_id)),
             Self::OtherHeaders => write!(f, "has no build-id, and its headers are not those of the module"),
             Self::OtherChecksum => write!(f, "its checksum is not the one in .gnu_debuglink"),
+            Self::OtherKernel(why) => write!(f, "{why}"),
             Self::LeftOut(why) => write!(f, "left out: {why}"),
         }
     }

@@ -14,6 +14,7 @@ mod attempt;
 pub mod debuginfod;
 mod folder;
 mod hints;
+mod kernel_file;
 mod links;
 mod mapped;
 mod module_files;
@@ -21,7 +22,7 @@ mod module_files;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use profrec_format::ModuleKind;
+use profrec_format::{Header, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence};
 use crate::modules::LocalBinaries;
@@ -31,6 +32,7 @@ use debuginfod::{Debuginfod, Kind};
 pub use folder::hex;
 use folder::{Folder, build_id_paths};
 pub(crate) use hints::recorded_path;
+pub use kernel_file::KernelFile;
 pub use mapped::{Contents, MappedFile};
 pub use module_files::ModuleFiles;
 
@@ -56,6 +58,8 @@ impl Default for Sources {
 pub struct LocalFiles {
     modules: Vec<ModuleFiles>,
     by_identity: BTreeMap<Vec<u8>, usize>,
+    kernel: Option<KernelFile>,
+    kernel_attempts: Option<Vec<Attempt>>,
 }
 
 impl LocalFiles {
@@ -83,6 +87,22 @@ impl LocalFiles {
         for ((files, module), _) in wanted {
             fetching.complete(files, module);
         }
+    }
+
+    /// Looks for the kernel's own file.
+    pub fn find_kernel(&mut self, evidence: &Evidence, header: &Header, sources: &Sources) {
+        let (found, attempts) = kernel_file::find(&evidence.kernel, header, sources);
+        (self.kernel, self.kernel_attempts) = (found, Some(attempts));
+    }
+
+    /// The kernel's own file.
+    pub fn kernel(&self) -> Option<&KernelFile> {
+        self.kernel.as_ref()
+    }
+
+    /// What was looked at for the kernel, if anything was to be.
+    pub fn kernel_attempts(&self) -> Option<&[Attempt]> {
+        self.kernel_attempts.as_deref()
     }
 
     /// The files of a module, by its place in the evidence.

@@ -88,9 +88,13 @@ fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, nam
         Home::Kernel(_) if evidence.kernel.is_empty() => {
             module.why = "the recording holds no kernel symbols (hidden by kptr_restrict?)".to_owned();
         }
-        Home::Kernel(_) => {
+        Home::Kernel(part) => {
             module.symbols = "embedded";
             module.why = "from the recording".to_owned();
+            if let Some(kernel) = names.kernel.as_ref().filter(|_| part.is_empty()) {
+                module.why.clone_from(&kernel.why);
+                module.tried.clone_from(&kernel.tried);
+            }
             module.recorded =
                 format!("{} functions of the kernel and its modules", grouped(evidence.kernel.len() as u64));
         }
