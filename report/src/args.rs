@@ -1,10 +1,12 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
 use crate::filter::{SampleFilter, Side};
+use crate::local_files::Sources;
+use crate::local_files::debuginfod::Debuginfod;
 
 /// Shows where a recording's CPU time went.
 #[derive(Parser, Debug)]
@@ -20,6 +22,7 @@ use crate::filter::{SampleFilter, Side};
   profrec report app.prof --symbols ./debug            names from binaries or debug files in a folder
   profrec report --diff before.prof after.prof         what changed, by share of CPU time
   ssh host profrec record -a -d 10s -o - | profrec report -
+  profrec report app.prof --why libc                   where the names of libc come from, and what was tried
   profrec report --self app.prof                       what the recorder cost, second by second
   profrec report --check app.prof                      whether every byte of it is as it was written
   profrec report --cut 10..20 -o part.prof app.prof    a recording of ten seconds of it
@@ -31,7 +34,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage. With --check: 0 whole, 3 truncated
 )]
 pub struct Args {
     /// The recording; `-` reads it from standard input
-    #[arg(value_name = "FILE", required_unless_present_any = ["diff", "merge"], conflicts_with = "diff")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["diff", "merge", "why"], conflicts_with = "diff")]
     pub file: Option<PathBuf>,
 
     /// Compare two recordings
@@ -62,9 +65,33 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["symbols", "cut", "merge"], help_heading = "Names")]
     pub no_local_files: bool,
 
+    /// Ask no debuginfod server, whatever DEBUGINFOD_URLS says
+    #[arg(long, conflicts_with_all = ["cut", "merge", "scrub"], help_heading = "Names")]
+    pub no_debuginfod: bool,
+
     /// Do not show functions that the compiler inlined into others
     #[arg(long, help_heading = "Names")]
     pub no_inline: bool,
+}
+
+impl Args {
+    /// The recording, and what --why is asked of: of one module or, without a name, of all. In `--why FILE`, clap takes
+    /// the file for a module.
+    pub fn file_and_why(&self) -> (Option<&Path>, Option<Option<&str>>) {
+        match (&self.file, &self.view.why) {
+            (None, Some(Some(file))) => (Some(Path::new(file)), Some(None)),
+            (file, why) => (file.as_deref(), why.as_ref().map(Option::as_deref)),
+        }
+    }
+
+    /// Where files of the modules are looked for; nowhere with --no-local-files.
+    pub fn sources(&self) -> Option<Sources> {
+        let debuginfod = match self.no_debuginfod {
+            true => Debuginfod::off("--no-debuginfod"),
+            false => Debuginfod::from_environment(|name| std::env::var_os(name)),
+        };
+        (!self.no_local_files).then(|| Sources { folders: self.symbols.clone(), debuginfod, ..Sources::default() })
+    }
 }
 
 /// What to show. Without any of these: the table of functions.
@@ -93,6 +120,15 @@ pub struct ViewArgs {
     /// Everything for scripts; docs/json.md explains the fields
     #[arg(long, group = "view")]
     pub json: bool,
+
+    /// Why names are missing or as they are: the files and servers that were looked at for each module, in order, and
+    /// what came of each; also with --json
+    #[arg(
+        long,
+        value_name = "MODULE",
+        conflicts_with_all = ["diff", "check", "tree", "folded", "info", "flamegraph", "own", "rewrite"]
+    )]
+    pub why: Option<Option<String>>,
 
     /// Write a flame graph; `-` writes it to standard output
     #[arg(long, group = "view", value_name = "OUT.svg")]
@@ -276,6 +312,7 @@ mod tests {
     fn contradictions_are_refused() {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         assert!(parse("report a.prof --tree").is_ok());
+        assert!(parse("report a.prof --why libc --json").is_ok());
         assert!(parse("report --check a.prof --json").is_ok());
         assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
         assert!(parse("report --cut 1..2 -o b a").is_ok());
@@ -284,6 +321,7 @@ mod tests {
         for wrong in [
             "report",
             "report a --tree --json",
+            "report a --tree --why libc",
             "report a --diff b c",
             "report --diff a",
             "report --diff a b --tree",
@@ -325,6 +363,22 @@ mod tests {
             line.push("--self".to_owned());
             assert_eq!(Args::try_parse_from(&line).is_ok(), filter == "time", "{line:?}");
         }
+    }
+
+    /// `--why` takes a module, or nothing, and the recording may stand on either side of it.
+    #[test]
+    fn why_of_one_module_or_all() {
+        let of = |line: &str| {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            let (file, why) = args.file_and_why();
+            (file.map(Path::to_owned), why.map(|module| module.map(str::to_owned)))
+        };
+        let file = Some(PathBuf::from("a"));
+        assert_eq!(of("report a --why"), (file.clone(), Some(None)));
+        assert_eq!(of("report --why a"), (file.clone(), Some(None)));
+        assert_eq!(of("report a --why libc"), (file.clone(), Some(Some("libc".to_owned()))));
+        assert_eq!(of("report --why libc a"), (file.clone(), Some(Some("libc".to_owned()))));
+        assert_eq!(of("report a"), (file, None));
     }
 
     /// Only --scrub looks for names and unwind information in files: the others refuse what they would ignore.

@@ -9,6 +9,7 @@ use crate::counter::{CountedThread, StackCounter};
 use crate::evidence::{Evidence, ModuleNumbers};
 use crate::filter::SampleFilter;
 use crate::modules::{LocalBinaries, Modules};
+use crate::progress::{self, Doing};
 use crate::replay::replay;
 use crate::stacks::{Location, Stacks, Verdict};
 use crate::unwind::{ProcessView, Unwinder, WalkedFrame};
@@ -47,7 +48,10 @@ pub fn collect(
 ) -> Collected {
     let modules = Modules::new(evidence, local);
     let header = recording.header();
-    let plan = Plan { modules: &modules, numbers, filter, start: header.start_monotonic, arch: header.arch };
+    let samples = recording.segments().iter().map(Segment::sample_count).fold(0, u64::saturating_add);
+    let doing = progress::doing("unwinding", samples);
+    let start = header.start_monotonic;
+    let plan = Plan { modules: &modules, numbers, filter, start, arch: header.arch, doing };
     if let [segment] = recording.segments() {
         return plan.collect(segment);
     }
@@ -78,6 +82,7 @@ struct Plan<'a> {
     filter: &'a SampleFilter,
     start: u64,
     arch: Arch,
+    doing: Doing,
 }
 
 impl Plan<'_> {
@@ -89,6 +94,7 @@ impl Plan<'_> {
         let mut read = 0;
         let outcome = replay(segment, self.numbers, |sample, instant| {
             read += 1;
+            self.doing.advance(1);
             let ticks = u64::from(sample.weight);
             collected.ticks_read += ticks;
             *collected.by_cpu.entry(sample.cpu).or_default() += ticks;

@@ -33,6 +33,7 @@ pub mod modules;
 pub mod pace;
 pub mod pipeline;
 pub mod profile;
+pub mod progress;
 pub mod recording_file;
 pub mod replay;
 pub mod rewrite;

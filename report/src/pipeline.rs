@@ -17,6 +17,7 @@ use crate::ledger::grouped;
 use crate::local_files::LocalFiles;
 use crate::measurements::Measurements;
 use crate::profile::Profile;
+use crate::progress;
 use crate::recording_file::RecordingFile;
 use crate::rewrite;
 use crate::symbols::Names;
@@ -37,12 +38,14 @@ pub fn run(args: &Args) -> Result<u8> {
         rewrite::run(args)?;
         return Ok(0);
     }
-    match (args.diff.as_deref(), &args.file) {
+    let (file, why) = args.file_and_why();
+    match (args.diff.as_deref(), file) {
         (Some([before, after]), _) => show_diff(args, &load(args, before)?, &load(args, after)?)?,
         (_, Some(file)) if args.check => return check(args, file),
         (_, Some(file)) if args.view.own => show_recorder(args, file)?,
+        (_, Some(file)) if why.is_some() => show_why(args, &load(args, file)?, why.flatten())?,
         (_, Some(file)) => show(args, &load(args, file)?)?,
-        _ => {}
+        (_, None) => bail!("which recording? profrec report FILE --why [MODULE]"),
     }
     Ok(0)
 }
@@ -73,13 +76,21 @@ fn show_recorder(args: &Args, path: &Path) -> Result<()> {
 
 /// From a file to a profile.
 fn load(args: &Args, path: &Path) -> Result<Profile> {
+    let _shown = progress::show();
+    let reading = progress::doing("reading", 0);
     let file = RecordingFile::open(path)?;
     let filter = args.filter.filter();
     let recording = Recording::open_part(file.bytes(), &filter.part());
     let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
-    let files = if args.no_local_files { LocalFiles::default() } else { LocalFiles::find(&evidence, &args.symbols) };
+    drop(reading);
+    let sources = args.sources();
+    let mut files = sources.as_ref().map(|sources| LocalFiles::find(&evidence, sources)).unwrap_or_default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
+    if let Some(sources) = &sources {
+        files.find_kernel(&evidence, recording.header(), sources);
+        files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), &sources.debuginfod);
+    }
     let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
     let mut facts = Facts::gather(&recording);
     if args.view.json {
@@ -134,6 +145,15 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
         views::top::view(profile, view.limit.unwrap_or(TABLE_LIMIT), width)
     };
     print(&format!("{text}\n{ledger}"))
+}
+
+/// Shows where the names of one module or of all come from, and what was looked at for them.
+fn show_why(args: &Args, profile: &Profile, module: Option<&str>) -> Result<()> {
+    let modules = views::why::choose(profile, module);
+    if let (Some(module), true) = (module, modules.is_empty()) {
+        bail!("no module with samples has {module:?} in its path; --info lists them");
+    }
+    print(&if args.view.json { views::why::json(&modules)? } else { views::why::view(&modules) })
 }
 
 /// Shows what changed between two profiles.

@@ -171,6 +171,24 @@ impl Stacks {
         }
         verdicts
     }
+
+    /// In how many samples each of so many modules appears.
+    pub fn samples_by_module(&self, modules: usize) -> Vec<u64> {
+        let mut samples = vec![0; modules];
+        let mut last_seen = vec![usize::MAX; modules];
+        for (index, count) in self.counts.iter().enumerate() {
+            let frames = self.stacks.get(count.stack as usize).into_iter().flat_map(|stack| &stack.frames);
+            for frame in frames {
+                if let Some(Location::Module { module, .. }) = self.locations.get(frame.location as usize)
+                    && let Some(seen) = last_seen.get_mut(*module as usize).filter(|seen| **seen != index)
+                {
+                    *seen = index;
+                    samples[*module as usize] += count.samples;
+                }
+            }
+        }
+        samples
+    }
 }
 
 impl Verdicts {

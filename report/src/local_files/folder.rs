@@ -11,13 +11,21 @@ use super::mapped::MappedFile;
 /// How deep below the folder files are looked for.
 const MAX_DEPTH: usize = 12;
 /// How many files and folders are looked at, at most.
-const MAX_ENTRIES: usize = 200_000;
+pub(super) const MAX_ENTRIES: usize = 200_000;
 
 /// A folder of binaries or debug files.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    index: OnceLock<BTreeMap<Vec<u8>, Vec<PathBuf>>>,
+    index: OnceLock<Index>,
+}
+
+/// What is in a folder.
+#[derive(Debug, Default)]
+struct Index {
+    paths: BTreeMap<Vec<u8>, Vec<PathBuf>>,
+    /// There is more than was looked at.
+    is_cut: bool,
 }
 
 impl Folder {
@@ -35,12 +43,22 @@ impl Folder {
             paths.extend(named.into_iter().filter(|path| path.exists()));
         }
         let index = self.index.get_or_init(|| index_by_identity(&self.path));
-        for path in index.get(identity).into_iter().flatten() {
+        for path in index.paths.get(identity).into_iter().flatten() {
             if !paths.contains(path) {
                 paths.push(path.clone());
             }
         }
         paths
+    }
+
+    /// The folder itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is more in it than was looked at.
+    pub(super) fn is_cut(&self) -> bool {
+        self.index.get().is_some_and(|index| index.is_cut)
     }
 }
 
@@ -60,25 +78,26 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Every ELF file below `root`, by identity, in the order of their paths. Links to folders are not followed.
-fn index_by_identity(root: &Path) -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
-    let mut index: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
+fn index_by_identity(root: &Path) -> Index {
+    let mut index = Index::default();
     let mut open = vec![(root.to_owned(), 0)];
     let mut seen = 0;
     while let Some((folder, depth)) = open.pop() {
         for path in sorted_entries(&folder) {
             seen += 1;
             if seen > MAX_ENTRIES {
+                index.is_cut = true;
                 return index;
             }
             let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
             if is_folder && depth < MAX_DEPTH {
                 open.push((path, depth + 1));
             } else if let Some(identity) = identity_of(&path) {
-                index.entry(identity).or_default().push(path);
+                index.paths.entry(identity).or_default().push(path);
             }
         }
     }
-    index.values_mut().for_each(|paths| paths.sort());
+    index.paths.values_mut().for_each(|paths| paths.sort());
     index
 }
 

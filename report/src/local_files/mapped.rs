@@ -33,6 +33,8 @@ pub struct Contents {
     pub debug_info: bool,
     /// The name and the checksum of its separate debug file (`.gnu_debuglink`).
     pub debug_link: Option<(Vec<u8>, u32)>,
+    /// The name and the build-id of the file that its DWARF shares with others (`.gnu_debugaltlink`).
+    pub alt_link: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl MappedFile {
@@ -69,6 +71,9 @@ impl Contents {
         let build_id = file.build_id()?.filter(|build_id| !build_id.is_empty());
         let full = |name: &str| file.section_by_name(name).is_some_and(|section| section.file_range().is_some());
         let debug_link = file.gnu_debuglink()?.map(|(name, checksum)| (name.to_vec(), checksum));
+        // A damaged one is none.
+        let alt_link =
+            file.gnu_debugaltlink().ok().flatten().map(|(name, build_id)| (name.to_vec(), build_id.to_vec()));
         Ok(Self {
             has_build_id: build_id.is_some(),
             identity: build_id.map_or_else(|| fingerprint(bytes), <[u8]>::to_vec),
@@ -76,6 +81,7 @@ impl Contents {
             symbols: full(".symtab"),
             debug_info: full(".debug_info") || full(".zdebug_info"),
             debug_link,
+            alt_link: alt_link.filter(|(_, build_id)| !build_id.is_empty()),
         })
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::PathFrame;
-use crate::evidence::Evidence;
-use crate::local_files::hex;
+use crate::evidence::{Evidence, ModuleEvidence};
+use crate::ledger::grouped;
+use crate::local_files::{Attempt, hex};
 use crate::symbols::{Home, Names, Reason, home_name};
 
 /// One module and its samples.
@@ -24,6 +25,10 @@ pub struct Module {
     pub symbols: &'static str,
     /// From which file, or why there are no names.
     pub why: String,
+    /// What of it is in the recording.
+    pub recorded: String,
+    /// The files and servers that were looked at, in order.
+    pub tried: Vec<Attempt>,
 }
 
 /// The modules that appear in samples, most samples first.
@@ -63,6 +68,8 @@ fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, nam
         samples,
         symbols: "none",
         why: String::new(),
+        recorded: String::new(),
+        tried: Vec::new(),
     };
     match home {
         Home::Module(index) => {
@@ -70,18 +77,26 @@ fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, nam
             if let Some(known) = evidence.modules.get(index) {
                 module.path.clone_from(&known.module.path);
                 module.build_id = hex(&known.module.build_id);
+                module.recorded = recorded(known);
             }
             if let Some(Some(symbols)) = names.modules.get(index) {
                 module.symbols = symbols.source.name();
                 module.why.clone_from(&symbols.why);
+                module.tried.clone_from(&symbols.tried);
             }
         }
         Home::Kernel(_) if evidence.kernel.is_empty() => {
             module.why = "the recording holds no kernel symbols (hidden by kptr_restrict?)".to_owned();
         }
-        Home::Kernel(_) => {
+        Home::Kernel(part) => {
             module.symbols = "embedded";
             module.why = "from the recording".to_owned();
+            if let Some(kernel) = names.kernel.as_ref().filter(|_| part.is_empty()) {
+                module.why.clone_from(&kernel.why);
+                module.tried.clone_from(&kernel.tried);
+            }
+            module.recorded =
+                format!("{} functions of the kernel and its modules", grouped(evidence.kernel.len() as u64));
         }
         Home::Jit if evidence.jit.is_empty() => module.why = Reason::NoPerfMap.explain().to_owned(),
         Home::Jit => {
@@ -91,4 +106,18 @@ fn module(home: &Home, self_samples: u64, samples: u64, evidence: &Evidence, nam
         Home::Outside => module.why = "code outside of all known mappings".to_owned(),
     }
     module
+}
+
+/// What a recording has of a module, in words.
+fn recorded(module: &ModuleEvidence) -> String {
+    let parts = [
+        (module.symbols.len() as u64, "symbols"),
+        (module.mini_debug_info.as_ref().map_or(0, Vec::len) as u64, "bytes of compressed symbol table"),
+        (module.image.as_ref().map_or(0, Vec::len) as u64, "bytes, the whole image"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} {what}", grouped(*count)));
+    match parts.collect::<Vec<_>>().as_slice() {
+        [] => "no names (record --embed symbols puts them there)".to_owned(),
+        parts => parts.join(", "),
+    }
 }

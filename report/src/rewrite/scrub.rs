@@ -40,7 +40,7 @@ pub(super) fn scrub(input: &Path, args: &Args, open: impl Fn(&Header, &[&Path]) 
     let file = RecordingFile::open(input)?;
     let recording = Recording::open(file.bytes()).with_context(|| format!("cannot read {}", input.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
-    let files = if args.no_local_files { LocalFiles::default() } else { LocalFiles::find(&evidence, &args.symbols) };
+    let files = args.sources().map(|sources| LocalFiles::find(&evidence, &sources)).unwrap_or_default();
     let modules = Modules::new(&evidence, &files);
     let mut header = Header { scrubbed: true, ..recording.header().clone() };
     if args.rewrite.redact {

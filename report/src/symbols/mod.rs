@@ -4,7 +4,9 @@
 pub mod demangle;
 pub mod dwarf;
 pub mod extents;
+pub mod go;
 pub mod kernel;
+mod kernel_lines;
 mod module;
 mod plt;
 pub mod table;
@@ -15,8 +17,9 @@ use foldhash::HashMap;
 use rayon::prelude::*;
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
-use crate::local_files::{LocalFiles, ModuleFiles};
+use crate::local_files::{Attempt, LocalFiles, ModuleFiles};
 use crate::stacks::Location;
+use kernel_lines::KernelLines;
 pub use module::Source;
 use module::{ModuleNames, RawFrame, Unnamed, name_addresses};
 
@@ -129,6 +132,8 @@ pub struct ModuleSymbols {
     pub source: Source,
     /// From where, or why there is none.
     pub why: String,
+    /// The files and servers that were looked at, in order.
+    pub tried: Vec<Attempt>,
 }
 
 /// The names of all locations of a profile.
@@ -142,6 +147,8 @@ pub struct Names {
     pub unnamed: Vec<Option<Reason>>,
     /// For each module of the evidence that has locations, where its names come from.
     pub modules: Vec<Option<ModuleSymbols>>,
+    /// Where the kernel's lines come from, if they were looked for.
+    pub kernel: Option<ModuleSymbols>,
     known: HashMap<Function, FunctionId>,
 }
 
@@ -160,13 +167,18 @@ impl Names {
                 (!addresses.is_empty()).then(|| name_addresses(module, files, addresses))
             })
             .collect();
+        let kernel = KernelLines::find(locations, files);
         let mut names = Self::default();
         for &location in locations {
-            let (home, found) = Self::look_up(location, evidence, &wanted, &modules);
+            let (home, found) = Self::look_up(location, evidence, &wanted, &modules, &kernel);
             names.add(home, found, evidence, inlines);
         }
-        let symbols = |names: ModuleNames| ModuleSymbols { source: names.source, why: names.why };
-        names.modules = modules.into_iter().map(|module| module.map(symbols)).collect();
+        let tried = |index| files.module(index).map(|files| files.attempts().to_vec()).unwrap_or_default();
+        let symbols =
+            |index, names: ModuleNames| ModuleSymbols { source: names.source, why: names.why, tried: tried(index) };
+        let modules = modules.into_iter().enumerate();
+        names.kernel = kernel.symbols;
+        names.modules = modules.map(|(index, module)| module.map(|module| symbols(index, module))).collect();
         names
     }
 
@@ -180,6 +192,7 @@ impl Names {
         evidence: &Evidence,
         wanted: &[Vec<u64>],
         modules: &[Option<ModuleNames>],
+        kernel: &KernelLines,
     ) -> (Home, Result<Vec<RawFrame>, Unnamed>) {
         match location {
             Location::Module { module, address } => {
@@ -191,11 +204,7 @@ impl Names {
                 (Home::Module(module), found.cloned().unwrap_or(Err(outside)))
             }
             Location::Kernel { address } => match kernel::find(&evidence.kernel, address) {
-                Some(symbol) => {
-                    let name = demangle::demangle(&symbol.name).into();
-                    let frame = RawFrame { name, file: None, line: None, inlined: false };
-                    (Home::Kernel(symbol.module.as_str().into()), Ok(vec![frame]))
-                }
+                Some(symbol) => (Home::Kernel(symbol.module.as_str().into()), Ok(kernel.frames(address, &symbol.name))),
                 None => (Home::Kernel("".into()), Err(Unnamed { reason: Reason::KernelHidden, start: address })),
             },
             Location::Jit { name } => match evidence.jit.name(name) {

@@ -2,6 +2,7 @@
 //! the recording carries.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -9,18 +10,22 @@ use profrec_format::{ModuleKind, Symbol};
 
 use super::Reason;
 use super::demangle::demangle;
-use super::dwarf::{self, DwarfFrame};
+use super::dwarf::{self, DebugFiles, DwarfFrame};
 use super::extents::Extents;
+use super::go::GoTable;
 use super::plt;
 use super::table::{self, SymbolTable};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome};
+use crate::progress;
 
 /// What names of a module come from, the richest source first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// DWARF of a local file: functions, inlined functions, files and lines.
     DebugInfo,
+    /// The table of Go's run time in a local file: functions, files and lines.
+    GoTable,
     /// Symbol tables of a local file: functions.
     SymbolTable,
     /// Symbols that the recording carries.
@@ -34,6 +39,7 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Self::DebugInfo => "debug_info",
+            Self::GoTable => "go_table",
             Self::SymbolTable => "symbol_table",
             Self::Embedded => "embedded",
             Self::None => "none",
@@ -88,12 +94,16 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     embedded_mini.iter().for_each(|file| table.add_file(file));
     table.finish();
 
-    let (dwarf, trouble) = debug_frames(files.debug_info(), addresses);
-    let source = match (dwarf.is_empty(), local, table.is_empty()) {
-        (false, _, _) => Source::DebugInfo,
-        (true, true, _) => Source::SymbolTable,
-        (true, false, false) => Source::Embedded,
-        (true, false, true) => Source::None,
+    let (mut dwarf, trouble) = debug_frames(files, addresses);
+    let has_dwarf = !dwarf.is_empty();
+    let go = images.iter().find_map(GoTable::of);
+    go.iter().for_each(|go| go.complete(&mut dwarf, addresses));
+    let source = match (local, table.is_empty()) {
+        _ if has_dwarf => Source::DebugInfo,
+        _ if go.is_some() => Source::GoTable,
+        (true, _) => Source::SymbolTable,
+        (false, false) => Source::Embedded,
+        (false, true) => Source::None,
     };
     let reason = match source {
         Source::None => why_nothing(evidence, files),
@@ -143,13 +153,22 @@ fn parse_files<'a>(evidence: &'a ModuleEvidence, files: &'a ModuleFiles) -> Vec<
 }
 
 /// What DWARF says about the addresses, or nothing and why.
-fn debug_frames(file: Option<&MappedFile>, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
-    let Some(mapped) = file else { return (Vec::new(), None) };
-    let frames = object::File::parse(mapped.bytes())
-        .map_err(|error| error.to_string())
-        .and_then(|file| dwarf::frames_at(&file, addresses).map_err(|error| error.to_string()));
-    match frames {
-        Ok(frames) => (frames, None),
+fn debug_frames(files: &ModuleFiles, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
+    let Some(mapped) = files.debug_info() else { return (Vec::new(), None) };
+    let paths: Vec<&Path> = [files.debug_info(), files.binary()].into_iter().flatten().map(MappedFile::path).collect();
+    let doing = progress::doing(format!("names of {}", mapped.path().display()), addresses.len() as u64);
+    let shared = files.shared_debug_info().and_then(|file| object::File::parse(file.bytes()).ok());
+    let found = object::File::parse(mapped.bytes()).map_err(|error| error.to_string()).and_then(|main| {
+        let files = DebugFiles { main: &main, shared: shared.as_ref(), paths: &paths };
+        dwarf::frames_at(files, addresses, true, &doing).map_err(|error| error.to_string())
+    });
+    match found {
+        Ok(found) => {
+            let lacks_shared = files.lacks_shared_debug_info();
+            let lacks_shared =
+                lacks_shared.then(|| "the file that its debug info shares with others is missing".to_owned());
+            (found.frames, lacks_shared.or(found.trouble))
+        }
         Err(error) => {
             let path = mapped.path().display();
             (Vec::new(), Some(format!("the debug info in {path} cannot be read: {error}")))
@@ -227,6 +246,7 @@ fn explain(source: Source, evidence: &ModuleEvidence, files: &ModuleFiles, troub
     let path = |file: Option<&MappedFile>| file.map(|file| file.path().display().to_string()).unwrap_or_default();
     let origin = match source {
         Source::DebugInfo => format!("from {}", path(files.debug_info())),
+        Source::GoTable => format!("from Go's own table in {}", path(files.binary().or(files.symbols()))),
         Source::SymbolTable if evidence.image.is_some() => "from the image in the recording".to_owned(),
         Source::SymbolTable => format!("from {}", path(files.symbols().or(files.binary()))),
         Source::Embedded => format!("from the recording; {}", why_nothing(evidence, files).explain()),

@@ -2,15 +2,20 @@
 //! Each stub jumps through a slot of the GOT, and the relocation of that slot names the function.
 
 use foldhash::HashMap;
-use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget};
+use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget, elf};
 use profrec_format::Symbol;
 
-/// The sections of stubs, and the size of a stub in each.
-const SECTIONS: [(&str, usize); 3] = [(".plt", 16), (".plt.sec", 16), (".plt.got", 8)];
+/// The sections of stubs.
+const SECTIONS: [&str; 4] = [".plt", ".plt.sec", ".plt.got", ".iplt"];
 /// What such a name ends with, as in gdb and perf.
 pub(super) const SUFFIX: &str = "@plt";
+/// No stub is longer; the last one of a section ends there.
+const MAX_STUB: u64 = 16;
 /// `jmp *offset(%rip)` of x86-64, the jump of every form of stub.
 const JUMP: [u8; 2] = [0xff, 0x25];
+/// What may stand before the jump: the landing mark of indirect branches, and a prefix.
+const LANDING: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+const BOUND: u8 = 0xf2;
 
 /// The stubs of a binary by the names of the functions that they lead to. Only x86-64 is known.
 pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
@@ -19,54 +24,96 @@ pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
     }
     let slots = slots(file);
     let mut stubs = Vec::new();
-    for (name, size) in SECTIONS {
+    for name in SECTIONS {
         // A section without content, as in a debug file, has no stubs.
         let Some((address, code)) = file.section_by_name(name).and_then(|s| Some((s.address(), s.data().ok()?))) else {
             continue;
         };
-        for (index, stub) in code.chunks_exact(size).enumerate() {
-            let address = address.wrapping_add((index * size) as u64);
-            if let Some(name) = slot_of(stub, address).and_then(|slot| slots.get(&slot)) {
-                stubs.push(Symbol { address, size: size as u64, name: format!("{name}{SUFFIX}") });
-            }
+        let end = address.saturating_add(code.len() as u64);
+        let named = jumps(code, address).filter_map(|(start, slot)| Some((start, *slots.get(&slot)?)));
+        let named: Vec<(u64, &str)> = named.collect();
+        for (index, (start, name)) in named.iter().enumerate() {
+            let next = named.get(index + 1).map_or(end, |(next, _)| *next);
+            let size = next.saturating_sub(*start).min(MAX_STUB);
+            stubs.push(Symbol { address: *start, size, name: format!("{name}{SUFFIX}") });
         }
     }
     stubs
 }
 
-/// The slots of the GOT that are filled with the addresses of functions elsewhere, and their names.
-fn slots<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
-    let (Some(relocations), Some(symbols)) = (file.dynamic_relocations(), file.dynamic_symbol_table()) else {
-        return HashMap::default();
-    };
-    let slots = relocations.filter_map(|(slot, relocation)| match relocation.target() {
-        // A slot whose symbol has no readable name is left nameless, as it would be without this.
-        RelocationTarget::Symbol(index) => Some((slot, symbols.symbol_by_index(index).ok()?.name().ok()?)),
-        _ => None,
-    });
-    slots.filter(|(_, name)| !name.is_empty()).collect()
+/// Every jump through a slot in a section: where its stub begins, and the slot.
+fn jumps(code: &[u8], address: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+    code.windows(6).enumerate().filter_map(move |(at, bytes)| {
+        let offset = bytes.strip_prefix(&JUMP)?.first_chunk().copied().map(i32::from_le_bytes)?;
+        let slot = address.wrapping_add(at as u64 + 6).wrapping_add_signed(i64::from(offset));
+        let before = &code[..at];
+        let before = before.strip_suffix(&[BOUND]).unwrap_or(before);
+        let before = before.strip_suffix(&LANDING).unwrap_or(before);
+        Some((address.wrapping_add(before.len() as u64), slot))
+    })
 }
 
-/// The slot that a stub at `address` jumps through.
-fn slot_of(stub: &[u8], address: u64) -> Option<u64> {
-    let jump = stub.windows(2).position(|bytes| bytes == JUMP)?;
-    let offset = stub.get(jump + 2..jump + 6)?.try_into().ok()?;
-    let next = address.wrapping_add(jump as u64 + 6);
-    Some(next.wrapping_add_signed(i64::from(i32::from_le_bytes(offset))))
+/// The slots of the GOT that are filled with the addresses of functions, and their names.
+fn slots<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
+    let mut slots = chosen_at_start(file);
+    let (Some(relocations), Some(symbols)) = (file.dynamic_relocations(), file.dynamic_symbol_table()) else {
+        return slots;
+    };
+    for (slot, relocation) in relocations {
+        // A slot whose symbol has no readable name is left nameless, as it would be without this.
+        if let RelocationTarget::Symbol(index) = relocation.target()
+            && let Some(name) = symbols.symbol_by_index(index).ok().and_then(|symbol| symbol.name().ok())
+            && !name.is_empty()
+        {
+            slots.insert(slot, name);
+        }
+    }
+    slots
 }
+
+/// The slots that are filled with what a function of the program itself chooses at its start (`memcpy` in a static program:
+/// the one that is best on this processor). The symbol of the chooser has the name.
+fn chosen_at_start<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
+    let mut choices: Vec<(u64, u64)> = Vec::new();
+    for section in file.sections().filter(|section| section.name().is_ok_and(|name| name.starts_with(".rela."))) {
+        for relocation in section.data().unwrap_or_default().chunks_exact(RELOCATION) {
+            let word = |at: usize| relocation[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
+            if word(8) == u64::from(elf::R_X86_64_IRELATIVE.0) {
+                choices.push((word(0), word(16)));
+            }
+        }
+    }
+    let mut names: HashMap<u64, &str> = choices.iter().map(|(_, chooser)| (*chooser, "")).collect();
+    // As everywhere, the plainest of several names: `memcpy`, not `__memcpy`.
+    let plainness = |name: &str| (name.is_empty(), name.bytes().take_while(|byte| *byte == b'_').count(), name.len());
+    for symbol in file.symbols() {
+        if let (Some(best), Ok(name)) = (names.get_mut(&symbol.address()), symbol.name())
+            && (plainness(name), name) < (plainness(best), *best)
+        {
+            *best = name;
+        }
+    }
+    let named = choices.into_iter().filter_map(|(slot, chooser)| Some((slot, *names.get(&chooser)?)));
+    named.filter(|(_, name)| !name.is_empty()).collect()
+}
+
+/// Bytes of a relocation with an addend.
+const RELOCATION: usize = 24;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Both forms of stub: with and without the landing mark of indirect branches.
+    /// Every form of stub: with and without the landing mark and the prefix, of 8 or 16 bytes, and the first entry of a lazy
+    /// table, whose jump is no stub's.
     #[test]
     fn a_stub_leads_to_its_slot() {
         let plain = [0xff, 0x25, 0x10, 0, 0, 0, 0x68, 0, 0, 0, 0, 0xe9, 0, 0, 0, 0];
-        assert_eq!(slot_of(&plain, 0x1000), Some(0x1016));
         let marked = [0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25, 0xf0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0];
-        assert_eq!(slot_of(&marked, 0x1000), Some(0xffb));
-        assert_eq!(slot_of(&[0x90; 16], 0x1000), None);
-        assert_eq!(slot_of(&[0xff, 0x25, 0x10], 0x1000), None);
+        let short = [0xff, 0x25, 0, 0, 0, 0, 0x66, 0x90];
+        let code = [&plain[..], &marked, &short].concat();
+        let found: Vec<_> = jumps(&code, 0x1000).collect();
+        assert_eq!(found, [(0x1000, 0x1016), (0x1010, 0x100b), (0x1020, 0x1026)]);
+        assert_eq!(jumps(&[0x90; 16], 0).count() + jumps(&[0xff, 0x25, 0x10], 0).count(), 0);
     }
 }

@@ -250,7 +250,7 @@ fn processes(text: &mut String, profile: &Profile) {
 }
 
 fn modules(text: &mut String, profile: &Profile) {
-    let _ = writeln!(text, "\nmodules (samples in which they appear)");
+    let _ = writeln!(text, "\nmodules (samples in which they appear; --why tells which files were tried for names)");
     for module in &profile.modules {
         let name = if module.path.is_empty() { &module.name } else { &module.path };
         let build_id = if module.build_id.is_empty() { "no build-id" } else { &module.build_id };

@@ -9,6 +9,7 @@ pub mod recorder;
 mod table;
 pub mod top;
 pub mod tree;
+pub mod why;
 
 /// How wide a text view may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,148 @@
+//! The folder where debuginfod's clients keep what they fetched: `BUILD-ID/debuginfo`, `BUILD-ID/executable`. A file that is
+//! empty says that no server had it, for a while.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::Kind;
+
+/// How long it is believed that no server has a file, unless `cache_miss_s` says otherwise.
+const MISS: Duration = Duration::from_secs(600);
+
+/// A cache folder, which need not exist yet.
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
+    root: PathBuf,
+}
+
+/// A file that is being fetched: it gets its name in the cache when it is whole, and is removed if it never is.
+pub(super) struct Unfinished {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Cache {
+    /// The folder that libdebuginfod takes.
+    pub(super) fn of(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
+        let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let below = |folder: PathBuf| folder.join("debuginfod_client");
+        let old = || path("HOME").map(|home| home.join(".debuginfod_client_cache")).filter(|path| path.is_dir());
+        let new = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache"))).map(below);
+        let root = path("DEBUGINFOD_CACHE_PATH").or_else(old).or_else(new)?;
+        root.is_absolute().then_some(Self { root })
+    }
+
+    /// A file that was fetched before.
+    pub(super) fn file(&self, build_id: &str, kind: Kind) -> Option<PathBuf> {
+        let path = self.path(build_id, kind);
+        fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0).then_some(path)
+    }
+
+    /// Whether it was found out a short while ago that no server has it.
+    pub(super) fn is_known_to_be_missing(&self, build_id: &str, kind: Kind) -> bool {
+        let age = |path: &Path| {
+            let metadata = fs::metadata(path).ok().filter(|metadata| metadata.is_file() && metadata.len() == 0)?;
+            metadata.modified().ok()?.elapsed().ok()
+        };
+        let believed =
+            fs::read_to_string(self.root.join("cache_miss_s")).ok().and_then(|text| text.trim().parse().ok());
+        age(&self.path(build_id, kind)).is_some_and(|age| age < believed.map_or(MISS, Duration::from_secs))
+    }
+
+    /// Notes that no server has it.
+    pub(super) fn remember_missing(&self, build_id: &str, kind: Kind) {
+        let path = self.path(build_id, kind);
+        let is_empty = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
+        // Asking again later costs time only: where nothing can be written, nothing is remembered.
+        if is_empty {
+            let _ = fs::remove_file(&path);
+        }
+        if self.create_folder(build_id).is_ok() {
+            let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        }
+    }
+
+    /// A new file beside where it will be.
+    pub(super) fn begin(&self, build_id: &str, kind: Kind) -> io::Result<(Unfinished, File)> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        self.create_folder(build_id)?;
+        let target = self.path(build_id, kind);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = target.with_file_name(format!("{}.profrec-{}-{number}", kind.name(), std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok((Unfinished { path, target }, file))
+    }
+
+    fn path(&self, build_id: &str, kind: Kind) -> PathBuf {
+        self.root.join(build_id).join(kind.name())
+    }
+
+    fn create_folder(&self, build_id: &str) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(self.root.join(build_id))
+    }
+}
+
+impl Unfinished {
+    /// Where it is meanwhile.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it where all clients find it, as they leave it: nobody writes to it any more.
+    pub(super) fn finish(self) -> io::Result<PathBuf> {
+        fs::set_permissions(&self.path, Permissions::from_mode(0o400))?;
+        fs::rename(&self.path, &self.target)?;
+        Ok(self.target.clone())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Of a finished one nothing is left here.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn root(variables: &[(&str, &str)]) -> Option<PathBuf> {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        Cache::of(&find).map(|cache| cache.root)
+    }
+
+    /// The folder is the one that gdb's client takes.
+    #[test]
+    fn the_folder_of_all_clients() {
+        assert_eq!(root(&[("HOME", "/nonexistent")]), Some("/nonexistent/.cache/debuginfod_client".into()));
+        assert_eq!(root(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), Some("/x/debuginfod_client".into()));
+        assert_eq!(root(&[("XDG_CACHE_HOME", "/x"), ("DEBUGINFOD_CACHE_PATH", "/c")]), Some("/c".into()));
+        assert_eq!([root(&[]), root(&[("DEBUGINFOD_CACHE_PATH", "c")])], [None, None]);
+    }
+
+    /// What is not finished leaves nothing; what is, is found; an empty file is no file, and a reason not to ask.
+    #[test]
+    fn files_come_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { root: folder.path().join("new") };
+        let (unfinished, _) = cache.begin("abcd", Kind::DebugInfo).unwrap();
+        drop(unfinished);
+        assert_eq!(fs::read_dir(folder.path().join("new/abcd")).unwrap().count(), 0);
+        let (unfinished, _) = cache.begin("abcd", Kind::DebugInfo).unwrap();
+        fs::write(unfinished.path(), "x").unwrap();
+        let path = unfinished.finish().unwrap();
+        assert_eq!(cache.file("abcd", Kind::DebugInfo), Some(path));
+        cache.remember_missing("abcd", Kind::Executable);
+        assert!(cache.is_known_to_be_missing("abcd", Kind::Executable));
+        assert_eq!(cache.file("abcd", Kind::Executable), None);
+        fs::write(folder.path().join("new/cache_miss_s"), "0").unwrap();
+        assert!(!cache.is_known_to_be_missing("abcd", Kind::Executable));
+    }
+}

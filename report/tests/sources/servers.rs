@@ -1,0 +1,141 @@
+//! debuginfod: what is asked for, of whom, and where it is kept.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use profrec_report::local_files::debuginfod::Debuginfod;
+use profrec_report::local_files::{Outcome, Sources, Step, hex};
+
+use super::program::{Program, folders};
+use super::server::Server;
+use super::toolchain::{needs, skip};
+
+/// Sources with these servers and this cache alone.
+pub(crate) fn asking(urls: &str, cache: &Path, more: &[(&str, &str)]) -> Sources {
+    let variables = [("DEBUGINFOD_URLS", urls), ("DEBUGINFOD_CACHE_PATH", cache.to_str().unwrap())];
+    let all: Vec<_> = variables.iter().chain(more).collect();
+    let debuginfod = Debuginfod::from_environment(|name| {
+        all.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
+    });
+    Sources { debuginfod, ..folders(&[]) }
+}
+
+/// Where a server has a file of a build.
+pub(crate) fn place(identity: &[u8], kind: &str) -> String {
+    format!("/buildid/{}/{kind}", hex(identity))
+}
+
+/// A debug file comes from a server, is kept where debuginfod's clients keep it, and is not asked for again.
+#[test]
+fn a_server_has_the_debug_file() {
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    let file = fs::read(program.path("prog")).unwrap();
+    let server = Server::with_files(vec![(place(&program.identity, "debuginfo"), file)]);
+    let sources = asking(&server.url, cache.path(), &[]);
+    let found = program.find(&sources);
+    found.require_debug_info();
+    assert!(matches!(found.outcomes(Step::Debuginfod)[..], [Outcome::Fetched(_)]), "{:#?}", found.attempts);
+    assert!(cache.path().join(hex(&program.identity)).join("debuginfo").is_file());
+
+    let found = program.find(&sources);
+    found.require_debug_info();
+    found.require_taken(Step::DebuginfodCache);
+    assert_eq!(server.requests().len(), 1);
+}
+
+/// A server that has no debug file may have the program itself; what nobody has is not asked for again for a while.
+#[test]
+fn a_server_has_the_program_alone() {
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    program.run("strip --strip-all prog");
+    let file = fs::read(program.path("prog")).unwrap();
+    let server = Server::with_files(vec![(place(&program.identity, "executable"), file)]);
+    let sources = asking(&server.url, cache.path(), &[]);
+    for _ in 0..2 {
+        let found = program.find(&sources);
+        assert!(found.functions().contains(&"exported"), "{:#?}", found.attempts);
+    }
+    assert_eq!(server.requests(), [place(&program.identity, "debuginfo"), place(&program.identity, "executable")]);
+}
+
+/// What debug files share comes from the server too, by its own build-id.
+#[test]
+fn shared_debug_info_from_a_server() {
+    needs!("dwz");
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    fs::copy(program.path("prog"), program.path("second")).unwrap();
+    program.run("dwz -m common.debug prog second");
+    let file = |name: &str| fs::read(program.path(name)).unwrap();
+    let shared = profrec_report::local_files::Contents::of(&file("common.debug")).unwrap().identity;
+    let server = Server::with_files(vec![
+        (place(&program.identity, "debuginfo"), file("prog")),
+        (place(&shared, "debuginfo"), file("common.debug")),
+    ]);
+    let found = program.find(&asking(&server.url, cache.path(), &[]));
+    found.require_debug_info();
+}
+
+/// Without a URL nobody is asked, and that is said; `--no-debuginfod` as well.
+#[test]
+fn nobody_is_asked_without_a_url() {
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    let found = program.find(&asking("", cache.path(), &[]));
+    let left_out = |why: &str| Outcome::LeftOut(why.to_owned());
+    assert_eq!(found.outcomes(Step::Debuginfod), [&left_out("DEBUGINFOD_URLS is not set")]);
+    let sources = Sources { debuginfod: Debuginfod::off("--no-debuginfod"), ..folders(&[]) };
+    assert_eq!(program.find(&sources).outcomes(Step::Debuginfod), [&left_out("--no-debuginfod")]);
+}
+
+/// A server that was started for a test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// elfutils' own server and client: its server gives the files, its client and this one keep them alike.
+#[test]
+fn the_server_and_the_client_of_elfutils() {
+    needs!("debuginfod", "debuginfod-find", "objcopy");
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    program.run("objcopy --only-keep-debug prog prog.debug");
+    fs::create_dir(program.path("served")).unwrap();
+    fs::rename(program.path("prog.debug"), program.path("served/prog.debug")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("debuginfod");
+    command.args(["-p", &port.to_string(), "-d", ":memory:", "-F"]).arg(program.path("served"));
+    command.env_remove("DEBUGINFOD_URLS").stdout(Stdio::null()).stderr(Stdio::null());
+    let _running = Running(command.spawn().unwrap());
+    let url = format!("http://127.0.0.1:{port}");
+    // It answers 404 until it has looked through its folder.
+    let found = (0..300).find_map(|_| {
+        let patient = tempfile::tempdir().unwrap();
+        let found = program.find(&asking(&url, patient.path(), &[]));
+        let is_there = matches!(found.outcomes(Step::Debuginfod).last(), Some(Outcome::Fetched(_)));
+        std::thread::sleep(Duration::from_millis(if is_there { 0 } else { 100 }));
+        is_there.then_some(found)
+    });
+    let Some(found) = found else { return skip("debuginfod did not serve anything for 30 s") };
+    found.require_debug_info();
+
+    let ours = cache.path().join("ours");
+    program.find(&asking(&url, &ours, &[])).require_debug_info();
+    let find = |cache: &Path, url: &str| {
+        let mut command = Command::new("debuginfod-find");
+        command.args(["debuginfo", &hex(&program.identity)]);
+        command.env("DEBUGINFOD_CACHE_PATH", cache).env("DEBUGINFOD_URLS", url).output().unwrap().status.success()
+    };
+    let nobody = "http://127.0.0.1:9";
+    assert!(find(&ours, nobody), "their client does not find what this one keeps");
+    let theirs = cache.path().join("theirs");
+    assert!(find(&theirs, &url));
+    let found = program.find(&asking(nobody, &theirs, &[]));
+    found.require_debug_info();
+    found.require_taken(Step::DebuginfodCache);
+}
