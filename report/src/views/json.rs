@@ -115,6 +115,7 @@ struct Stacks {
     truncated: u64,
     no_cfi: u64,
     implausible: u64,
+    not_code: u64,
     not_recorded: u64,
     guessed: u64,
 }
@@ -157,6 +158,7 @@ struct Function<'a> {
     #[serde(rename = "self")]
     self_samples: u64,
     total: u64,
+    guessed: u64,
 }
 
 /// A profile as JSON; at most `limit` functions (0: all).
@@ -290,6 +292,7 @@ fn stacks(profile: &Profile) -> Stacks {
         truncated: verdicts.truncated,
         no_cfi: verdicts.no_cfi,
         implausible: verdicts.implausible,
+        not_code: verdicts.not_code,
         not_recorded: verdicts.not_recorded,
         guessed: verdicts.guessed,
     }
@@ -334,6 +337,7 @@ fn function(function: &crate::profile::Function) -> Function<'_> {
         line: function.line,
         self_samples: function.self_samples,
         total: function.total_samples,
+        guessed: function.guessed_samples,
     }
 }
 
