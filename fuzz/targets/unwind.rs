@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     let stack = stack(&input);
     let arch = if input.aarch64 { Arch::Aarch64 } else { Arch::X86_64 };
     let mut frames = Vec::new();
-    let process = ProcessView { pid: 1, space: &space, time: 1 };
+    let process = ProcessView { pid: 1, thread: 1, space: &space, time: 1 };
     Unwinder::new(&modules, arch).walk(&stack, process, &mut frames);
     assert!(!frames.is_empty());
     assert!(frames.len() <= 5 * stack.words.len() + SPARE);

@@ -1,12 +1,18 @@
 //! The executable mappings of one process at one instant.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::evidence::ModuleIndex;
 
 /// The executable mappings of a process: ascending, not overlapping.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct AddressSpace {
     mappings: Vec<MappedRange>,
+    version: u64,
 }
+
+/// How many versions of address spaces there have been.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 /// One executable mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +34,14 @@ impl MappedRange {
     }
 }
 
+impl PartialEq for AddressSpace {
+    fn eq(&self, other: &Self) -> bool {
+        self.mappings == other.mappings
+    }
+}
+
+impl Eq for AddressSpace {}
+
 impl AddressSpace {
     /// Adds a mapping; it replaces whatever it overlaps, and what sticks out of it stays. An
     /// empty mapping changes nothing.
@@ -43,6 +57,7 @@ impl AddressSpace {
         let after = overlapped.last().filter(|old| old.end > new.end).map(|old| old.tail(new.end));
         let replacement = before.into_iter().chain([new]).chain(after);
         self.mappings.splice(first..last.max(first), replacement);
+        self.version = VERSIONS.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many mappings have to make room for a new one.
@@ -55,6 +70,11 @@ impl AddressSpace {
         let index = self.mappings.partition_point(|mapping| mapping.start <= address).checked_sub(1)?;
         let mapping = self.mappings.get(index).filter(|mapping| address < mapping.end)?;
         Some((mapping.module, mapping.offset.wrapping_add(address - mapping.start)))
+    }
+
+    /// A number that only copies of one another share, and only until either changes. It is not the same from run to run.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The mappings by ascending address.

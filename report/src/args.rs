@@ -178,6 +178,10 @@ pub struct FilterArgs {
     /// Only samples that hit user code
     #[arg(long)]
     pub user: bool,
+
+    /// No frames that were guessed: where unwind information does not lead on, stacks end (docs/unwinding.md)
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Which recording to make of others.
@@ -251,6 +255,7 @@ impl FilterArgs {
                 (false, true) => Side::UserOnly,
                 (false, false) => Side::Both,
             },
+            strict: self.strict,
         }
     }
 }

@@ -89,7 +89,7 @@ impl Plan<'_> {
     fn collect(&self, segment: &Segment<'_>) -> Collected {
         let mut collected = Collected::default();
         let mut counter = StackCounter::of_segment();
-        let mut unwinder = Unwinder::new(self.modules, self.arch);
+        let mut unwinder = Unwinder::new(self.modules, self.arch).strict(self.filter.strict);
         let mut frames = Vec::new();
         let mut read = 0;
         let outcome = replay(segment, self.numbers, |sample, instant| {
@@ -133,7 +133,7 @@ pub fn walk_user(
     instant: Instant<'_>,
     frames: &mut Vec<WalkedFrame>,
 ) -> Verdict {
-    let process = ProcessView { pid: sample.pid, space: instant.space, time: sample.time };
+    let process = ProcessView { pid: sample.pid, thread: sample.tid, space: instant.space, time: sample.time };
     match &sample.user {
         _ if instant.between_programs => Verdict::NotRecorded,
         UserState::Stack(stack) => unwinder.walk(stack, process, frames),

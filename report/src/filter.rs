@@ -23,6 +23,8 @@ pub struct SampleFilter {
     pub to: Option<u64>,
     /// Where the tick hit.
     pub side: Side,
+    /// Of their stacks, only what is before the first guessed frame.
+    pub strict: bool,
 }
 
 /// Where the tick of a sample hit.
@@ -131,6 +133,7 @@ mod tests {
             from: Some(500),
             to: Some(501),
             side: Side::KernelOnly,
+            strict: false,
         };
         assert!(passes(&filter));
     }

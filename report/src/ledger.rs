@@ -128,7 +128,8 @@ impl Ledger {
         let incomplete = [
             (verdicts.truncated, "truncated"),
             (verdicts.no_cfi, "without unwind information"),
-            (verdicts.implausible, "implausible"),
+            (verdicts.not_code, "with a return address that is no code"),
+            (verdicts.implausible - verdicts.not_code, "implausible"),
             (verdicts.not_recorded, "not recorded"),
             (verdicts.guessed, "with guessed frames"),
         ];

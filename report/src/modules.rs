@@ -10,11 +10,12 @@
 
 use std::sync::OnceLock;
 
-use profrec_format::{Layout, ModuleKind};
+use profrec_format::{Arch, Layout, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::jit::{JitCode, JitName};
 use crate::unwind::binary::BinaryCfi;
+use crate::unwind::calls;
 use crate::unwind::cfi::CfiContext;
 use crate::unwind::row::Row;
 use crate::unwind::slices::SliceCfi;
@@ -89,6 +90,17 @@ impl<'a> Modules<'a> {
         let module = self.modules.get(module as usize)?;
         let row = module.slices.row(address, context);
         row.or_else(|| module.binary(self.local)?.row(address, context))
+    }
+
+    /// The code of a module from an address on, where it is at hand: of its image, or of a local file.
+    pub fn code_at(&self, module: ModuleIndex, address: u64) -> Option<&[u8]> {
+        self.modules.get(module as usize)?.binary(self.local)?.code_at(address)
+    }
+
+    /// Whether a call stands before an address of a module, if its code is at hand.
+    pub fn is_after_call(&self, module: ModuleIndex, address: u64, arch: Arch) -> Option<bool> {
+        let binary = self.modules.get(module as usize)?.binary(self.local)?;
+        Some(calls::ends_in_call(arch, binary.code_before(address, calls::LONGEST)?))
     }
 }
 

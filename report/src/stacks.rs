@@ -91,8 +91,10 @@ pub enum Verdict {
     Truncated,
     /// At code without call frame information, and no rule of thumb led on.
     NoCfi,
-    /// At a value that cannot be true: a return address outside code, a stack pointer that does not grow.
+    /// At a value that cannot be true: a register that is not known, a stack pointer that does not grow.
     Implausible,
+    /// At a return address that is no code, and no rule of thumb led on.
+    NotCode,
     /// There was no user stack to walk: user stacks were not asked for, or the kernel was just
     /// replacing the program.
     NotRecorded,
@@ -117,7 +119,7 @@ impl From<Verdict> for profrec_format::Verdict {
             Verdict::Complete => Self::Complete,
             Verdict::Truncated => Self::Truncated,
             Verdict::NoCfi => Self::NoCfi,
-            Verdict::Implausible => Self::Implausible,
+            Verdict::Implausible | Verdict::NotCode => Self::Implausible,
             Verdict::NotRecorded => Self::NotRecorded,
         }
     }
@@ -149,8 +151,10 @@ pub struct Verdicts {
     pub truncated: u64,
     /// See [`Verdict::NoCfi`].
     pub no_cfi: u64,
-    /// See [`Verdict::Implausible`].
+    /// See [`Verdict::Implausible`]; those of [`Verdict::NotCode`] too.
     pub implausible: u64,
+    /// See [`Verdict::NotCode`].
+    pub not_code: u64,
     /// See [`Verdict::NotRecorded`].
     pub not_recorded: u64,
     /// Samples, with whatever verdict, that have a guessed frame inside.
@@ -165,6 +169,9 @@ impl Stacks {
             let Some(stack) = self.stacks.get(count.stack as usize) else { continue };
             verdicts.total += count.samples;
             *verdicts.of(stack.verdict) += count.samples;
+            if stack.verdict == Verdict::NotCode {
+                verdicts.not_code += count.samples;
+            }
             if stack.frames.iter().any(|frame| frame.guessed) {
                 verdicts.guessed += count.samples;
             }
@@ -197,7 +204,7 @@ impl Verdicts {
             Verdict::Complete => &mut self.complete,
             Verdict::Truncated => &mut self.truncated,
             Verdict::NoCfi => &mut self.no_cfi,
-            Verdict::Implausible => &mut self.implausible,
+            Verdict::Implausible | Verdict::NotCode => &mut self.implausible,
             Verdict::NotRecorded => &mut self.not_recorded,
         }
     }

@@ -12,7 +12,7 @@ use foldhash::HashMap;
 use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::ledger::Ledger;
-use crate::stacks::Stacks;
+use crate::stacks::{Frame, Stacks};
 use crate::symbols::{FunctionId, Home, Names, home_name};
 pub use modules::Module;
 pub use processes::Process;
@@ -57,6 +57,8 @@ pub struct Function {
     pub self_samples: u64,
     /// Samples in which it appeared, however often.
     pub total_samples: u64,
+    /// The same of those in which a rule of thumb found it.
+    pub guessed_samples: u64,
 }
 
 /// A frame of a path.
@@ -66,6 +68,8 @@ pub struct PathFrame {
     pub function: FunctionId,
     /// Whether it was inlined into the frame before it.
     pub inlined: bool,
+    /// Whether it was found by a rule of thumb.
+    pub guessed: bool,
 }
 
 /// How often a stack was seen under a thread name.
@@ -139,9 +143,10 @@ fn samples_by_location(stacks: &Stacks, stack_samples: &[u64]) -> Vec<u64> {
 
 /// A stack's functions, outermost first, inlined functions after those that they were inlined into.
 fn path(stack: &crate::stacks::Stack, names: &Names) -> Vec<PathFrame> {
-    let locations = stack.frames.iter().rev().filter_map(|frame| names.locations.get(frame.location as usize));
-    let frames = locations.flat_map(|frames| frames.iter().rev());
-    frames.map(|frame| PathFrame { function: frame.function, inlined: frame.inlined }).collect()
+    let named = |frame: &Frame| Some((frame.guessed, names.locations.get(frame.location as usize)?));
+    let places = stack.frames.iter().rev().filter_map(named);
+    let frames = places.flat_map(|(guessed, frames)| frames.iter().rev().map(move |frame| (guessed, frame)));
+    frames.map(|(guessed, frame)| PathFrame { function: frame.function, inlined: frame.inlined, guessed }).collect()
 }
 
 fn functions(evidence: &Evidence, names: &Names) -> Vec<Function> {
@@ -155,6 +160,7 @@ fn functions(evidence: &Evidence, names: &Names) -> Vec<Function> {
         line: None,
         self_samples: 0,
         total_samples: 0,
+        guessed_samples: 0,
     });
     functions.collect()
 }
@@ -162,12 +168,17 @@ fn functions(evidence: &Evidence, names: &Names) -> Vec<Function> {
 /// Adds up self and total; a function that appears several times in a stack counts once.
 fn count_functions(functions: &mut [Function], paths: &[Vec<PathFrame>], stack_samples: &[u64]) {
     let mut last_seen = vec![usize::MAX; functions.len()];
+    let mut last_guessed = last_seen.clone();
     for (index, (path, &samples)) in paths.iter().zip(stack_samples).enumerate() {
         for frame in path {
             let function = frame.function as usize;
             if last_seen[function] != index {
                 last_seen[function] = index;
                 functions[function].total_samples += samples;
+            }
+            if frame.guessed && last_guessed[function] != index {
+                last_guessed[function] = index;
+                functions[function].guessed_samples += samples;
             }
         }
         if let Some(innermost) = path.last() {
@@ -212,7 +223,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::evidence::ModuleEvidence;
     use crate::local_files::LocalFiles;
-    use crate::stacks::{Count, Frame, Location, Stack, Verdict};
+    use crate::stacks::{Count, Location, Stack, Verdict};
     use profrec_format::{KernelSymbol, Symbol};
 
     /// A small profile: `main` calls `work`, which calls itself; once a tick hit the kernel.

@@ -18,7 +18,7 @@ pub struct Machine {
     /// Bytes of the shortest call. A return address that is less behind the start of its function is of no call: it was put there by hand, as
     /// `makecontext` and Go put one at the start of a new stack.
     pub shortest_call: u64,
-    /// The bits of a code address; the others may be a pointer's signature.
+    /// The bits of a code address; the others may be a pointer's signature, if there are any.
     pub address_bits: u64,
 }
 
@@ -32,7 +32,7 @@ impl Machine {
         address_bits: u64::MAX,
     };
 
-    /// User addresses have at most 52 bits (55 is the selector that pointer authentication keeps).
+    /// User addresses have at most 52 bits, on most kernels 48 or 39: see [`Machine::reaching`].
     const AARCH64: Self = Self {
         stack_pointer: 31,
         frame_pointer: 29,
@@ -46,6 +46,17 @@ impl Machine {
     pub fn starts_a_stack(self, row: &Row, address: u64) -> bool {
         let return_address = address.wrapping_add(1);
         !row.signal_frame && return_address.wrapping_sub(row.start) < self.shortest_call
+    }
+
+    /// The same in a process whose stack or code ends at an address. Kernels put stacks at the top of what they
+    /// give to processes, and signatures are in the bits above that.
+    pub fn reaching(self, end: u64) -> Self {
+        if self.address_bits == u64::MAX {
+            return self;
+        }
+        const FEWEST: u32 = 39;
+        let bits = (u64::BITS - end.saturating_sub(1).leading_zeros()).max(FEWEST);
+        Self { address_bits: Self::of(Arch::Aarch64).address_bits & (u64::MAX >> (u64::BITS - bits)), ..self }
     }
 
     /// The facts about an architecture.
@@ -64,18 +75,47 @@ const REGISTERS: usize = MAX_REGISTERS + 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRegisters {
     known: u64,
+    /// Those that are not what they were in the frame before.
+    changed: u64,
     values: [u64; REGISTERS],
 }
 
 impl FrameRegisters {
     /// The registers of the innermost frame.
     pub fn of(stack: &UserStack, machine: Machine) -> Self {
-        let mut registers = Self { known: 0, values: [0; REGISTERS] };
+        let mut registers = Self::unknown();
         for (number, value) in stack.registers.iter() {
             registers.set(number as u16, Some(value));
         }
         registers.set(machine.stack_pointer, Some(stack.sp));
         registers
+    }
+
+    /// Registers of which nothing is known.
+    pub fn unknown() -> Self {
+        Self { known: 0, changed: u64::MAX, values: [0; REGISTERS] }
+    }
+
+    /// The same registers in the frame's caller, as long as nothing else is known of them.
+    pub fn in_caller(&self) -> Self {
+        Self { changed: 0, ..*self }
+    }
+
+    /// One bit for each register that is not what it was in the frame before.
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
+
+    /// Whether the registers of a mask are the same in both.
+    pub fn agree(&self, other: &Self, mask: u64) -> bool {
+        let known = self.known & mask;
+        known == other.known & mask
+            && self
+                .values
+                .iter()
+                .zip(&other.values)
+                .enumerate()
+                .all(|(number, (a, b))| known >> number & 1 == 0 || a == b)
     }
 
     /// The value of a register, if it is known.
@@ -88,6 +128,7 @@ impl FrameRegisters {
     /// rules for vector registers.
     pub fn set(&mut self, number: u16, value: Option<u64>) {
         let Some(slot) = self.values.get_mut(usize::from(number)) else { return };
+        self.changed |= 1 << number;
         match value {
             Some(value) => {
                 *slot = value;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSegment, SegmentFlags};
 use profrec_format::CfiSection;
 
 use super::cfi::{CfiContext, CfiReader, FdeIndex};
@@ -23,6 +23,8 @@ pub struct BinaryCfi<'a> {
     sections: Vec<Section<'a>>,
     /// For each section, in the same order; made when the section is first searched.
     indices: Vec<OnceLock<FdeIndex>>,
+    /// Executable segments, by the address of their first byte.
+    code: Vec<(u64, &'a [u8])>,
 }
 
 struct Section<'a> {
@@ -50,7 +52,27 @@ impl<'a> BinaryCfi<'a> {
             })
             .collect();
         let indices = sections.iter().map(|_| OnceLock::new()).collect();
-        Some(Self { sections, indices })
+        Some(Self { sections, indices, code: code(&file) })
+    }
+
+    /// The code from an address on; `None` where the file has none.
+    pub fn code_at(&self, address: u64) -> Option<&'a [u8]> {
+        let (offset, bytes) = self.segment(address)?;
+        bytes.get(offset..).filter(|code| !code.is_empty())
+    }
+
+    /// At most `length` bytes of code before an address; `None` where the file has none.
+    pub fn code_before(&self, address: u64, length: usize) -> Option<&'a [u8]> {
+        let (offset, bytes) = self.segment(address)?;
+        bytes.get(offset.saturating_sub(length)..offset).filter(|code| !code.is_empty())
+    }
+
+    /// The segment that an address is in or just behind, and where in it.
+    fn segment(&self, address: u64) -> Option<(usize, &'a [u8])> {
+        let offset_in = |start: u64| usize::try_from(address.checked_sub(start)?).ok();
+        let holds =
+            |&(start, bytes): &(u64, &'a [u8])| Some((offset_in(start).filter(|at| *at <= bytes.len())?, bytes));
+        self.code.iter().find_map(holds)
     }
 
     /// The row for an address of the module.
@@ -61,4 +83,12 @@ impl<'a> BinaryCfi<'a> {
             reader.row(index.lookup(address)?, address, context)
         })
     }
+}
+
+/// The executable segments of a file.
+fn code<'a>(file: &object::File<'a>) -> Vec<(u64, &'a [u8])> {
+    let is_executable =
+        |flags| matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.contains(object::elf::PF_X));
+    let code = file.segments().filter(|segment| is_executable(segment.flags()));
+    code.filter_map(|segment| Some((segment.address(), segment.data().ok()?))).collect()
 }

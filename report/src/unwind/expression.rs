@@ -65,6 +65,7 @@ impl Inputs<'_> {
         if number == pointer {
             return Ok(value);
         }
+        self.memory.reads.register(number);
         self.registers.get(number).ok_or(NoValue::Unknown)
     }
 
@@ -85,6 +86,7 @@ fn invalid(_: gimli::Error) -> NoValue {
 #[cfg(test)]
 mod tests {
     use super::super::arch::Machine;
+    use super::super::memory::Reads;
     use super::*;
     use profrec_format::{Arch, StackRange, StackWord, UserStack};
 
@@ -100,7 +102,8 @@ mod tests {
     fn evaluate(bytes: &[u8], ip: u64, initial: Option<u64>) -> Result<u64, NoValue> {
         let stack = stack();
         let registers = FrameRegisters::of(&stack, Machine::of(Arch::X86_64));
-        let memory = Memory::new(&stack);
+        let reads = Reads::default();
+        let memory = Memory::new(&stack, &reads);
         Inputs { registers: &registers, instruction_pointer: (16, ip), memory }.evaluate(bytes, initial)
     }
 

@@ -1,6 +1,6 @@
 //! A hand-made program for the tests: functions with call frame information, and stacks.
 
-use profrec_format::{Arch, CfiEntry, CfiSection, StackRange, StackWord, UserStack};
+use profrec_format::{Arch, CfiEntry, CfiSection, StackRange, StackWord, UnwoundStack, UserStack};
 
 use super::{ProcessView, Unwinder, WalkedFrame};
 use crate::address_space::{AddressSpace, MappedRange};
@@ -17,12 +17,33 @@ const AT_ENTRY: [u8; 5] = [0x0c, 7, 8, 0x90, 1];
 /// A program of one module.
 pub(super) struct Program {
     module: ModuleEvidence,
+    arch: Arch,
+    strict: bool,
 }
 
 impl Program {
     pub(super) fn new() -> Self {
         let cies = vec![(CfiSection::EhFrame, cie(0x9000, b"zR\0")), (CfiSection::EhFrame, cie(0x9100, b"zRS\0"))];
-        Self { module: ModuleEvidence { cies, ..ModuleEvidence::default() } }
+        let module = ModuleEvidence { cies, ..ModuleEvidence::default() };
+        Self { module, arch: Arch::X86_64, strict: false }
+    }
+
+    /// A program for aarch64: the return address is in x30, the canonical frame address at the stack pointer.
+    pub(super) fn of_aarch64() -> Self {
+        let mut program = Self { arch: Arch::Aarch64, ..Self::new() };
+        program.module.cies = vec![(CfiSection::EhFrame, cie_of(0x9000, b"zR\0", 30, &[0x0c, 31, 0]))];
+        program
+    }
+
+    /// The same program, unwound without guesses.
+    pub(super) fn strictly(self) -> Self {
+        Self { strict: true, ..self }
+    }
+
+    /// The same program, with its whole file at hand.
+    pub(super) fn with_file(mut self, bytes: Vec<u8>) -> Self {
+        self.module.image = Some(bytes);
+        self
     }
 
     /// Adds a function of 0x100 bytes with call frame instructions of its own.
@@ -51,13 +72,32 @@ impl Program {
 
     /// Walks a stack of this program: the frames' module addresses, which of them were guessed, and the verdict.
     pub(super) fn walk(self, stack: &UserStack) -> (Vec<u64>, Vec<bool>, Verdict) {
+        self.see(|unwinder, process, frames| unwinder.walk(stack, process, frames))
+    }
+
+    /// The same for a chain of addresses in the module.
+    pub(super) fn chain(self, addresses: &[u64]) -> (Vec<u64>, Vec<bool>, Verdict) {
+        let addresses: Vec<_> = addresses.iter().map(|address| BASE + address).collect();
+        self.see(|unwinder, process, frames| unwinder.chain(&addresses, process, frames))
+    }
+
+    /// The same for what was unwound before.
+    pub(super) fn unwound(self, stack: &UnwoundStack) -> (Vec<u64>, Vec<bool>, Verdict) {
+        self.see(|unwinder, process, frames| unwinder.unwound(stack, process, frames))
+    }
+
+    fn see(
+        self,
+        look: impl FnOnce(&mut Unwinder<'_>, ProcessView<'_>, &mut Vec<WalkedFrame>) -> Verdict,
+    ) -> (Vec<u64>, Vec<bool>, Verdict) {
         let evidence = Evidence { modules: vec![self.module], ..Evidence::default() };
         let modules = Modules::new(&evidence, &NoLocalBinaries);
         let mut space = AddressSpace::default();
         space.insert(MappedRange { start: BASE, end: BASE + 0x8000, offset: 0, module: 0 });
         let mut frames = Vec::new();
-        let process = ProcessView { pid: 1, space: &space, time: 1 };
-        let verdict = Unwinder::new(&modules, Arch::X86_64).walk(stack, process, &mut frames);
+        let process = ProcessView { pid: 1, thread: 1, space: &space, time: 1 };
+        let mut unwinder = Unwinder::new(&modules, self.arch).strict(self.strict);
+        let verdict = look(&mut unwinder, process, &mut frames);
         let guessed = frames.iter().map(|frame| frame.guessed).collect();
         (frames.iter().map(address_of).collect(), guessed, verdict)
     }
@@ -75,10 +115,14 @@ fn address_of(frame: &WalkedFrame) -> u64 {
 
 /// A CIE with pointers relative to their place, four bytes wide.
 fn cie(address: u64, augmentation: &[u8]) -> CfiEntry {
+    cie_of(address, augmentation, 16, &AT_ENTRY)
+}
+
+fn cie_of(address: u64, augmentation: &[u8], return_address: u8, rules: &[u8]) -> CfiEntry {
     let mut rest = vec![0, 0, 0, 0, 1];
     rest.extend(augmentation);
-    rest.extend([1, 0x78, 16, 1, 0x1b]);
-    rest.extend(AT_ENTRY);
+    rest.extend([1, 0x78, return_address, 1, 0x1b]);
+    rest.extend(rules);
     CfiEntry { address, cie: address, bytes: with_length(rest) }
 }
 

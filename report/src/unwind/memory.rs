@@ -1,5 +1,7 @@
 //! Reading words of a filtered stack.
 
+use std::cell::Cell;
+
 use profrec_format::UserStack;
 
 /// What is at an address of the stack.
@@ -23,16 +25,47 @@ impl Word {
     }
 }
 
+/// What was read for a step, which is all that it depends on.
+#[derive(Debug)]
+pub struct Reads {
+    lowest: Cell<u64>,
+    registers: Cell<u64>,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self { lowest: Cell::new(u64::MAX), registers: Cell::new(0) }
+    }
+}
+
+impl Reads {
+    /// Notes a register.
+    pub fn register(&self, number: u16) {
+        self.registers.set(self.registers.get() | 1_u64.checked_shl(u32::from(number)).unwrap_or_default());
+    }
+
+    fn address(&self, address: u64) {
+        self.lowest.set(self.lowest.get().min(address & !7));
+    }
+
+    /// The lowest address and the registers that were read since the last time that this was asked.
+    pub fn take(&self) -> (u64, u64) {
+        (self.lowest.replace(u64::MAX), self.registers.take())
+    }
+}
+
 /// The stack of one sample.
 #[derive(Clone, Copy)]
 pub struct Memory<'a> {
     stack: &'a UserStack,
+    /// What is read is noted here.
+    pub reads: &'a Reads,
 }
 
 impl<'a> Memory<'a> {
     /// The memory that a sample holds.
-    pub fn new(stack: &'a UserStack) -> Self {
-        Self { stack }
+    pub fn new(stack: &'a UserStack, reads: &'a Reads) -> Self {
+        Self { stack, reads }
     }
 
     /// The word at an address. Between two words there is nothing.
@@ -40,6 +73,7 @@ impl<'a> Memory<'a> {
         if !address.is_multiple_of(8) {
             return Word::Missing;
         }
+        self.reads.address(address);
         match self.stack.word(address) {
             None => Word::Missing,
             Some(0) => Word::NoPointer,
@@ -49,10 +83,19 @@ impl<'a> Memory<'a> {
 
     /// Whether two addresses lie in the same captured range.
     pub fn same_range(&self, a: u64, b: u64) -> bool {
+        self.reads.address(a.min(b));
         self.stack.ranges.iter().any(|range| {
             let holds = |address| range.start <= address && address <= range.end;
             holds(a) && holds(b)
         })
+    }
+
+    /// Whether two addresses lie on the same stack: in one captured range, or anywhere from the captured part that has the stack
+    /// pointer to the known top, between which something may be missing.
+    pub fn same_stack(&self, a: u64, b: u64) -> bool {
+        let bottom = self.stack.ranges.first().map_or(u64::MAX, |range| range.start);
+        let (low, high) = (a.min(b), a.max(b));
+        self.same_range(a, b) || (bottom <= low && high <= self.stack.top)
     }
 
     /// Whether the stack from an address up to its known top was captured without a gap and holds no
@@ -63,6 +106,7 @@ impl<'a> Memory<'a> {
             return false;
         }
         let aligned = address & !7;
+        self.reads.address(aligned);
         let captured = self.stack.ranges.iter().any(|range| range.start <= aligned && top <= range.end);
         if !captured && aligned < top {
             return false;
@@ -92,7 +136,8 @@ mod tests {
     #[test]
     fn words_are_told_apart() {
         let stack = stack();
-        let memory = Memory::new(&stack);
+        let reads = Reads::default();
+        let memory = Memory::new(&stack, &reads);
         assert_eq!(memory.word(0x1010), Word::Pointer(7));
         assert_eq!(memory.word(0x1018), Word::NoPointer);
         assert_eq!(memory.word(0x1100), Word::Missing);
@@ -103,7 +148,8 @@ mod tests {
     #[test]
     fn the_end_of_the_stack() {
         let stack = stack();
-        let memory = Memory::new(&stack);
+        let reads = Reads::default();
+        let memory = Memory::new(&stack, &reads);
         assert!(memory.ends_above(0x1f18, |_| true), "nothing is left above");
         assert!(memory.ends_above(0x1f00, |value| value != 9), "what is left is not code");
         assert!(!memory.ends_above(0x1f00, |value| value == 9), "a return address is left");

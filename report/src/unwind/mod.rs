@@ -3,7 +3,7 @@
 //! At each frame, in this order:
 //! 1. call frame information, exactly as it stands;
 //! 2. where there is none, or it leads to a value that cannot be true: rules of thumb, whose result
-//!    is marked as guessed;
+//!    is marked as guessed; last of all, a search for the outer frames;
 //! 3. the end. It is a complete one only if the call frame information says that there is no
 //!    caller (`_start` and `clone` of glibc), if the frame was put there by hand (`makecontext`, Go's `goexit`: its
 //!    address is at the start of a function, where no call is), or if nothing between the stack pointer and the known
@@ -11,9 +11,12 @@
 //!    other hand-written start code). Everything else is incomplete, and says why.
 
 pub mod arch;
+mod beyond;
 pub mod binary;
 pub mod cache;
+pub mod calls;
 pub mod cfi;
+mod chain;
 pub mod expression;
 pub mod fallback;
 #[cfg(test)]
@@ -21,12 +24,14 @@ mod fixture;
 pub mod memory;
 pub mod rejoin;
 pub mod row;
+mod shared;
+pub mod signal;
 pub mod slices;
 pub mod step;
 #[cfg(test)]
 mod tests;
 
-use profrec_format::{Arch, UnwoundStack, UserStack};
+use profrec_format::{Arch, UserStack};
 
 use crate::address_space::AddressSpace;
 use crate::evidence::ModuleIndex;
@@ -34,22 +39,28 @@ use crate::modules::Modules;
 use crate::stacks::{Location, Verdict};
 use arch::{FrameRegisters, Machine};
 use cache::RowCache;
-use memory::Memory;
-use row::Rule;
+use memory::{Memory, Reads};
+use shared::{LastWalk, LastWalks, Step};
 use step::{Caller, Leaving, Stop};
 
-/// Walks stacks. It remembers the rows that it has read; one for each thread of execution.
+/// Walks stacks. It remembers the rows that it has read, and the last walk of each thread; one for each thread of execution.
 pub struct Unwinder<'a> {
     modules: &'a Modules<'a>,
+    arch: Arch,
     machine: Machine,
     rows: RowCache,
+    last_walks: LastWalks,
+    strict: bool,
+    shares: bool,
 }
 
-/// The process that a stack belongs to, as it was at that instant.
+/// The thread that a stack belongs to, and its process as it was at that instant.
 #[derive(Clone, Copy)]
 pub struct ProcessView<'a> {
     /// Process id.
     pub pid: u32,
+    /// Thread id.
+    pub thread: u32,
     /// Its executable mappings.
     pub space: &'a AddressSpace,
     /// The instant, in nanoseconds of CLOCK_MONOTONIC.
@@ -83,13 +94,22 @@ struct Cursor {
 /// Frames beyond one for each captured pointer: signal frames and registers can hold return addresses too.
 const SPARE_FRAMES: usize = 16;
 
-/// The kernel walks at most this many frame pointers (`kernel.perf_event_max_stack`).
-const KERNEL_CHAIN_LIMIT: usize = 127;
-
 impl<'a> Unwinder<'a> {
     /// An unwinder for recordings of this architecture.
     pub fn new(modules: &'a Modules<'a>, arch: Arch) -> Self {
-        Self { modules, machine: Machine::of(arch), rows: RowCache::default() }
+        let (rows, last_walks) = Default::default();
+        Self { modules, arch, machine: Machine::of(arch), rows, last_walks, strict: false, shares: true }
+    }
+
+    /// Whether it guesses nothing: a stack ends where call frame information does not lead on.
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Walks every stack from one end to the other, whatever it has in common with the thread's stack before. The frames are the
+    /// same: tests hold one against the other.
+    pub fn without_sharing(self) -> Self {
+        Self { shares: false, ..self }
     }
 
     /// What call frame information has cost so far: bytes of it, and operations of its expressions.
@@ -98,64 +118,99 @@ impl<'a> Unwinder<'a> {
     }
 
     /// Walks a captured stack and appends its frames, innermost first.
-    ///
-    /// Each caller's return address is a captured word of its own, which bounds the walk: one that
-    /// has more frames than that goes round in a circle.
     pub fn walk(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
-        let memory = Memory::new(stack);
+        let mapped = process.space.mappings().last().map_or(0, |mapping| mapping.end);
+        self.machine = Machine::of(self.arch).reaching(stack.sp.max(stack.top).max(mapped));
+        if !self.shares {
+            self.last_walks = LastWalks::default();
+        }
+        let mut walk = self.last_walks.take(stack, process);
+        let stop = self.walk_to_end(stack, process, &mut walk);
+        frames.extend(walk.steps.iter().rev().map(|step| match step.is_run_time_code {
+            true => self.frame(step.cursor.address, step.cursor.place, step.cursor.guessed, process),
+            false => step.frame,
+        }));
+        let verdict = stop.map_or(Verdict::Implausible, |stop| self.finish(stop, &walk, (stack, process), frames));
+        if stop.is_some() {
+            self.last_walks.keep(process.thread, walk);
+        }
+        verdict
+    }
+
+    /// Finds all frames, and why there are no more. `None`: each caller's return address is a captured word of its own, so that a
+    /// walk with more frames goes round in a circle.
+    fn walk_to_end(&mut self, stack: &UserStack, process: ProcessView<'_>, walk: &mut LastWalk) -> Option<Stop> {
+        let reads = Reads::default();
+        let memory = Memory::new(stack, &reads);
+        let most = stack.words.len() + SPARE_FRAMES;
         let mut cursor = self.innermost(stack, process);
-        let mut has_guess = false;
-        for _ in 0..stack.words.len() + SPARE_FRAMES {
-            frames.push(self.frame(cursor.address, cursor.place, cursor.guessed, process));
-            has_guess |= cursor.guessed;
+        let mut inner = Vec::new();
+        let stop = loop {
+            if inner.len() == most {
+                walk.steps.truncate(0);
+                break None;
+            }
+            if let Some(rest) = walk.rest(&cursor, self.machine.stack_pointer).filter(|rest| inner.len() + rest <= most)
+            {
+                walk.steps.truncate(rest);
+                walk.steps.last_mut().into_iter().for_each(|joined| joined.cursor.registers = cursor.registers);
+                break Some(walk.stop);
+            }
             let next = self.step(&cursor, memory, process);
-            match next.or_else(|stop| self.beyond(&cursor, stop, memory, process)) {
+            let next = next.or_else(|stop| self.beyond(&cursor, stop, memory, process));
+            if next.as_ref().is_ok_and(|next| next.interrupted) {
+                self.show_exactly(&mut cursor, process);
+            }
+            let step = self.walked(cursor, reads.take(), process);
+            inner.push(step);
+            match next {
                 Ok(next) => cursor = next,
                 Err(stop) => {
-                    match stop {
-                        // A stack that was made by hand is told by one word alone: behind a guess that is no proof.
-                        Stop::NewStack { .. } if has_guess => return Verdict::NoCfi,
-                        Stop::Truncated => self.rejoin(stack, process, frames),
-                        Stop::NewStack { first: true } => self.move_to_next(&cursor, process, frames),
-                        _ => {}
-                    }
-                    return stop.verdict();
+                    walk.steps.truncate(0);
+                    break Some(stop);
                 }
             }
-        }
-        Verdict::Implausible
+        };
+        walk.add(inner.into_iter());
+        walk.stop = stop.unwrap_or(Stop::Implausible);
+        stop
     }
 
-    /// Frames of a chain of addresses that the kernel found by frame pointers. The kernel does not say
-    /// why it stopped, so call frame information decides: the chain is complete if there is no
-    /// caller where it ends; a chain that ends anywhere else broke off where a frame pointer was none.
-    pub fn chain(&mut self, addresses: &[u64], process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
-        let mut outermost = None;
-        for (depth, &address) in addresses.iter().enumerate() {
-            let address = if depth == 0 { address } else { address.wrapping_sub(1) };
-            let place = self.place(address, process);
-            frames.push(self.frame(address, place, false, process));
-            outermost = place;
-        }
-        let in_call = addresses.len() > 1;
-        let row = outermost.map(|(module, address)| (self.rows.row(self.modules, module, address, in_call), address));
-        match row {
-            _ if addresses.is_empty() => Verdict::NotRecorded,
-            _ if addresses.len() >= KERNEL_CHAIN_LIMIT => Verdict::Truncated,
-            Some((Some(row), _)) if row.return_address == Rule::Undefined => Verdict::Complete,
-            Some((Some(row), address)) if in_call && self.machine.starts_a_stack(row, address) => Verdict::Complete,
-            Some((None, _)) => Verdict::NoCfi,
-            Some((Some(_), _)) | None => Verdict::Implausible,
+    /// A signal frame has made no call: what a handler returns to is the very instruction.
+    fn show_exactly(&self, cursor: &mut Cursor, process: ProcessView<'_>) {
+        let place = self.place(cursor.instruction_pointer, process);
+        if place.is_some() {
+            (cursor.address, cursor.place) = (cursor.instruction_pointer, place);
         }
     }
 
-    /// Frames of a stack that was unwound before, and how that ended.
-    pub fn unwound(&self, stack: &UnwoundStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
-        frames.extend(stack.frames.iter().map(|frame| {
-            let place = self.place(frame.address, process);
-            self.frame(frame.address, place, frame.guessed, process)
-        }));
-        stack.verdict.into()
+    /// What is remembered of a frame.
+    fn walked(&self, cursor: Cursor, (lowest, needs): (u64, u64), process: ProcessView<'_>) -> Step {
+        let frame = self.frame(cursor.address, cursor.place, cursor.guessed, process);
+        let is_run_time_code = cursor.place.is_some_and(|(module, _)| self.modules.is_run_time_code(module));
+        Step { cursor, frame, is_run_time_code, lowest, needs }
+    }
+
+    /// The verdict on a walk, and what can still be told of frames further out.
+    fn finish(
+        &mut self,
+        stop: Stop,
+        walk: &LastWalk,
+        (stack, process): (&UserStack, ProcessView<'_>),
+        frames: &mut Vec<WalkedFrame>,
+    ) -> Verdict {
+        let has_guess = walk.steps.iter().any(|step| step.cursor.guessed);
+        let Some(outermost) = walk.steps.first().map(|step| &step.cursor) else { return stop.verdict() };
+        match stop {
+            // A stack that was made by hand is told by one word alone: behind a guess that is no proof.
+            Stop::NewStack { .. } if has_guess => return Verdict::NoCfi,
+            Stop::NewStack { first: true } => self.move_to(outermost.instruction_pointer, process, frames),
+            Stop::End | Stop::NewStack { .. } => {}
+            _ if self.strict => {}
+            Stop::Truncated => self.rejoin(stack, process, frames),
+            Stop::NoCfi | Stop::NoReturnAddress | Stop::Implausible => self.search(outermost, (stack, process), frames),
+        }
+        stop.verdict()
     }
 
     fn innermost(&self, stack: &UserStack, process: ProcessView<'_>) -> Cursor {
@@ -173,60 +228,18 @@ impl<'a> Unwinder<'a> {
     fn step(&mut self, cursor: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> Result<Cursor, Stop> {
         let (module, address) = cursor.place.ok_or(Stop::Implausible)?;
         let in_call = !cursor.interrupted;
-        let row = self.rows.row(self.modules, module, address, in_call).ok_or(Stop::NoCfi)?;
+        let Some(row) = self.rows.row(self.modules, module, address, in_call) else {
+            let code = self
+                .modules
+                .code_at(module, cursor.instruction_pointer.wrapping_sub(cursor.address).wrapping_add(address));
+            let caller = cursor.leaving(self.machine, memory).by_signal_frame(self.arch, code.unwrap_or_default());
+            return self.arrive(caller.ok_or(Stop::NoCfi)?, process, false).ok_or(Stop::NoReturnAddress);
+        };
         if in_call && self.machine.starts_a_stack(row, address) {
             return Err(Stop::NewStack { first: row.start > address });
         }
         let caller = cursor.leaving(self.machine, memory).by_row(row)?;
         self.arrive(caller, process, false).ok_or(Stop::NoReturnAddress)
-    }
-
-    /// What follows a frame out of which call frame information does not lead.
-    fn beyond(
-        &mut self,
-        cursor: &Cursor,
-        stop: Stop,
-        memory: Memory<'_>,
-        process: ProcessView<'_>,
-    ) -> Result<Cursor, Stop> {
-        if matches!(stop, Stop::End | Stop::NewStack { .. } | Stop::Truncated) {
-            return Err(stop);
-        }
-        if stop != Stop::Implausible && self.is_outermost(cursor, memory, process) {
-            return Err(Stop::End);
-        }
-        let guesses = cursor.leaving(self.machine, memory).guesses(cursor.interrupted);
-        for caller in guesses {
-            if let Some(guess) = self.arrive(caller, process, true)
-                && self.leads_on(&guess, memory, process)
-            {
-                return Ok(guess);
-            }
-        }
-        Err(stop)
-    }
-
-    /// Whether there cannot be a caller, because nothing from the stack pointer to the known top of
-    /// the stack points at code.
-    fn is_outermost(&self, cursor: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> bool {
-        let is_code = |value: u64| value.checked_sub(1).is_some_and(|address| process.space.lookup(address).is_some());
-        let stack_pointer = cursor.registers.get(self.machine.stack_pointer);
-        stack_pointer.is_some_and(|stack_pointer| memory.ends_above(stack_pointer, is_code))
-    }
-
-    /// Whether a guessed frame makes sense: its own call frame information, if there is any, must
-    /// lead to code, to the end of the stack or to memory that is not there.
-    fn leads_on(&mut self, guess: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> bool {
-        let leads_nowhere = |stop| matches!(stop, Stop::NoReturnAddress | Stop::Implausible);
-        !self.is_before_function(guess) && !self.step(guess, memory, process).is_err_and(leads_nowhere)
-    }
-
-    /// Whether a function begins where a guessed frame would go on, and nothing known ends there: what was taken for a return
-    /// address is a pointer to that function.
-    fn is_before_function(&mut self, guess: &Cursor) -> bool {
-        let Some((module, address)) = guess.place else { return false };
-        let mut is_known = |address| self.rows.row(self.modules, module, address, false).is_some();
-        !is_known(address) && is_known(address.wrapping_add(1))
     }
 
     /// The caller's frame, if its return address is in code.
@@ -243,9 +256,8 @@ impl<'a> Unwinder<'a> {
         Some((module, self.modules.address(module, offset)))
     }
 
-    /// Moves the last frame to the next instruction: no call is before it.
-    fn move_to_next(&self, cursor: &Cursor, process: ProcessView<'_>, frames: &mut [WalkedFrame]) {
-        let address = cursor.instruction_pointer;
+    /// Moves the last frame to another address of its process.
+    fn move_to(&self, address: u64, process: ProcessView<'_>, frames: &mut [WalkedFrame]) {
         if let Some(last) = frames.last_mut() {
             *last = self.frame(address, self.place(address, process), last.guessed, process);
         }
@@ -276,6 +288,12 @@ impl<'a> Unwinder<'a> {
 }
 
 impl Cursor {
+    /// Whether another frame is at the same place of the same code, found in the same way.
+    fn is_at(&self, other: &Self) -> bool {
+        let way = |cursor: &Self| (cursor.instruction_pointer, cursor.interrupted, cursor.guessed);
+        way(self) == way(other)
+    }
+
     fn leaving<'b>(&'b self, machine: Machine, memory: Memory<'b>) -> Leaving<'b> {
         Leaving { machine, instruction_pointer: self.instruction_pointer, registers: &self.registers, memory }
     }

@@ -9,7 +9,10 @@
 //!   walked frames ──► ?                    ? ──► found again ──► _start
 //! ```
 //!
-//! Any kept word that points at code may be a return address. It is believed only if call frame
+//! The same search is the last resort where code has no call frame information and no rule of thumb leads on: then from that frame on,
+//! with the verdict that there was none.
+//!
+//! Any kept word that points at code may be a return address, unless the code is at hand and no call stands before it. It is believed only if call frame
 //! information alone leads from it to the end of the stack; and since old calls leave whole chains behind,
 //! only frames on which all believable chains agree are taken. So a frame may be missing at
 //! the seam, but none is invented. The verdict stays that the stack is truncated.
@@ -18,11 +21,11 @@ use foldhash::HashMap;
 use profrec_format::{StackWord, UserStack};
 
 use super::arch::FrameRegisters;
-use super::memory::Memory;
+use super::memory::{Memory, Reads};
 use super::step::{Caller, Stop};
 use super::{Cursor, ProcessView, Unwinder, WalkedFrame};
 
-/// Bytes of the outer slice in which chains may start, from its inner end.
+/// Bytes in which chains may start: of the outer slice from its inner end, or of the stack above a frame.
 const SEAM: u64 = 4096;
 
 /// Steps that may be taken for each word of the stack, over all chains: a living chain takes at most one.
@@ -39,10 +42,37 @@ impl Unwinder<'_> {
     /// Appends the frames at the outer end of a stack. The first is marked as guessed: nobody knows what is
     /// between it and the frame before.
     pub(super) fn rejoin(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) {
+        self.go_on_from(seam(stack), (stack, process), frames);
+    }
+
+    /// The same where neither call frame information nor a rule of thumb leads out of a frame: its callers are somewhere above.
+    pub(super) fn search(
+        &mut self,
+        frame: &Cursor,
+        (stack, process): (&UserStack, ProcessView<'_>),
+        frames: &mut Vec<WalkedFrame>,
+    ) {
+        if let Some(stack_pointer) = frame.registers.get(self.machine.stack_pointer) {
+            let words = words_from(stack, stack_pointer);
+            self.go_on_from(words, (stack, process), frames);
+        }
+    }
+
+    /// Appends what all believable chains from any of these words have in common.
+    fn go_on_from(
+        &mut self,
+        words: &[StackWord],
+        (stack, process): (&UserStack, ProcessView<'_>),
+        frames: &mut Vec<WalkedFrame>,
+    ) {
+        // Elsewhere, where a word stands does not tell where the frame that it leads to ends.
+        if !self.machine.call_pushes {
+            return;
+        }
         let mut reference: Option<Chain> = None;
         let mut agreed = 0;
         let mut steps = stack.words.len().saturating_mul(STEPS_PER_WORD);
-        for word in seam(stack) {
+        for word in words {
             let Some(stack_pointer) = word.address.checked_add(8) else { continue };
             let known = reference.as_ref().is_some_and(|chain| chain.places.contains_key(&stack_pointer));
             let start = (!known).then(|| self.frame_after(word, process)).flatten();
@@ -68,7 +98,9 @@ impl Unwinder<'_> {
     fn frame_after(&self, word: &StackWord, process: ProcessView<'_>) -> Option<Cursor> {
         let nothing = UserStack { sp: word.address.checked_add(8)?, ..UserStack::default() };
         let registers = FrameRegisters::of(&nothing, self.machine);
-        self.arrive(Caller { return_address: word.value, interrupted: false, registers }, process, false)
+        let frame =
+            self.arrive(Caller { return_address: word.value, interrupted: false, registers }, process, false)?;
+        self.is_plausible(&frame).then_some(frame)
     }
 
     /// Follows call frame information to the end of the stack, or to a frame of another chain.
@@ -80,6 +112,7 @@ impl Unwinder<'_> {
         steps: &mut usize,
     ) -> Followed {
         let mut chain = Chain::default();
+        let reads = Reads::default();
         let mut cursor = start;
         while *steps > 0 {
             *steps -= 1;
@@ -89,7 +122,7 @@ impl Unwinder<'_> {
             }
             chain.places.insert(stack_pointer, chain.frames.len());
             chain.frames.push(self.frame(cursor.address, cursor.place, false, process));
-            match self.step(&cursor, Memory::new(stack), process) {
+            match self.step(&cursor, Memory::new(stack, &reads), process) {
                 Ok(next) => cursor = next,
                 Err(Stop::End) => return Followed::End(chain),
                 Err(_) => return Followed::Nowhere,
@@ -115,7 +148,12 @@ fn seam(stack: &UserStack) -> &[StackWord] {
     if stack.top == 0 || outer.end < stack.top || outer.start <= stack.sp {
         return &[];
     }
-    let first = stack.words.partition_point(|word| word.address < outer.start);
-    let last = stack.words.partition_point(|word| word.address < outer.start.saturating_add(SEAM));
+    words_from(stack, outer.start)
+}
+
+/// The words from an address on among which chains may start.
+fn words_from(stack: &UserStack, start: u64) -> &[StackWord] {
+    let first = stack.words.partition_point(|word| word.address < start);
+    let last = stack.words.partition_point(|word| word.address < start.saturating_add(SEAM));
     stack.words.get(first..last).unwrap_or_default()
 }

@@ -33,7 +33,8 @@ impl Stop {
             Self::End | Self::NewStack { .. } => Verdict::Complete,
             Self::NoCfi => Verdict::NoCfi,
             Self::Truncated => Verdict::Truncated,
-            Self::NoReturnAddress | Self::Implausible => Verdict::Implausible,
+            Self::NoReturnAddress => Verdict::NotCode,
+            Self::Implausible => Verdict::Implausible,
         }
     }
 }
@@ -80,10 +81,10 @@ impl Leaving<'_> {
         if row.return_address == Rule::Undefined {
             return Err(Stop::End);
         }
-        if self.registers.get(self.machine.stack_pointer).is_none() {
+        if self.machine.call_pushes && self.register(self.machine.stack_pointer).is_none() {
             return Err(Stop::Truncated);
         }
-        let cfa = match self.cfa(&row.cfa) {
+        let cfa = match self.cfa(row) {
             Err(NoValue::Unknown) if row.signal_frame => return self.interrupted_elsewhere(row),
             cfa => cfa?,
         };
@@ -104,14 +105,12 @@ impl Leaving<'_> {
     fn interrupted_elsewhere(&self, row: &Row) -> Result<Caller, Stop> {
         let Rule::SavedAt(expression) = &row.return_address else { return Err(Stop::Implausible) };
         let return_address = self.word(self.inputs().evaluate(expression, Some(0))?)?;
-        let mut registers = *self.registers;
-        registers.set(self.machine.stack_pointer, None);
-        Ok(Caller { return_address, interrupted: true, registers })
+        Ok(Caller { return_address, interrupted: true, registers: FrameRegisters::unknown() })
     }
 
     /// The registers in the caller.
     fn restored(&self, row: &Row, cfa: u64) -> FrameRegisters {
-        let mut registers = *self.registers;
+        let mut registers = self.registers.in_caller();
         registers.set(self.machine.return_address, None);
         registers.set(self.machine.stack_pointer, Some(cfa));
         for (number, rule) in &row.registers {
@@ -128,7 +127,7 @@ impl Leaving<'_> {
     /// Whether a register was saved at a place that is now below the stack pointer, where nothing is
     /// captured. GCC keeps such rules up to the `ret`, when the register has its old value again.
     fn was_popped(&self, rule: &Rule, cfa: u64) -> bool {
-        let (Rule::Saved(offset), Some(current)) = (rule, self.registers.get(self.machine.stack_pointer)) else {
+        let (Rule::Saved(offset), Some(current)) = (rule, self.register(self.machine.stack_pointer)) else {
             return false;
         };
         cfa.wrapping_add_signed(*offset) < current
@@ -138,20 +137,38 @@ impl Leaving<'_> {
     /// address is not on the stack (leaves on aarch64, glibc's `vfork`), the frame may be empty.
     fn is_outward(&self, row: &Row, caller: &FrameRegisters) -> bool {
         let number = self.machine.stack_pointer;
-        let (Some(current), Some(next)) = (self.registers.get(number), caller.get(number)) else { return false };
+        let current = self.register(number).or_else(|| self.register(self.machine.frame_pointer));
+        let (Some(current), Some(next)) = (current, caller.get(number)) else { return false };
         let may_be_empty = matches!(row.return_address, Rule::Register(_));
         next > current || (next == current && may_be_empty) || !self.memory.same_range(current, next)
     }
 
-    fn cfa(&self, rule: &CfaRule) -> Result<u64, NoValue> {
-        let cfa = match rule {
-            CfaRule::Register(number, offset) => {
-                let base = self.registers.get(*number).ok_or(NoValue::Unknown)?;
-                base.wrapping_add_signed(*offset)
-            }
+    fn cfa(&self, row: &Row) -> Result<u64, NoValue> {
+        let cfa = match &row.cfa {
+            CfaRule::Register(number, offset) => match self.register(*number) {
+                Some(base) => base.wrapping_add_signed(*offset),
+                None => self.cfa_by_frame_record(row).ok_or(NoValue::Unknown)?,
+            },
             CfaRule::Expression(expression) => self.inputs().evaluate(expression, None)?,
         };
         if cfa.is_multiple_of(8) && cfa >= LOWEST_STACK { Ok(cfa) } else { Err(NoValue::Unknown) }
+    }
+
+    /// Where calls do not push, a frame that was found by a frame pointer has no known stack pointer. But its frame pointer points to
+    /// where it saved its caller's, and the row says how far that is from the canonical frame address.
+    fn cfa_by_frame_record(&self, row: &Row) -> Option<u64> {
+        let fp = self.machine.frame_pointer;
+        let (_, rule) = row.registers.iter().find(|(number, _)| *number == fp)?;
+        match rule {
+            Rule::Saved(offset) if !self.machine.call_pushes => Some(self.register(fp)?.wrapping_sub(*offset as u64)),
+            _ => None,
+        }
+    }
+
+    /// The value of one of the frame's registers.
+    pub(super) fn register(&self, number: u16) -> Option<u64> {
+        self.memory.reads.register(number);
+        self.registers.get(number)
     }
 
     fn value(&self, rule: &Rule, cfa: u64) -> Result<u64, NoValue> {
@@ -159,7 +176,7 @@ impl Leaving<'_> {
             Rule::Same | Rule::Undefined => Err(NoValue::Unknown),
             Rule::Saved(offset) => self.word(cfa.wrapping_add_signed(*offset)),
             Rule::Offset(offset) => Ok(cfa.wrapping_add_signed(*offset)),
-            Rule::Register(number) => self.registers.get(*number).ok_or(NoValue::Unknown),
+            Rule::Register(number) => self.register(*number).ok_or(NoValue::Unknown),
             Rule::SavedAt(expression) => self.word(self.inputs().evaluate(expression, Some(cfa))?),
             Rule::Expression(expression) => self.inputs().evaluate(expression, Some(cfa)),
             Rule::Constant(value) => Ok(*value),

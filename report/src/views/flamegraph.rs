@@ -1,4 +1,4 @@
-//! An SVG flame graph. The colour says what a frame is: kernel orange, inlined aqua, without a
+//! An SVG flame graph. The colour says what a frame is: kernel orange, inlined aqua, guessed violet, without a
 //! name grey, everything else from yellow to red by its name.
 
 use std::collections::BTreeMap;
@@ -77,6 +77,8 @@ fn color(frame: &str, unnamed: bool) -> Color {
         Color { r: 190, g: 190, b: 190 }
     } else if frame.ends_with("_[k]") {
         Color { r: 235, g: 110 + shade / 5, b: 0 }
+    } else if frame.ends_with(folded::GUESSED) {
+        Color { r: 170 + shade / 6, g: 130 + shade / 5, b: 225 }
     } else if frame.ends_with("_[i]") {
         Color { r: 60 + shade / 5, g: 190 + shade / 6, b: 190 + shade / 6 }
     } else {

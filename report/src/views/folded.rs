@@ -1,5 +1,5 @@
 //! One line a stack, for scripts and for other tools: `comm;outermost;...;innermost count`.
-//! Kernel frames end in `_[k]`. Sorted, each stack once.
+//! Kernel frames end in `_[k]`, guessed ones in `_[g]`. Sorted, each stack once.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,12 +25,15 @@ pub fn require_room(profile: &Profile) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
+/// What stands behind the name of a frame that was guessed.
+pub(super) const GUESSED: &str = "_[g]";
+
 /// How frames are marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marks {
-    /// Kernel frames only.
+    /// Kernel frames and guessed frames.
     Kernel,
-    /// Kernel frames and inlined frames (`_[i]`), to be told apart in a flame graph.
+    /// Inlined frames (`_[i]`) too, to be told apart in a flame graph.
     KernelAndInlined,
 }
 
@@ -70,6 +73,8 @@ fn fold(profile: &Profile, names: &[Cow<'_, str>], count: &PathCount, marks: Mar
 fn push_mark(stack: &mut String, kernel: bool, frame: &PathFrame, marks: Marks) {
     if kernel {
         stack.push_str("_[k]");
+    } else if frame.guessed {
+        stack.push_str(GUESSED);
     } else if frame.inlined && marks == Marks::KernelAndInlined {
         stack.push_str("_[i]");
     }

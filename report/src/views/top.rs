@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::folded::GUESSED;
 use super::{Width, table};
 use crate::ledger::grouped;
 use crate::profile::{Function, Profile};
@@ -31,8 +32,17 @@ fn row(profile: &Profile, function: &Function) -> table::Row {
             format!("{:.2}", profile.percent(function.total_samples)),
             grouped(function.total_samples),
         ],
-        function: function.name.to_string(),
+        function: marked(function),
         module: function.module.to_string(),
+    }
+}
+
+/// A function's name, with the share of its samples in which it was guessed.
+fn marked(function: &Function) -> String {
+    match function.guessed_samples {
+        0 => function.name.to_string(),
+        guessed if guessed == function.total_samples => format!("{}{GUESSED}", function.name),
+        guessed => format!("{}{GUESSED} in {}", function.name, grouped(guessed)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use foldhash::HashMap;
 
+use super::folded::GUESSED;
 use super::{Width, table};
 use crate::escape;
 use crate::ledger::grouped;
@@ -30,6 +31,7 @@ struct Node {
 enum Label {
     Comm(String),
     Function(FunctionId),
+    Guessed(FunctionId),
 }
 
 /// Stacks merged from their roots.
@@ -60,7 +62,8 @@ impl Tree {
         let mut node = self.child(None, Label::Comm(count.comm.clone()));
         self.nodes[node].total += count.samples;
         for frame in &profile.paths[count.path] {
-            node = self.child(Some(node), Label::Function(frame.function));
+            let label = if frame.guessed { Label::Guessed } else { Label::Function };
+            node = self.child(Some(node), label(frame.function));
             self.nodes[node].total += count.samples;
         }
         self.nodes[node].own += count.samples;
@@ -92,25 +95,21 @@ impl Tree {
     }
 }
 
-/// The order of branches: by weight, then by name, the kernel's after others of the same name.
-fn key<'a>(profile: &'a Profile, node: &'a Node) -> (Reverse<u64>, &'a str, bool) {
-    let (name, kernel) = match &node.label {
-        Label::Comm(comm) => (comm.as_str(), false),
-        Label::Function(function) => {
-            let function = &profile.functions[*function as usize];
-            (&*function.name, function.kernel)
-        }
-    };
-    (Reverse(node.total), name, kernel)
+/// The order of branches: by weight, then by name, the kernel's and guessed ones after others of the same name.
+fn key<'a>(profile: &'a Profile, node: &'a Node) -> (Reverse<u64>, &'a str, &'static str) {
+    let (name, mark) = label(profile, &node.label);
+    (Reverse(node.total), name, mark)
 }
 
-fn label(profile: &Profile, label: &Label) -> String {
+/// A name, and the mark that stands behind it.
+fn label<'a>(profile: &'a Profile, label: &'a Label) -> (&'a str, &'static str) {
     match label {
-        Label::Comm(comm) => comm.clone(),
+        Label::Comm(comm) => (comm, ""),
         Label::Function(function) => {
             let function = &profile.functions[*function as usize];
-            if function.kernel { format!("{}_[k]", function.name) } else { function.name.to_string() }
+            (&function.name, if function.kernel { "_[k]" } else { "" })
         }
+        Label::Guessed(function) => (&profile.functions[*function as usize].name, GUESSED),
     }
 }
 
@@ -174,13 +173,13 @@ impl Drawing<'_> {
     fn line(&mut self, pending: &Pending) {
         let node = &self.tree.nodes[pending.node];
         let percent = self.profile.percent(node.total);
-        let name = label(self.profile, &node.label);
+        let (name, mark) = label(self.profile, &node.label);
         let line = format!(
-            "{percent:>7.2} {:>9} {:>9}  {}{}",
+            "{percent:>7.2} {:>9} {:>9}  {}{}{mark}",
             grouped(node.total),
             grouped(node.own),
             pending.before,
-            escape::text(&name)
+            escape::text(name)
         );
         let line = match self.width {
             Width::Columns(columns) => table::shorten(&line, columns.max(60)),

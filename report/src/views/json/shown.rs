@@ -14,6 +14,7 @@ pub(super) struct Stacks {
     truncated: u64,
     no_cfi: u64,
     implausible: u64,
+    not_code: u64,
     not_recorded: u64,
     guessed: u64,
 }
@@ -56,6 +57,7 @@ pub(super) struct Function<'a> {
     #[serde(rename = "self")]
     self_samples: u64,
     total: u64,
+    guessed: u64,
 }
 
 pub(super) fn stacks(profile: &Profile) -> Stacks {
@@ -66,6 +68,7 @@ pub(super) fn stacks(profile: &Profile) -> Stacks {
         truncated: verdicts.truncated,
         no_cfi: verdicts.no_cfi,
         implausible: verdicts.implausible,
+        not_code: verdicts.not_code,
         not_recorded: verdicts.not_recorded,
         guessed: verdicts.guessed,
     }
@@ -110,5 +113,6 @@ pub(super) fn function(function: &crate::profile::Function) -> Function<'_> {
         line: function.line,
         self_samples: function.self_samples,
         total: function.total_samples,
+        guessed: function.guessed_samples,
     }
 }
