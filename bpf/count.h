@@ -50,6 +50,12 @@ struct stacks {
 struct counts first_counts SEC(".maps"), second_counts SEC(".maps");
 struct stacks first_stacks SEC(".maps"), second_stacks SEC(".maps");
 
+/* For stacks whose places others have. A bucket of the map has one place, chosen by the stack's hash: of stacks that fill a tenth of it,
+ * one in twenty finds another one there. Here are only those. */
+struct stacks first_spare SEC(".maps"), second_spare SEC(".maps");
+/* In ids of stacks there. */
+#define IS_SPARE (1 << 30)
+
 /* The kernel waits for all programs that run when an element of such a map is changed: that is all it is for. */
 struct nothing {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -66,10 +72,15 @@ struct {
 } barrier SEC(".maps");
 
 /* The id of the user's or the kernel's stack. */
-static __always_inline __s32 stack_id(void *ctx, void *stacks, __u64 flags)
+static __always_inline __s32 stack_id(void *ctx, void *stacks, void *spare, __u64 flags)
 {
 	long id = bpf_get_stackid(ctx, stacks, flags);
 
+	if (id == -EEXIST) {
+		id = bpf_get_stackid(ctx, spare, flags);
+		if (id >= 0)
+			return id | IS_SPARE;
+	}
 	if (id == -EEXIST)
 		count(NOTE_STACK_COLLIDED);
 	if (id == -ENOMEM)
@@ -77,15 +88,11 @@ static __always_inline __s32 stack_id(void *ctx, void *stacks, __u64 flags)
 	return id;
 }
 
-static __always_inline bool count_in(void *ctx, void *counts, void *stacks, struct place *place, bool in_kernel,
-				     __u64 time, __u32 weight)
+static __always_inline bool count_place(void *counts, const struct place *place, __u64 time, __u32 weight)
 {
 	struct tally one = { .first = time, .tid = (__u32)current_ids(), .ticks = weight };
-	struct tally *tally;
+	struct tally *tally = bpf_map_lookup_elem(counts, place);
 
-	place->user_stack = stack_id(ctx, stacks, BPF_F_USER_STACK);
-	place->kernel_stack = in_kernel ? stack_id(ctx, stacks, 0) : -ENOENT;
-	tally = bpf_map_lookup_elem(counts, place);
 	if (tally) {
 		tally->ticks += weight;
 		return true;
@@ -105,7 +112,12 @@ static __always_inline bool count_stacks(void *ctx, bool in_kernel, __u64 time, 
 	};
 
 	bpf_get_current_comm(&place.comm, sizeof(place.comm));
-	if (active_set)
-		return count_in(ctx, &second_counts, &second_stacks, &place, in_kernel, time, weight);
-	return count_in(ctx, &first_counts, &first_stacks, &place, in_kernel, time, weight);
+	if (active_set) {
+		place.user_stack = stack_id(ctx, &second_stacks, &second_spare, BPF_F_USER_STACK);
+		place.kernel_stack = in_kernel ? stack_id(ctx, &second_stacks, &second_spare, 0) : -ENOENT;
+		return count_place(&second_counts, &place, time, weight);
+	}
+	place.user_stack = stack_id(ctx, &first_stacks, &first_spare, BPF_F_USER_STACK);
+	place.kernel_stack = in_kernel ? stack_id(ctx, &first_stacks, &first_spare, 0) : -ENOENT;
+	return count_place(&first_counts, &place, time, weight);
 }

@@ -10,6 +10,9 @@ use crate::counts::Counts;
 /// Elements that are read at once.
 const AT_ONCE: u32 = 1024;
 
+/// `IS_SPARE` in bpf/count.h.
+const IS_SPARE: u32 = 1 << 30;
+
 /// How many entries the maps have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -21,6 +24,8 @@ pub(crate) struct Sizes {
 pub(crate) struct CountSet {
     pub(crate) counts: MapHandle,
     pub(crate) stacks: MapHandle,
+    /// Stacks whose places others have.
+    pub(crate) spare: MapHandle,
 }
 
 /// Both sets.
@@ -54,15 +59,22 @@ impl CountSets {
                 break;
             }
         }
-        // The kernel finds the next key by the one before: so none is deleted meanwhile.
-        let ids: Vec<Vec<u8>> = set.stacks.keys().collect();
-        for id in ids {
-            let addresses = set.stacks.lookup(&id, MapFlags::ANY).context("reading stacks")?;
-            set.stacks.delete(&id).context("clearing stacks")?;
-            if let (Some(addresses), Some(id)) = (addresses, id.first_chunk()) {
-                counts.add_stack(u32::from_le_bytes(*id), addresses);
-            }
-        }
+        take_stacks(&set.stacks, 0, &mut counts)?;
+        take_stacks(&set.spare, IS_SPARE, &mut counts)?;
         Ok(counts)
     }
+}
+
+/// Reads and clears a map of stacks, whose ids have this flag where they are referred to.
+fn take_stacks(map: &MapHandle, flag: u32, counts: &mut Counts) -> Result<()> {
+    // The kernel finds the next key by the one before: so none is deleted meanwhile.
+    let ids: Vec<Vec<u8>> = map.keys().collect();
+    for id in ids {
+        let addresses = map.lookup(&id, MapFlags::ANY).context("reading stacks")?;
+        map.delete(&id).context("clearing stacks")?;
+        if let (Some(addresses), Some(id)) = (addresses, id.first_chunk()) {
+            counts.add_stack(u32::from_le_bytes(*id) | flag, addresses);
+        }
+    }
+    Ok(())
 }

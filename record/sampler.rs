@@ -361,12 +361,16 @@ fn create_counts(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Result
         maps.second_counts.set_max_entries(sizes.counts)?;
         maps.first_stacks.set_max_entries(sizes.stacks)?;
         maps.second_stacks.set_max_entries(sizes.stacks)?;
+        maps.first_spare.set_max_entries(sizes.stacks / 4)?;
+        maps.second_spare.set_max_entries(sizes.stacks / 4)?;
         return Ok(());
     }
     maps.first_counts.set_autocreate(false)?;
     maps.second_counts.set_autocreate(false)?;
     maps.first_stacks.set_autocreate(false)?;
     maps.second_stacks.set_autocreate(false)?;
+    maps.first_spare.set_autocreate(false)?;
+    maps.second_spare.set_autocreate(false)?;
     maps.barrier.set_autocreate(false)?;
     maps.nothing.set_autocreate(false)?;
     Ok(())
@@ -374,15 +378,18 @@ fn create_counts(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Result
 
 fn count_sets(skeleton: &ProfrecSkel<'_>) -> libbpf_rs::Result<CountSets> {
     let maps = &skeleton.maps;
-    let sets = [
-        CountSet { counts: MapHandle::try_from(&maps.first_counts)?, stacks: MapHandle::try_from(&maps.first_stacks)? },
-        CountSet {
-            counts: MapHandle::try_from(&maps.second_counts)?,
-            stacks: MapHandle::try_from(&maps.second_stacks)?,
-        },
-    ];
+    let first = CountSet {
+        counts: MapHandle::try_from(&maps.first_counts)?,
+        stacks: MapHandle::try_from(&maps.first_stacks)?,
+        spare: MapHandle::try_from(&maps.first_spare)?,
+    };
+    let second = CountSet {
+        counts: MapHandle::try_from(&maps.second_counts)?,
+        stacks: MapHandle::try_from(&maps.second_stacks)?,
+        spare: MapHandle::try_from(&maps.second_spare)?,
+    };
     let (barrier, nothing) = (MapHandle::try_from(&maps.barrier)?, MapHandle::try_from(&maps.nothing)?);
-    Ok(CountSets { sets, barrier, nothing })
+    Ok(CountSets { sets: [first, second], barrier, nothing })
 }
 
 /// Fills the maps that narrow the target.

@@ -82,12 +82,12 @@ pub(crate) fn record(
     for pid in target.pids() {
         stream.learn(pid, now())?;
     }
+    if counting.is_some() && follow == Follow::Everything {
+        stream.learn_all()?;
+    }
     let attached = clocks.attach(&target, &mut sampler, &mut stream, &cpus, args.period())?;
     if attached == 0 {
         bail!("the target ended before its clock was attached");
-    }
-    if counting.is_some() && matches!(target, Target::Machine) {
-        stream.learn_all()?;
     }
     let frugality = Frugality::new(args, cpus.len() as u32);
     let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));

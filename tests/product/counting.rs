@@ -2,6 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::programs::{Running, fixture, stderr, succeed};
 use crate::recorded::{Place, Recorded, record};
@@ -75,4 +79,37 @@ fn maps_that_are_too_small_are_told() {
     assert!(full > 0.0 && said.contains("--count-entries"), "{said}");
     let collided = facts.number("/recording/all_ticks/outcomes/stack_collided");
     assert!(collided > 0.0 && said.contains("--stack-entries"), "{said}");
+}
+
+/// A recorder that stands still loses nothing but time: the kernel goes on counting in the same maps.
+#[test]
+fn a_recorder_that_stands_still_loses_nothing() {
+    let _guard = needs_root!();
+    let (place, mut shares) = (Place::new(), Command::new(fixture("framed_shares")));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "500ms", "-F", "499", "-d", "6s"]);
+    let (recorder, _shares) = (Running::start(&mut command), Running::quiet(shares.arg("7")));
+    thread::sleep(Duration::from_secs(1));
+    recorder.signal(Signal::STOP);
+    thread::sleep(Duration::from_secs(4));
+    recorder.signal(Signal::CONT);
+    let recorded = place.recorded(recorder.finish_within(Duration::from_secs(60)));
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    assert!(segments(&recorded) < 9.0, "{} segments", segments(&recorded));
+    assert!(facts.number("/recording/ticks") > 1_000.0, "{}", facts.at("/recording"));
+}
+
+/// The preset for weeks counts; a rate of its own and a way to capture stacks go with it as with others.
+#[test]
+fn the_preset_for_weeks_counts() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let mut command = place.record();
+    command.args(["--preset", "monitor", "--"]).arg(fixture("framed_shares")).arg("2");
+    let recorded = place.recorded(succeed(&mut command));
+    let info = recorded.report(&["--info"]);
+    assert!(info.contains("counted in the kernel: a sample is all ticks of a stack in 10 s"), "{info}");
+    recorded.facts().assert_accounts_close();
 }
