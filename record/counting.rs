@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::count_sets::Sizes;
+use crate::counts::Counts;
+use crate::ring::RingFill;
+
 /// How often the recorder looks at all, between two flushes: at process events, and at itself.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
@@ -10,12 +14,13 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Counting {
     every: Duration,
     taken: Instant,
+    sizes: Sizes,
 }
 
 impl Counting {
-    /// From now on.
-    pub(crate) fn every(every: Duration) -> Self {
-        Self { every, taken: Instant::now() }
+    /// From now on, in maps of these sizes.
+    pub(crate) fn new(every: Duration, sizes: Sizes) -> Self {
+        Self { every, taken: Instant::now(), sizes }
     }
 
     /// How long there is to wait for the next flush.
@@ -23,12 +28,14 @@ impl Counting {
         self.every.saturating_sub(self.taken.elapsed())
     }
 
-    /// Counts were taken: they are due again after the time that was asked for, also when one flush took longer.
-    pub(crate) fn taken(&mut self) {
+    /// Counts were taken: they are due again after the time that was asked for, also when one flush took longer. Gives how full the maps
+    /// were.
+    pub(crate) fn taken(&mut self, counts: &Counts) -> RingFill {
         self.taken += self.every;
         if self.left().is_zero() {
             self.taken = Instant::now();
         }
+        counts.fill(self.sizes)
     }
 }
 
@@ -39,14 +46,14 @@ mod tests {
     /// Flushes keep their rhythm; one that comes too late for the next one begins a new one.
     #[test]
     fn flushes_keep_their_rhythm() {
-        let mut counting = Counting::every(Duration::from_secs(100));
+        let mut counting = Counting::new(Duration::from_secs(100), Sizes { stacks: 1, counts: 1 });
         assert!(counting.left() > Duration::from_secs(90));
         counting.taken = counting.taken.checked_sub(Duration::from_secs(130)).unwrap_or(counting.taken);
         assert!(counting.left().is_zero());
-        counting.taken();
+        counting.taken(&Counts::default());
         assert!(counting.left() > Duration::from_secs(60) && counting.left() <= Duration::from_secs(70));
         counting.taken = counting.taken.checked_sub(Duration::from_secs(500)).unwrap_or(counting.taken);
-        counting.taken();
+        counting.taken(&Counts::default());
         assert!(counting.left() > Duration::from_secs(90));
     }
 }

@@ -3,8 +3,13 @@
 use profrec_format::Sample;
 use rustc_hash::FxHashMap;
 
+use crate::count_sets::Sizes;
 use crate::event::{Chunks, INSTRUCTION_POINTER, REGISTERS, Slice, Tick};
+use crate::ring::RingFill;
 
+/// Bytes of an element of the map of stacks, and of the map of counts.
+const STACK: u64 = 127 * 8;
+const COUNT: u64 = 48 + 16;
 /// What stands for the id of a stack of a thread that has no user side.
 const EFAULT: i32 = 14;
 
@@ -41,9 +46,19 @@ impl Counts {
         self.stacks.insert(id, addresses);
     }
 
-    /// Distinct stacks, counts of them, and ticks in all.
-    pub(crate) fn size(&self) -> (usize, usize, u64) {
-        (self.stacks.len(), self.counts.len(), self.counts.iter().map(|count| u64::from(count.ticks)).sum())
+    /// Whether nothing was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// How full the fuller one of the maps was, of these sizes.
+    pub(crate) fn fill(&self, sizes: Sizes) -> RingFill {
+        let of = |entries: usize, bytes: u64, most: u32| {
+            let bytes_in_use = entries as u64 * bytes;
+            RingFill { bytes: bytes_in_use, peak: bytes_in_use, size: u64::from(most) * bytes }
+        };
+        let (stacks, counts) = (of(self.stacks.len(), STACK, sizes.stacks), of(self.counts.len(), COUNT, sizes.counts));
+        if stacks.peak * counts.size >= counts.peak * stacks.size { stacks } else { counts }
     }
 
     /// The counts as ticks that stand for many, in the order of their times.
@@ -131,7 +146,8 @@ mod tests {
         counts.add(&place(2, 1)[..20], &bytes(&[800, 0, 102, 4]));
         counts.add_stack(2, [0x1000_u64, 0x2000, 0].iter().flat_map(|word| word.to_le_bytes()).collect());
         counts.add_stack(1, [u64::MAX, 0].iter().flat_map(|word| word.to_le_bytes()).collect());
-        assert_eq!(counts.size(), (2, 2, 34));
+        assert_eq!(counts.fill(Sizes { stacks: 100, counts: 4 }), RingFill { bytes: 128, peak: 128, size: 256 });
+        assert_eq!(counts.fill(Sizes { stacks: 4, counts: 100 }), RingFill { bytes: 2_032, peak: 2_032, size: 4_064 });
         let ticks: Vec<_> = counts.ticks().collect();
         let [early, late] = &ticks[..] else { unreachable!("two ticks") };
         assert_eq!((early.time, early.pid, early.tid, early.cpu, early.weight), (800, 100, 102, 5, 4));

@@ -35,6 +35,8 @@ pub(crate) struct Meter {
     before: Reading,
     cpu_before: u64,
     ring: RingFill,
+    /// The fullest that the ring was since the start, in percent.
+    fullest: u64,
     waiting: Waiting,
     delays: Delays,
     /// Those of the measurements before.
@@ -52,6 +54,7 @@ impl Meter {
             before: Reading { time: start, ..Reading::default() },
             cpu_before: 0,
             ring: RingFill::default(),
+            fullest: 0,
             waiting: Waiting::default(),
             delays: Delays::default(),
             earlier_delays: Delays::default(),
@@ -63,6 +66,7 @@ impl Meter {
     /// Notes what was found in the ring.
     pub(crate) fn look(&mut self, fill: RingFill) {
         self.ring = RingFill { bytes: fill.bytes, peak: self.ring.peak.max(fill.peak), size: fill.size };
+        self.fullest = self.fullest.max((100 * fill.peak).div_ceil(fill.size.max(1)));
     }
 
     /// Notes a sample that waits.
@@ -129,13 +133,14 @@ impl Meter {
             ticks: self.before.ticks,
             lost: self.before.lost,
             kernel_memory: self.before.kernel_memory,
+            fullest: self.fullest,
             cpu: self.cpu_before,
             delays: [delays.percentile(50), delays.percentile(99), delays.longest()],
         }
     }
 }
 
-/// The four figures that tell how well the recorder is.
+/// The figures that tell how well the recorder is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Health {
     /// Ticks that the samples in the output stand for, and ticks that were lost: the first is how much of the target's ticks succeeded.
@@ -143,6 +148,8 @@ pub(crate) struct Health {
     pub(crate) lost: u64,
     /// Bytes of maps and rings in the kernel.
     pub(crate) kernel_memory: u64,
+    /// The fullest that the ring was, or the maps of counts, in percent.
+    pub(crate) fullest: u64,
     /// CPU time of the recorder in nanoseconds.
     pub(crate) cpu: u64,
     /// Nanoseconds from a tick to the output: median, 99th percentile, longest.
@@ -211,6 +218,7 @@ mod tests {
         assert_eq!((second.ring_peak, second.delay_max, second.kernel_memory), (0, 0, 99));
         let health = meter.health();
         assert_eq!((health.success(), health.delays[2]), ("70.0%".to_owned(), 1_000));
+        assert_eq!(health.fullest, 70);
         assert_eq!(health.cpu_percent(1_000_000, 2).0, health.cpu as f64 / 10_000.0);
     }
 

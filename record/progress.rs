@@ -43,12 +43,13 @@ fn line(health: &Health, bytes: u64, elapsed: Duration, cpus: usize) -> String {
         many => format!("{:.1}M", many as f64 / 1e6),
     };
     let mut line = format!(
-        "{:.0} s  {ticks} ticks ({})  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {}  delay {}",
+        "{:.0} s  {ticks} ticks ({})  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {} {}% full  delay {:.1} s",
         elapsed.as_secs_f64(),
         health.success(),
         summary::size(bytes),
         summary::size(health.kernel_memory),
-        health.delay(1),
+        health.fullest,
+        health.delays[1] as f64 / 1e9,
     );
     line.truncate(COLUMNS);
     line
@@ -68,15 +69,16 @@ mod tests {
     #[test]
     fn the_line_fits() {
         let delays = [312_000_000, 604_000_000, 611_000_000];
-        let health = Health { ticks: 1_234, lost: 12, kernel_memory: 9_300_000, cpu: 400_000_000, delays };
+        let health = Health { ticks: 1_234, lost: 12, kernel_memory: 9_300_000, fullest: 7, cpu: 400_000_000, delays };
         let short = line(&health, 123_456, Duration::from_secs(20), 2);
         assert_eq!(
             short,
-            "20 s  1234 ticks (99.0%)  123.5 KB  CPU 2.0% (1.0% of 2)  kernel 9.3 MB  delay 0.3/0.6/0.6 s"
+            "20 s  1234 ticks (99.0%)  123.5 KB  CPU 2.0% (1.0% of 2)  kernel 9.3 MB 7% full  delay 0.6 s"
         );
         let day = Duration::from_secs(86_400);
-        let health = Health { ticks: 123_456_789, kernel_memory: 61_700_000, cpu: 1_800_000_000_000, ..health };
+        let health =
+            Health { ticks: 123_456_789, kernel_memory: 61_700_000, fullest: 100, cpu: 1_800_000_000_000, ..health };
         let long = line(&health, 4_321_000_000, day, 64);
-        assert!(long.ends_with("delay 0.3/0.6/0.6 s"), "{long}");
+        assert!(long.ends_with("delay 0.6 s"), "{long}");
     }
 }

@@ -50,7 +50,8 @@ pub(crate) fn record(
 ) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
-    let counting = args.counts_every().map(Counting::every);
+    let sizes = Sizes { stacks: args.stack_entries, counts: args.count_entries };
+    let counting = args.counts_every().map(|every| Counting::new(every, sizes));
     let settings = Settings {
         call_graph: args.call_graph(),
         whole_stack: args.whole_stack,
@@ -62,7 +63,7 @@ pub(crate) fn record(
         targets_are_threads: matches!(target, Target::Threads(_)),
         follow_children: target.has_children(args),
         narrowing: Narrowing::from_args(args)?,
-        counting: counting.as_ref().map(|_| Sizes { stacks: args.stack_entries, counts: args.count_entries }),
+        counting: counting.as_ref().map(|_| sizes),
     };
     let (mut sampler, ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
@@ -227,7 +228,7 @@ impl Session {
         self.looked = now();
         let mut counts = self.sampler.take_counts()?;
         if let Some(counting) = &mut self.counting {
-            counting.taken();
+            self.stream.note_ring(counting.taken(&counts));
         }
         self.stream.counts(&mut counts)?;
         self.stream.catch_up(self.looked)
@@ -237,8 +238,9 @@ impl Session {
     fn complete(&mut self) -> Result<()> {
         if self.counting.is_some() {
             self.take_counts()?;
+        } else {
+            self.drain()?;
         }
-        self.drain()?;
         self.stream.catch_up(now())?;
         self.stream.flush(&mut self.sampler)?;
         if let Some(asker) = self.jvm_asker.take() {

@@ -98,7 +98,7 @@ pub(crate) fn text(finished: &Finished) -> String {
         cost.push_str(&format!("; in the kernel {:.1} us a tick", each as f64 / 1e3));
     }
     lines.push(cost);
-    let kernel = format!("{} in the kernel", size(health.kernel_memory));
+    let kernel = format!("{} in the kernel, at most {} % full", size(health.kernel_memory), health.fullest);
     lines.push(match expected {
         0 => format!("  {kernel}"),
         _ => format!(

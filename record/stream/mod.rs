@@ -170,8 +170,7 @@ impl<W: Write> Stream<W> {
 
     /// What was counted in the kernel.
     pub(crate) fn counts(&mut self, counts: &mut Counts) -> Result<()> {
-        let (_, count, _) = counts.size();
-        self.ends_with_counts |= count > 0;
+        self.ends_with_counts |= !counts.is_empty();
         counts.ticks().try_for_each(|tick| self.use_tick(&tick))
     }
 
