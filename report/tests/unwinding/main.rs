@@ -5,4 +5,5 @@
 mod aarch64;
 mod cfi_forms;
 mod dump;
+mod marks;
 mod sharing;
