@@ -19,6 +19,7 @@ fuzz_target!(|file: &[u8]| {
         let mut context = CfiContext::default();
         for address in ADDRESSES {
             cfi.row(address, &mut context);
+            let _at_hand = cfi.code_at(address).is_some() || cfi.code_before(address, 7).is_some();
         }
     }
     if let Ok(elf) = object::File::parse(file) {

@@ -1,5 +1,5 @@
-//! Arbitrary call frame information and an arbitrary stack: the walk ends, with at most as many frames as the
-//! stack has pointers.
+//! Arbitrary call frame information and arbitrary stacks of one thread: the walk ends, with at most as many frames as the
+//! stack has pointers, and what the stacks share makes no difference.
 #![no_main]
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -27,6 +27,9 @@ struct Input {
     top: u16,
     gap: Option<(u16, u16)>,
     words: Vec<(u8, bool, u16)>,
+    /// How the next sample of the thread differs: instruction pointer, stack pointer, a word and its value.
+    next: Vec<(u8, u8, u8, bool, u16)>,
+    strict: bool,
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -39,14 +42,42 @@ fuzz_target!(|bytes: &[u8]| {
     let modules = Modules::new(&evidence, &NoLocalBinaries);
     let mut space = AddressSpace::default();
     space.insert(MappedRange { start: BASE, end: BASE + 0x1000, offset: 0, module: 0 });
-    let stack = stack(&input);
+    let mut stack = stack(&input);
     let arch = if input.aarch64 { Arch::Aarch64 } else { Arch::X86_64 };
-    let mut frames = Vec::new();
     let process = ProcessView { pid: 1, thread: 1, space: &space, time: 1 };
-    Unwinder::new(&modules, arch).walk(&stack, process, &mut frames);
-    assert!(!frames.is_empty());
-    assert!(frames.len() <= 5 * stack.words.len() + SPARE);
+    let mut sharing = Unwinder::new(&modules, arch).strict(input.strict);
+    let mut whole = Unwinder::new(&modules, arch).strict(input.strict).without_sharing();
+    let mut walk = |stack: &UserStack| {
+        let (mut frames, mut expected) = (Vec::new(), Vec::new());
+        let verdict = sharing.walk(stack, process, &mut frames);
+        assert_eq!(verdict, whole.walk(stack, process, &mut expected));
+        assert_eq!(frames, expected);
+        assert!(!frames.is_empty());
+        assert!(frames.len() <= 5 * stack.words.len() + SPARE);
+    };
+    walk(&stack);
+    for change in input.next.iter().take(8) {
+        go_on(&mut stack, *change);
+        walk(&stack);
+    }
 });
+
+/// The thread's stack at its next sample.
+fn go_on(stack: &mut UserStack, (ip, sp, place, code, value): (u8, u8, u8, bool, u16)) {
+    stack.ip = BASE + u64::from(ip) * 16;
+    stack.sp = STACK + u64::from(sp) * 8;
+    if let Some(first) = stack.ranges.first_mut() {
+        first.start = stack.sp.min(first.end);
+    }
+    let count = stack.words.len().max(1);
+    if let Some(word) = stack.words.get_mut(usize::from(place) % count) {
+        word.value = pointer(code, value);
+    }
+}
+
+fn pointer(code: bool, value: u16) -> u64 {
+    if code { BASE + u64::from(value) % 0x1100 } else { STACK + u64::from(value) * 8 }
+}
 
 /// A CIE with pointers relative to their place, four bytes wide, unless the fuzzer has a better idea.
 fn cie(input: &Input, form: CfiSection) -> CfiEntry {
@@ -103,8 +134,7 @@ fn stack(input: &Input) -> UserStack {
     let mut address = STACK;
     let words = input.words.iter().map(|(gap, code, value)| {
         address += 8 * (1 + u64::from(*gap));
-        let value = if *code { BASE + u64::from(*value) % 0x1100 } else { STACK + u64::from(*value) * 8 };
-        StackWord { address: address - 8, value }
+        StackWord { address: address - 8, value: pointer(*code, *value) }
     });
     UserStack { ip: BASE + u64::from(input.ip) * 16, sp: STACK, registers, top, ranges, words: words.collect() }
 }

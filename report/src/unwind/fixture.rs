@@ -75,6 +75,23 @@ impl Program {
         self.see(|unwinder, process, frames| unwinder.walk(stack, process, frames))
     }
 
+    /// Walks several stacks of one thread one after the other, with and without what they share.
+    pub(super) fn walk_both_ways(self, stacks: &[UserStack]) -> [Vec<(Vec<WalkedFrame>, Verdict)>; 2] {
+        let mut both = [Vec::new(), Vec::new()];
+        self.see(|unwinder, process, _| {
+            let mut whole = Unwinder::new(unwinder.modules, unwinder.arch).without_sharing();
+            for stack in stacks {
+                for (unwinder, walks) in [&mut *unwinder, &mut whole].into_iter().zip(&mut both) {
+                    let mut frames = Vec::new();
+                    let verdict = unwinder.walk(stack, process, &mut frames);
+                    walks.push((frames, verdict));
+                }
+            }
+            Verdict::Complete
+        });
+        both
+    }
+
     /// The same for a chain of addresses in the module.
     pub(super) fn chain(self, addresses: &[u64]) -> (Vec<u64>, Vec<bool>, Verdict) {
         let addresses: Vec<_> = addresses.iter().map(|address| BASE + address).collect();

@@ -29,8 +29,8 @@ pub struct SliceCfi<'a> {
 /// What is found out on first use.
 struct Content<'a> {
     cies: HashMap<(CfiSection, u64), &'a CfiEntry>,
-    /// The place of a range is the FDE's number in the evidence.
-    index: FdeIndex,
+    /// Of each kind of section; the place of a range is the FDE's number in the evidence.
+    indices: [FdeIndex; 2],
 }
 
 impl<'a> SliceCfi<'a> {
@@ -42,22 +42,26 @@ impl<'a> SliceCfi<'a> {
     /// The row for an address of the module.
     pub fn row(&self, address: u64, context: &mut CfiContext) -> Option<Row> {
         let content = self.content.get_or_init(|| Content::read(self.evidence));
-        let (form, fde) = self.evidence.fdes.get(content.index.lookup(address)?)?;
-        let section = content.section(*form, fde)?;
-        section.reader().row(section.fde, address, context)
+        content.indices.iter().find_map(|index| {
+            let (form, fde) = self.evidence.fdes.get(index.lookup(address)?)?;
+            let section = content.section(*form, fde)?;
+            section.reader().row(section.fde, address, context)
+        })
     }
 }
 
 impl<'a> Content<'a> {
     fn read(evidence: &'a ModuleEvidence) -> Self {
         let cies = evidence.cies.iter().map(|(form, cie)| ((*form, cie.address), cie)).collect();
-        let mut content = Self { cies, index: FdeIndex::default() };
-        let ranges = evidence.fdes.iter().enumerate().filter_map(|(place, (form, fde))| {
-            let section = content.section(*form, fde)?;
-            let range = section.reader().range(section.fde)?;
-            Some(FdeRange { place, ..range })
+        let mut content = Self { cies, indices: Default::default() };
+        content.indices = [CfiSection::EhFrame, CfiSection::DebugFrame].map(|wanted| {
+            let ranges = evidence.fdes.iter().enumerate().filter_map(|(place, (form, fde))| {
+                let section = content.section(*form, fde).filter(|_| *form == wanted)?;
+                let range = section.reader().range(section.fde)?;
+                Some(FdeRange { place, ..range })
+            });
+            FdeIndex::new(ranges.collect())
         });
-        content.index = FdeIndex::new(ranges.collect());
         content
     }
 
@@ -173,6 +177,27 @@ mod tests {
             let evidence = module(CfiSection::DebugFrame, &cie, &fde);
             assert_eq!(row(&evidence, 0x1020), Some(entry_row()));
         }
+    }
+
+    /// Where one kind of section tells of a function inside of one that the other tells of, each says what the other lacks.
+    #[test]
+    fn sections_of_two_kinds() {
+        let tail = [&[1, 0, 1, 0x78, 16][..], &RULES, &[0, 0]].concat();
+        let code = [0x1010u64.to_le_bytes(), 0x8u64.to_le_bytes()].concat();
+        let other = module(
+            CfiSection::DebugFrame,
+            &[&[16, 0, 0, 0][..], &[0xff; 4], &tail].concat(),
+            &[&[20, 0, 0, 0][..], &[0x77, 0, 0, 0], &code].concat(),
+        );
+        let mut fde = vec![16, 0, 0, 0, 0xee, 0xee, 0, 0];
+        fde.extend(0x1000i32.wrapping_sub(0x4008).to_le_bytes());
+        fde.extend([0x40, 0, 0, 0, 0, 0, 0, 0]);
+        let mut evidence = module(CfiSection::EhFrame, &eh_frame_cie(), &fde);
+        evidence.cies.extend(other.cies);
+        evidence.fdes.extend(other.fdes);
+        assert_eq!(row(&evidence, 0x1020), Some(entry_row()));
+        evidence.fdes.remove(0);
+        assert_eq!(row(&evidence, 0x1014).map(|row| row.start), Some(0x1010));
     }
 
     /// An FDE whose CIE is not there says nothing.

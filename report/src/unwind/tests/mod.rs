@@ -2,6 +2,7 @@
 
 mod aarch64;
 mod guesses;
+mod sharing;
 mod signals;
 
 use profrec_format::UserStack;

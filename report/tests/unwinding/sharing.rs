@@ -1,6 +1,4 @@
-//! The unwinder over the committed recordings.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! Walks of the committed recordings, with and without what neighbouring samples share.
 
 use std::fs;
 use std::path::PathBuf;
