@@ -2,4 +2,5 @@
 //! what it is about. docs/truth.md has what came of it.
 
 pub mod names;
+pub mod positions;
 pub mod stacks;

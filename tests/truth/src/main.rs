@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use profrec_truth::names;
 use profrec_truth::names::tools::Tool;
+use profrec_truth::positions;
 use profrec_truth::stacks::framehop::Framehop;
 use profrec_truth::stacks::libdw::Libdw;
 use profrec_truth::stacks::peer::Peer;
@@ -34,6 +35,15 @@ enum Command {
         /// For scripts
         #[arg(long)]
         json: bool,
+    },
+    /// Compare the stacks of programs that gdb stops at their own instructions
+    Positions {
+        /// The programs; each is run as PROGRAM 0.05
+        #[arg(required = true)]
+        programs: Vec<PathBuf>,
+        /// How many instructions of each
+        #[arg(long, default_value_t = 20)]
+        count: usize,
     },
     /// Compare the names of random addresses with llvm-symbolizer's and eu-addr2line's
     Names {
@@ -68,6 +78,14 @@ fn main() -> Result<()> {
                 compared.push((name, stacks::compare(path, &mut peers)?));
             }
             print!("{}", if json { report::json(&compared)? } else { report::tables(&compared, examples) });
+        }
+        Command::Positions { programs, count } => {
+            let mut compared = Vec::new();
+            for program in &programs {
+                let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                compared.push((name, positions::compare(program, count)?));
+            }
+            print!("{}", positions::table(&compared));
         }
         Command::Names { files, count, elfutils_count, symbols, examples } => {
             let tools = [(Tool::Llvm, count), (Tool::Elfutils, elfutils_count)];

@@ -21,8 +21,9 @@ struct Symbols {
 }
 
 impl Functions {
-    /// Adds a file's symbols.
-    pub fn add(&mut self, file: &object::File<'_>) {
+    /// Adds a file's symbols; what is no ELF file has none.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let Ok(file) = object::File::parse(bytes) else { return };
         let functions = file.symbols().chain(file.dynamic_symbols()).filter(|symbol| symbol.is_definition());
         for symbol in functions.filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown)) {
             let name = demangle(symbol.name().unwrap_or_default()).to_string();
@@ -98,11 +99,9 @@ fn difference_of_names(functions: &Functions, ours: &Chain, theirs: &Chain) -> &
     }
 }
 
-/// Whether a name is another with a suffix such as `.cold` or `[clone .cold]`.
+/// Whether a name is that of a function with a suffix such as `.cold` or `[clone .cold]`.
 fn is_clone(clone: &str, function: &str) -> bool {
-    let rest = clone.strip_prefix(function);
-    rest.is_some_and(|rest| rest.starts_with('.') || rest.starts_with(" [clone") || rest.starts_with(" (."))
-        || without_clones(clone) == without_clones(function)
+    clone.len() > function.len() && without_clones(clone) == without_clones(function)
 }
 
 fn without_clones(name: &str) -> &str {
@@ -136,6 +135,7 @@ fn difference_of_place(depth: usize, our: &Frame, their: &Frame) -> &'static str
     match () {
         () if our.file.is_empty() => "no file here",
         () if their.file.is_empty() => "no file there",
+        () if is_longer_path(&their.file, &our.file) => "the same file with more folders there",
         () if our.file != their.file && name(&our.file) == name(&their.file) => "a path that is written differently",
         () if our.file != their.file => "another file",
         () if our.line == 0 => "no line here",
@@ -143,6 +143,11 @@ fn difference_of_place(depth: usize, our: &Frame, their: &Frame) -> &'static str
         () if depth == 0 => "another line",
         () => "another line of a call",
     }
+}
+
+/// Whether a path is a relative one behind more folders.
+fn is_longer_path(longer: &str, relative: &str) -> bool {
+    !relative.starts_with('/') && longer.strip_suffix(relative).is_some_and(|folders| folders.ends_with('/'))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 
 use chain::Chain;
 use classes::{Functions, difference};
-use tools::{Tool, ours};
+use tools::{Ours, Tool};
 
 /// What came of one file.
 #[derive(Debug, Default)]
@@ -60,8 +60,10 @@ pub fn compare(path: &Path, count: usize, tools: &[(Tool, usize)], folders: &[Pa
     let file = object::File::parse(&bytes[..]).with_context(|| format!("reading {}", path.display()))?;
     let addresses = addresses::choose(&file, count).with_context(|| path.display().to_string())?;
     let mut functions = Functions::default();
-    functions.add(&file);
-    let own = ours(path, &addresses, folders)?;
+    let ours = Ours::find(path, &bytes, folders)?;
+    functions.add(&bytes);
+    functions.add(ours.symbols());
+    let own = ours.ask(&addresses);
     let mut answers = Vec::new();
     let mut tally = Tally::default();
     for &(tool, count) in tools {

@@ -45,7 +45,10 @@ fn put_examples(text: &mut String, difference: &Difference, files: &[(&str, &See
     }
 }
 
+/// The chain, with long names cut.
 fn line(chain: &Chain) -> String {
-    let frames = chain.iter().map(|frame| format!("{} {}:{}", frame.name, frame.file, frame.line));
+    const LONGEST: usize = 60;
+    let cut = |name: &str| name.chars().take(LONGEST).collect::<String>();
+    let frames = chain.iter().map(|frame| format!("{} {}:{}", cut(&frame.name), frame.file, frame.line));
     frames.collect::<Vec<_>>().join(" < ")
 }

@@ -11,7 +11,7 @@ use profrec_format::{Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::LocalFiles;
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{NamedFrame, Names};
 
 use super::chain::{Chain, Frame, Frames, known};
 
@@ -100,21 +100,37 @@ fn elfutils_chains(text: &str) -> Vec<Chain> {
     chains.into_iter().map(known).collect()
 }
 
-/// What profrec says, with the files that it finds by itself and below these folders.
-pub fn ours(path: &Path, addresses: &[u64], folders: &[PathBuf]) -> Result<Vec<Chain>> {
-    let path = path.canonicalize().with_context(|| format!("there is no {}", path.display()))?;
-    let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    let build_id = object::File::parse(&bytes[..])?.build_id()?.unwrap_or_default().to_vec();
-    ensure!(!build_id.is_empty(), "{} has no build-id", path.display());
-    let module = Module { id: 0, kind: ModuleKind::File, path: path.to_string_lossy().into_owned(), build_id };
-    let module = ModuleEvidence { module, ..ModuleEvidence::default() };
-    let evidence = Evidence { modules: vec![module], ..Evidence::default() };
-    let files = LocalFiles::find(&evidence, folders);
-    let locations: Vec<_> = addresses.iter().map(|&address| Location::Module { module: 0, address }).collect();
-    let names = Names::find(&locations, &evidence, &files, true);
-    let mut paths = Frames::default();
-    let chains = names.locations.iter().zip(&names.unnamed).map(|(frames, unnamed)| {
-        let frame = |frame: &profrec_report::symbols::NamedFrame| Frame {
+/// profrec, with the files that it finds by itself and below some folders.
+pub struct Ours {
+    evidence: Evidence,
+    files: LocalFiles,
+}
+
+impl Ours {
+    /// Finds the files of an ELF file, as a report does for a recorded module.
+    pub fn find(path: &Path, bytes: &[u8], folders: &[PathBuf]) -> Result<Self> {
+        let path = path.canonicalize().with_context(|| format!("there is no {}", path.display()))?;
+        let build_id = object::File::parse(bytes)?.build_id()?.unwrap_or_default().to_vec();
+        ensure!(!build_id.is_empty(), "{} has no build-id", path.display());
+        let module = Module { id: 0, kind: ModuleKind::File, path: path.to_string_lossy().into_owned(), build_id };
+        let module = ModuleEvidence { module, ..ModuleEvidence::default() };
+        let evidence = Evidence { modules: vec![module], ..Evidence::default() };
+        let files = LocalFiles::find(&evidence, folders);
+        Ok(Self { evidence, files })
+    }
+
+    /// The file with the symbol table, where it is another.
+    pub fn symbols(&self) -> &[u8] {
+        let file = self.files.module(0).and_then(|files| files.symbols());
+        file.map(|file| file.bytes()).unwrap_or_default()
+    }
+
+    /// What it says about each address.
+    pub fn ask(&self, addresses: &[u64]) -> Vec<Chain> {
+        let locations: Vec<_> = addresses.iter().map(|&address| Location::Module { module: 0, address }).collect();
+        let names = Names::find(&locations, &self.evidence, &self.files, true);
+        let mut paths = Frames::default();
+        let mut frame = |frame: &NamedFrame| Frame {
             name: names
                 .functions
                 .get(frame.function as usize)
@@ -123,9 +139,12 @@ pub fn ours(path: &Path, addresses: &[u64], folders: &[PathBuf]) -> Result<Vec<C
             file: paths.file(frame.file.as_deref().unwrap_or_default()),
             line: frame.line.unwrap_or_default(),
         };
-        if unnamed.is_some() { Chain::new() } else { frames.iter().map(frame).collect() }
-    });
-    Ok(chains.collect())
+        let chains = names.locations.iter().zip(&names.unnamed).map(|(frames, unnamed)| match unnamed {
+            Some(_) => Chain::new(),
+            None => frames.iter().map(&mut frame).collect(),
+        });
+        chains.collect()
+    }
 }
 
 #[cfg(test)]
