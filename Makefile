@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test fuzz bench lint static vmtest fixtures clean
+.PHONY: help setup demo test truth fuzz bench lint static vmtest fixtures clean
 
 # rustup puts cargo here; root's own PATH through sudo often lacks it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -52,6 +52,12 @@ test: setup ## run all tests; those that record need root, and say so elsewhere
 	@if [ -s $(TARGET)/tmp/skipped ]; then \
 	    echo "skipped: $$(wc -l < $(TARGET)/tmp/skipped) tests, see the lines that start with \"skipped:\" above" >&2; \
 	fi
+
+truth: setup ## compare stacks and names with other unwinders and symbolizers, into docs/truth.md (TRUTH="stacks" for a part)
+	@.ci/setup truth
+	@cargo build --workspace --quiet
+	@$(MAKE) --no-print-directory -C fixtures programs OUT=$(abspath target/fixtures)
+	@tests/truth/run $(TRUTH)
 
 fuzz: setup ## run each fuzz target for a minute (FUZZ="reader report" for some, SECONDS_EACH=1200 for longer)
 	@.ci/setup fuzz

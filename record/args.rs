@@ -211,6 +211,10 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, help_heading = "Stacks")]
     pub(crate) embed: Option<Embed>,
 
+    /// Also write each sample's registers and stack as they were, with all that the program had there: to check unwinders
+    #[arg(long, hide = true)]
+    pub(crate) keep_raw: bool,
+
     /// At the end, have recorded JVMs write the names of their compiled methods: jcmd PID Compiler.perfmap. This talks to the
     /// target, by SIGQUIT and a socket, which nothing else does
     #[arg(long, help_heading = "Stacks")]

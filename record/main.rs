@@ -58,6 +58,7 @@ mod process;
 mod process_cgroup;
 mod processes;
 mod progress;
+mod raw_stacks;
 mod refusal;
 mod remedy;
 mod rights;

@@ -80,6 +80,9 @@ pub(crate) fn record(
         _ => Follow::Nothing,
     };
     let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph(), start);
+    if args.keep_raw {
+        stream.keep_raw();
+    }
     for pid in target.pids() {
         stream.learn(pid, now())?;
     }

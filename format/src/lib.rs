@@ -141,8 +141,8 @@ pub use pace::{Pace, PaceReason};
 pub use reader::{Coverage, Recording};
 pub use record::{
     CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Image, JitSymbol, KernelSymbol, KernelSymbols, Layout,
-    LoadSegment, Loss, Mapping, MiniDebugInfo, Module, ModuleId, ModuleKind, PerfMap, Process, Record, Symbol,
-    SymbolSlice, Thread, UnwindSlice,
+    LoadSegment, Loss, Mapping, MiniDebugInfo, Module, ModuleId, ModuleKind, PerfMap, Process, RawStack, Record,
+    Symbol, SymbolSlice, Thread, UnwindSlice,
 };
 pub use sample::{
     MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict,

@@ -94,6 +94,7 @@ tags! {
     17 SelfMetrics "a self metrics record",
     16 PerfMap "a perf map record",
     18 Pace "a pace record",
+    19 RawStack "a raw stack record",
 }
 
 /// Reads the record at `at` and moves `at` behind it; `None` for a kind that this version does not know.

@@ -53,6 +53,8 @@ pub enum Record {
     PerfMap(PerfMap),
     /// How samples are taken from here on, to keep within a budget.
     Pace(Pace),
+    /// Registers and stack memory of one sample as they were.
+    RawStack(RawStack),
 }
 
 impl Record {
@@ -68,6 +70,7 @@ impl Record {
             Self::Loss(loss) => Some(loss.time),
             Self::Pace(pace) => Some(pace.time),
             Self::SelfMetrics(metrics) => Some(metrics.time),
+            Self::RawStack(stack) => Some(stack.time),
             Self::Module(_)
             | Self::Layout(_)
             | Self::UnwindSlice(_)
@@ -100,6 +103,7 @@ impl Record {
             | Self::Loss(_)
             | Self::PerfMap(_)
             | Self::Pace(_)
+            | Self::RawStack(_)
             | Self::SelfMetrics(_) => None,
         }
     }
@@ -372,6 +376,20 @@ pub struct PerfMap {
     pub symbols: Vec<JitSymbol>,
     /// Why there are no names, or not all, in words; else empty.
     pub trouble: String,
+}
+
+/// All registers and all memory that were captured for one sample, before any was left out: what the program was working on
+/// is in it. No recorder writes it unless it is told to, to check unwinders against each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawStack {
+    /// The time of the sample as a reader gives it: rounded up to a multiple of 1,024.
+    pub time: u64,
+    /// Thread id of the sample.
+    pub tid: u32,
+    /// Registers by their DWARF numbers; x86-64 has the instruction pointer at 16.
+    pub registers: Vec<u64>,
+    /// Pieces of memory by ascending address, and the address of each. Some may touch; pages that could not be read are zeros.
+    pub memory: Vec<(u64, Vec<u8>)>,
 }
 
 /// Something was lost, at about this time.

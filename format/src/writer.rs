@@ -162,6 +162,7 @@ impl<W: Write> Writer<W> {
     /// Whether it is time for a new segment.
     pub fn segment_is_full(&self) -> bool {
         self.samples_length >= SAMPLES_LIMIT / 4
+            || self.records_length >= RECORDS_LIMIT / 4
             || self.frames.open_segment().is_some_and(|segment| {
                 segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME || segment.bytes >= SEGMENT_BYTES
             })
@@ -169,7 +170,7 @@ impl<W: Write> Writer<W> {
 
     /// Whether it is high time for a new segment: no reader takes twice as much as this one has.
     pub fn segment_is_overfull(&self) -> bool {
-        self.samples_length >= SAMPLES_LIMIT / 2
+        self.samples_length >= SAMPLES_LIMIT / 2 || self.records_length >= RECORDS_LIMIT / 2
     }
 
     /// Whether a reader takes all of the segment so far: it refuses what is more than any recorder makes.

@@ -32,6 +32,7 @@ use crate::meter::Meter;
 use crate::modules::Modules;
 use crate::process::Process;
 use crate::processes::Processes;
+use crate::raw_stacks::RawStacks;
 use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{ProcessEvent, SideBand, What};
@@ -72,6 +73,8 @@ pub(crate) struct Stream<W: Write> {
     code: SeenCode,
     chunks: SentChunks,
     giant_frames: GiantFrames,
+    /// Set when stacks are written as they were, too.
+    raw_stacks: Option<RawStacks>,
     /// Processes whose stacks are to be sent again, of which the kernel does not know yet.
     new_layouts: Vec<u32>,
     /// Threads with giant frames, of which the kernel does not know yet.
@@ -130,6 +133,7 @@ impl<W: Write> Stream<W> {
             code: SeenCode::default(),
             chunks: SentChunks::default(),
             giant_frames: GiantFrames::default(),
+            raw_stacks: None,
             new_layouts: Vec::new(),
             new_giants: Vec::new(),
             sample: Sample::default(),
@@ -143,6 +147,11 @@ impl<W: Write> Stream<W> {
             ends_were_lost: false,
             refused_mappings: 0,
         }
+    }
+
+    /// Has each stack written as it was, beside its sample.
+    pub(crate) fn keep_raw(&mut self) {
+        self.raw_stacks = Some(RawStacks::default());
     }
 
     /// Becomes readable when process events fill their rings.
@@ -192,6 +201,7 @@ impl<W: Write> Stream<W> {
         self.apply_until(tick.time)?;
         self.define_process(tick)?;
         self.fill_sample(tick);
+        self.write_raw(tick)?;
         self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
@@ -199,6 +209,16 @@ impl<W: Write> Stream<W> {
             self.code.note((tick.pid, process), new.code, &self.modules);
         }
         Ok(())
+    }
+
+    fn write_raw(&mut self, tick: &Tick<'_>) -> Result<()> {
+        match &mut self.raw_stacks {
+            Some(stacks) if matches!(self.sample.user, UserState::Stack(_)) => {
+                let stack = stacks.stack(tick);
+                self.write(&Record::RawStack(stack))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fill_sample(&mut self, tick: &Tick<'_>) {

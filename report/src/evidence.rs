@@ -23,6 +23,8 @@ pub struct Evidence {
     pub is_cut: bool,
     /// When and why the recorder slowed down.
     pub pace: PaceLog,
+    /// Stacks that are in it as they were in memory.
+    pub raw_stacks: u64,
 }
 
 /// Bytes of evidence that are kept of all segments together.
@@ -68,15 +70,17 @@ impl Evidence {
     /// recording itself says that it is damaged.
     pub fn gather(recording: &Recording<'_>) -> (Self, ModuleNumbers) {
         let (mut gathering, mut pace) = (Gathering::default(), PaceLog::default());
+        let mut raw_stacks = 0;
         for segment in recording.segments() {
             let Ok(records) = segment.records() else { continue };
             pace.add_segment(segment.first_time(), &records);
             for record in records {
+                raw_stacks += u64::from(matches!(record, Record::RawStack(_)));
                 gathering.take(record);
             }
         }
         let (evidence, numbers) = gathering.finish();
-        (Self { pace, ..evidence }, numbers)
+        (Self { pace, raw_stacks, ..evidence }, numbers)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Facts {
     pub lost: Losses,
     /// What became of the ticks of its clock.
     pub accounts: Accounts,
+    /// Stacks that are in it as they were in memory, too.
+    pub raw_stacks: u64,
     /// CPUs of which it has other samples than it says.
     pub miscounted: Vec<u32>,
     /// What the recorder measured of itself, when that was asked for.
@@ -64,6 +66,7 @@ impl Facts {
             pace: PaceLog::default(),
             lost,
             accounts: totals.as_ref().map(|totals| Accounts::of(totals, header.period)).unwrap_or_default(),
+            raw_stacks: 0,
             miscounted: Vec::new(),
             measurements: Measurements::default(),
             duration: end(recording).saturating_sub(header.start_monotonic),

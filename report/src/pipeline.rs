@@ -99,6 +99,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     facts.learn(&collected);
     facts.compare_samples(&collected.by_cpu);
     facts.pace = evidence.pace.clone();
+    facts.raw_stacks = evidence.raw_stacks;
     if collected.not_walked > 0 {
         let samples = grouped(collected.not_walked);
         facts.damage.push(format!("larger than it can be: {samples} samples have unwind information without end"));

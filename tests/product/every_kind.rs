@@ -3,8 +3,9 @@
 use profrec_format::{
     CallGraph, CfiEntry, CfiSection, Exec, Exit, Fork, FunctionExtents, Header, Image, JitSymbol, KernelSymbol,
     KernelSymbols, Layout, LoadSegment, Loss, LossCause, Machine, Mapping, MiniDebugInfo, Module, ModuleKind, Outcome,
-    Pace, PaceReason, PerfMap, Process, Record, Sample, SelfMetrics, StackRange, StackWord, StopReason, Symbol,
-    SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict, Writer,
+    Pace, PaceReason, PerfMap, Process, RawStack, Record, Sample, SelfMetrics, StackRange, StackWord, StopReason,
+    Symbol, SymbolSlice, Thread, Totals, UnwindSlice, UnwoundFrame, UnwoundStack, UserStack, UserState, Verdict,
+    Writer,
 };
 
 const SEGMENTS: u64 = 3;
@@ -233,6 +234,12 @@ fn every_record(time: u64) -> Vec<Record> {
             cost: 12_345,
             limit: 10_000,
             reason: PaceReason::TooCostly,
+        }),
+        Record::RawStack(RawStack {
+            time,
+            tid: 2,
+            registers: vec![0, u64::MAX],
+            memory: vec![(4096, vec![0, 255]), (u64::MAX, Vec::new())],
         }),
         Record::SelfMetrics(SelfMetrics {
             time: time + 3,

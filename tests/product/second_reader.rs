@@ -93,6 +93,7 @@ fn record_text(record: &Record) -> String {
         Record::SelfMetrics(it) => format!("SelfMetrics {}", json(it)),
         Record::PerfMap(it) => format!("PerfMap {}", json(it)),
         Record::Pace(it) => format!("Pace {}", json(it)),
+        Record::RawStack(it) => format!("RawStack {}", json(it)),
         _ => panic!("a kind of records that the second reader does not know: {record:?}"),
     }
 }
@@ -209,6 +210,7 @@ fn agrees_on_all_that_can_be_written() {
         "record FunctionExtents",
         "record PerfMap",
         "record Pace",
+        "record RawStack",
         " weight 65536 ",
         "record SelfMetrics",
     ] {

@@ -1,9 +1,12 @@
-//! The recorded stacks against a debugger's: what gdb sees at some instant must be among them.
+//! The recorded stacks against a debugger's and other unwinders'. `make truth` compares more: docs/truth.md.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::programs::{Running, fixture, run, stdout, succeed};
-use crate::recorded::Place;
+use serde_json::Value;
+
+use crate::programs::{Running, fixture, profrec, profrec_report, run, stdout, succeed};
+use crate::recorded::{Facts, Place, record};
 use crate::rights::{needs_root, skip};
 
 /// Programs whose frames gdb and a profiler tell alike. Not here: tail calls, where gdb shows
@@ -73,5 +76,68 @@ fn gdb_sees_the_same_stacks() {
             assert!(found, "{name}: gdb sees {names:?}\n{folded}");
         }
         assert_eq!(compared, 3, "{name}: gdb met little but the look at the clock");
+    }
+}
+
+/// The program that compares. It belongs to another package, as the analyzer does.
+fn profrec_truth() -> PathBuf {
+    let path = profrec().with_file_name("profrec-truth");
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// Where framehop loses its way, and we do not: it knows no signal frames, and of the registers only rip, rsp and rbp.
+const NOT_BY_FRAMEHOP: [&str; 2] = ["signal frame; found here", "CFA by another register; found here"];
+
+/// framehop, given all bytes of a stack, walks it as we do, given its pointers alone; sample by sample.
+#[test]
+fn another_unwinder_walks_the_same_stacks() {
+    let _guard = needs_root!();
+    for name in ["recursion", "alloca", "signal_stack", "plt", "coroutines"] {
+        let recorded = record(&["--keep-raw"], &[&fixture(name), Path::new("0.5")]);
+        let mut command = Command::new(profrec_truth());
+        command.args(["stacks", "--without-libdw", "--json"]).arg(recorded.path());
+        let compared: Value = serde_json::from_str(&stdout(&succeed(&mut command))).unwrap();
+        let compared = &compared[0];
+        let samples = compared["samples"].as_u64().unwrap();
+        let mut accounted = compared["equal"]["framehop"].as_u64().unwrap();
+        for difference in compared["differences"].as_array().unwrap() {
+            let why = difference["why"].as_str().unwrap();
+            let example = difference["example"].as_str().unwrap();
+            assert!(NOT_BY_FRAMEHOP.iter().any(|known| why.starts_with(known)), "{name}: {difference}\n{example}");
+            accounted += difference["samples"].as_u64().unwrap();
+        }
+        assert!(samples > 50 && accounted == samples, "{name}: {accounted} of {samples}");
+    }
+}
+
+/// A recording with stacks as they were says so, and loses them when it is scrubbed.
+#[test]
+fn raw_stacks_are_told_and_scrubbed() {
+    let _guard = needs_root!();
+    let recorded = record(&["--keep-raw"], &[&fixture("recursion"), Path::new("0.3")]);
+    let raw_stacks = |facts: &Facts| facts.number("/recording/raw_stacks");
+    assert!(raw_stacks(&recorded.facts()) > 50.0, "{}", recorded.facts().at("/recording"));
+    assert!(recorded.report(&["--info"]).contains("stacks are also here as they were"));
+    let scrubbed = recorded.path().with_file_name("scrubbed.prof");
+    recorded.report(&["--scrub", "-o", scrubbed.to_str().unwrap()]);
+    let facts = Facts::parse(&stdout(&succeed(Command::new(profrec_report()).arg(&scrubbed).arg("--json"))));
+    assert_eq!((raw_stacks(&facts), facts.share("complete") > 0.98), (0.0, true), "{}", facts.at("/recording"));
+    let usual = record(&[], &[&fixture("recursion"), Path::new("0.3")]);
+    assert_eq!(raw_stacks(&usual.facts()), 0.0);
+}
+
+/// At twenty instructions of a program, in prologues and epilogues too, our stack is gdb's: all frames, and all names of its own.
+#[test]
+fn gdb_sees_the_same_at_each_instruction() {
+    if run(Command::new("sh").args(["-c", "command -v gdb"])).stdout.is_empty() {
+        return skip("needs gdb");
+    }
+    let programs = ["recursion", "alloca", "inlining", "signal_stack", "cpp_names", "static_pie"];
+    let table = stdout(&succeed(Command::new(profrec_truth()).arg("positions").args(programs.map(fixture))));
+    for name in programs {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {name} |")));
+        let figures: Vec<u32> = row.unwrap().split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
+        assert!(matches!(figures[..], [stops, equal, 0] if stops >= 15 && equal == stops), "{table}");
     }
 }

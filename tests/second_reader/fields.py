@@ -62,6 +62,7 @@ of_kind(
 )  # fmt: skip
 of_kind(16, "PerfMap", pid=u32, symbols=listed(JIT_SYMBOL), trouble=string)
 of_kind(18, "Pace", time=u64, weight=u32, whole_stack=u32, stack_size=u32, cost=u32, limit=u32, reason=u32)
+of_kind(19, "RawStack", time=u64, tid=u32, registers=listed(u64), memory=listed(pair(u64, blob)))
 
 
 def tagged(content):

@@ -86,7 +86,7 @@ impl Scrubber<'_> {
             if self.redact {
                 redact::record(record);
             }
-            if !matches!(record, Record::UnwindSlice(_)) {
+            if !matches!(record, Record::UnwindSlice(_) | Record::RawStack(_)) {
                 output.record(record)?;
             }
         }

@@ -48,6 +48,10 @@ fn recording(text: &mut String, facts: &Facts) {
     if header.scrubbed {
         line(text, "", "scrubbed: unwound before, registers and words of stacks are gone");
     }
+    if facts.raw_stacks > 0 {
+        let stacks = grouped(facts.raw_stacks);
+        line(text, "", &format!("{stacks} stacks are also here as they were, with what the programs had in them"));
+    }
     line(text, "file", &format!("{} bytes, {}", grouped(facts.bytes), bytes_per_sample(facts)));
     if let Some(part_read) = facts.part_read() {
         line(text, "of the file", &part_read);

@@ -33,6 +33,7 @@ pub(super) struct Recording<'a> {
     gaps: Vec<Gap>,
     pace: Vec<PaceStep>,
     scrubbed: bool,
+    raw_stacks: u64,
     closed: bool,
     damage: &'a [String],
     lost_to_damage: LostToDamage,
@@ -116,6 +117,7 @@ pub(super) fn recording(facts: &Facts) -> Recording<'_> {
         gaps: facts.gaps().map(gap).collect(),
         pace: facts.pace.steps().iter().map(|pace| pace_step(pace, facts.header.start_monotonic)).collect(),
         scrubbed: facts.header.scrubbed,
+        raw_stacks: facts.raw_stacks,
         closed: facts.totals.is_some(),
         damage: &facts.damage,
         lost_to_damage: LostToDamage {

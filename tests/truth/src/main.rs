@@ -1,0 +1,102 @@
+//! The comparisons, as commands. `make truth` runs them all.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use profrec_truth::names;
+use profrec_truth::names::tools::Tool;
+use profrec_truth::positions;
+use profrec_truth::stacks::framehop::Framehop;
+use profrec_truth::stacks::libdw::Libdw;
+use profrec_truth::stacks::peer::Peer;
+use profrec_truth::stacks::{self, report};
+
+/// Compares profrec's stacks and names with those of other tools.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare the stacks of recordings that were made with `profrec record --keep-raw`
+    Stacks {
+        /// The recordings; each is shown under the name of its file
+        #[arg(required = true)]
+        recordings: Vec<PathBuf>,
+        /// Only with framehop: libdw needs a C compiler and libdw-dev
+        #[arg(long)]
+        without_libdw: bool,
+        /// Show one sample of each class of differences
+        #[arg(long)]
+        examples: bool,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare the stacks of programs that gdb stops at their own instructions
+    Positions {
+        /// The programs; each is run as PROGRAM 0.05
+        #[arg(required = true)]
+        programs: Vec<PathBuf>,
+        /// How many instructions of each
+        #[arg(long, default_value_t = 20)]
+        count: usize,
+    },
+    /// Compare the names of random addresses with llvm-symbolizer's and eu-addr2line's
+    Names {
+        /// ELF files with a build-id; each is shown under its name
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// How many addresses of each
+        #[arg(long, default_value_t = 100_000)]
+        count: usize,
+        /// How many of these eu-addr2line is asked about, which takes some milliseconds for each
+        #[arg(long, default_value_t = 2_000)]
+        elfutils_count: usize,
+        /// Folders with files of symbols, as for `profrec report`
+        #[arg(long)]
+        symbols: Vec<PathBuf>,
+        /// Show some addresses of each class of differences
+        #[arg(long)]
+        examples: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Args::parse().command {
+        Command::Stacks { recordings, without_libdw, examples, json } => {
+            let mut compared = Vec::new();
+            for path in &recordings {
+                let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Framehop::default())];
+                if !without_libdw {
+                    peers.push(Box::new(Libdw::start()?));
+                }
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                compared.push((name, stacks::compare(path, &mut peers)?));
+            }
+            print!("{}", if json { report::json(&compared)? } else { report::tables(&compared, examples) });
+        }
+        Command::Positions { programs, count } => {
+            let mut compared = Vec::new();
+            for program in &programs {
+                let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                compared.push((name, positions::compare(program, count)?));
+            }
+            print!("{}", positions::table(&compared));
+        }
+        Command::Names { files, count, elfutils_count, symbols, examples } => {
+            let tools = [(Tool::Llvm, count), (Tool::Elfutils, elfutils_count)];
+            let tools: Vec<_> = tools.into_iter().filter(|(tool, _)| tool.is_there()).collect();
+            let mut compared = Vec::new();
+            for path in &files {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                compared.push((name, names::compare(path, count, &tools, &symbols)?));
+            }
+            print!("{}", names::report::tables(&compared, examples));
+        }
+    }
+    Ok(())
+}

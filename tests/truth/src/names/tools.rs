@@ -1,0 +1,168 @@
+//! The tools that are asked: ours, llvm-symbolizer and eu-addr2line.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use object::Object;
+use profrec_format::{Module, ModuleKind};
+use profrec_report::evidence::{Evidence, ModuleEvidence};
+use profrec_report::local_files::LocalFiles;
+use profrec_report::stacks::Location;
+use profrec_report::symbols::{NamedFrame, Names};
+
+use super::chain::{Chain, Frame, Frames, known};
+
+/// A tool that names addresses of an ELF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    /// llvm-symbolizer
+    Llvm,
+    /// eu-addr2line
+    Elfutils,
+}
+
+impl Tool {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llvm => "llvm-symbolizer",
+            Self::Elfutils => "eu-addr2line",
+        }
+    }
+
+    /// Whether it can be run.
+    pub fn is_there(self) -> bool {
+        Command::new(self.name()).arg("--version").output().is_ok()
+    }
+
+    /// What it says about each address.
+    pub fn ask(self, path: &Path, addresses: &[u64]) -> Result<Vec<Chain>> {
+        let mut command = Command::new(self.name());
+        match self {
+            Self::Llvm => command.args(["--inlines", "--no-demangle", "--obj"]).arg(path),
+            Self::Elfutils => command.args(["-i", "-f", "-a", "-e"]).arg(path),
+        };
+        // A name is what the files say, and nothing is fetched for it.
+        let output = command.env_remove("DEBUGINFOD_URLS").stdin(list(addresses)?).output();
+        let output = output.with_context(|| format!("cannot run {}", self.name()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let chains = match self {
+            Self::Llvm => llvm_chains(&text),
+            Self::Elfutils => elfutils_chains(&text),
+        };
+        let (answers, asked, errors) = (chains.len(), addresses.len(), String::from_utf8_lossy(&output.stderr));
+        ensure!(answers == asked, "{}: {answers} answers to {asked} questions: {errors}", self.name());
+        Ok(chains)
+    }
+}
+
+/// The addresses as a file, a line each.
+fn list(addresses: &[u64]) -> Result<File> {
+    let mut file = tempfile::NamedTempFile::new().context("a file for addresses")?;
+    let lines: String = addresses.iter().map(|address| format!("{address:#x}\n")).collect();
+    file.write_all(lines.as_bytes()).context("writing addresses")?;
+    file.reopen().context("reading addresses")
+}
+
+/// Paragraphs of two lines a frame, which end with an empty line.
+fn llvm_chains(text: &str) -> Vec<Chain> {
+    let mut frames = Frames::default();
+    let mut chains = vec![Chain::new()];
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.is_empty() {
+            chains.push(Chain::new());
+        } else if let (Some(chain), Some(place)) = (chains.last_mut(), lines.next()) {
+            chain.push(frames.printed(line, place));
+        }
+    }
+    // What follows the last empty line.
+    chains.pop();
+    chains.into_iter().map(known).collect()
+}
+
+/// An address, then two lines a frame. A name may be followed by words on where it was inlined.
+fn elfutils_chains(text: &str) -> Vec<Chain> {
+    let mut frames = Frames::default();
+    let mut chains: Vec<Chain> = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("0x") {
+            chains.push(Chain::new());
+        } else if let (Some(chain), Some(place)) = (chains.last_mut(), lines.next()) {
+            let name = line.split(" inlined at ").next().unwrap_or_default();
+            chain.push(frames.printed(name, place));
+        }
+    }
+    chains.into_iter().map(known).collect()
+}
+
+/// profrec, with the files that it finds by itself and below some folders.
+pub struct Ours {
+    evidence: Evidence,
+    files: LocalFiles,
+}
+
+impl Ours {
+    /// Finds the files of an ELF file, as a report does for a recorded module.
+    pub fn find(path: &Path, bytes: &[u8], folders: &[PathBuf]) -> Result<Self> {
+        let path = path.canonicalize().with_context(|| format!("there is no {}", path.display()))?;
+        let build_id = object::File::parse(bytes)?.build_id()?.unwrap_or_default().to_vec();
+        ensure!(!build_id.is_empty(), "{} has no build-id", path.display());
+        let module = Module { id: 0, kind: ModuleKind::File, path: path.to_string_lossy().into_owned(), build_id };
+        let module = ModuleEvidence { module, ..ModuleEvidence::default() };
+        let evidence = Evidence { modules: vec![module], ..Evidence::default() };
+        let files = LocalFiles::find(&evidence, folders);
+        Ok(Self { evidence, files })
+    }
+
+    /// The file with the symbol table, where it is another.
+    pub fn symbols(&self) -> &[u8] {
+        let file = self.files.module(0).and_then(|files| files.symbols());
+        file.map(|file| file.bytes()).unwrap_or_default()
+    }
+
+    /// What it says about each address.
+    pub fn ask(&self, addresses: &[u64]) -> Vec<Chain> {
+        let locations: Vec<_> = addresses.iter().map(|&address| Location::Module { module: 0, address }).collect();
+        let names = Names::find(&locations, &self.evidence, &self.files, true);
+        let mut paths = Frames::default();
+        let mut frame = |frame: &NamedFrame| Frame {
+            name: names
+                .functions
+                .get(frame.function as usize)
+                .map(|function| function.name.to_string())
+                .unwrap_or_default(),
+            file: paths.file(frame.file.as_deref().unwrap_or_default()),
+            line: frame.line.unwrap_or_default(),
+        };
+        let chains = names.locations.iter().zip(&names.unnamed).map(|(frames, unnamed)| match unnamed {
+            Some(_) => Chain::new(),
+            None => frames.iter().map(&mut frame).collect(),
+        });
+        chains.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(name: &str, file: &str, line: u32) -> Frame {
+        Frame { name: name.into(), file: file.into(), line }
+    }
+
+    /// What both tools print for an inlined function, and for an address of which nothing is known.
+    #[test]
+    fn output_is_understood() {
+        let chain = vec![frame("f", "/a.c", 2), frame("main", "/a.c", 4)];
+        let llvm = "f\n/a.c:2:71\nmain\n/a.c:4:33\n\n??\n??:0:0\n\n";
+        assert_eq!(llvm_chains(llvm), [chain.clone(), Chain::new()]);
+        let elfutils =
+            "0x0000000000001059\nf inlined at /a.c:4:33 in main\n/a.c:2:71\nmain\n/a.c:4:33\n0x00000000\n??\n??:0\n";
+        assert_eq!(elfutils_chains(elfutils), [chain, Chain::new()]);
+    }
+}
