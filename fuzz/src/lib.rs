@@ -9,9 +9,11 @@ use profrec_report::evidence::Evidence;
 use profrec_report::facts::Facts;
 use profrec_report::filter::SampleFilter;
 use profrec_report::local_files::LocalFiles;
-use profrec_report::profile::Profile;
+use profrec_report::profile::{By, Profile, Shape};
+use profrec_report::refine::{Around, Refinement, Side};
 use profrec_report::symbols::Names;
-use profrec_report::views::{self, Width};
+use profrec_report::views::top::Rows;
+use profrec_report::views::{self, Page, Width};
 
 /// Every record and every sample of a recording, as far as it can be read.
 pub fn read(recording: &Recording<'_>, mut visit: impl FnMut(&Sample)) -> Result<(), Error> {
@@ -25,8 +27,19 @@ pub fn read(recording: &Recording<'_>, mut visit: impl FnMut(&Sample)) -> Result
     Ok(())
 }
 
-/// The report without local files; `None` when the bytes are no recording.
-pub fn profile(file: &[u8]) -> Option<Profile> {
+/// The report without local files, plain and with its stacks refined; nothing when the bytes are no recording.
+pub fn profiles(file: &[u8]) -> Vec<Profile> {
+    let around = |function: &str, side| function.parse().ok().map(|function| Around { function, side });
+    let refinements = [
+        Refinement::default(),
+        Refinement { hide: "a".parse().ok(), root: "e".parse().ok(), ..Refinement::default() },
+        Refinement { around: around("i", Side::Callers), ..Refinement::default() },
+    ];
+    let shapes = refinements.into_iter().zip([By::Function, By::Line, By::Thread]);
+    shapes.filter_map(|(refinement, by)| profile(file, &Shape { refinement, by })).collect()
+}
+
+fn profile(file: &[u8], shape: &Shape) -> Option<Profile> {
     let recording = Recording::open(file).ok()?;
     let (evidence, numbers) = Evidence::gather(&recording);
     let files = LocalFiles::default();
@@ -35,26 +48,26 @@ pub fn profile(file: &[u8]) -> Option<Profile> {
     let mut facts = Facts::gather(&recording);
     facts.learn(&collected);
     facts.pace = evidence.pace.clone();
-    Some(Profile::build(facts, &evidence, &collected.stacks, &names))
+    Profile::build(facts, &evidence, collected.stacks, &names, shape).ok()
 }
 
 /// Draws every view. What comes out is for terminals and browsers: nothing in it may be more than text.
 pub fn show(profile: &Profile) {
     for text in [
-        views::top::view(profile, 0, Width::Unlimited),
-        views::top::view(profile, 3, Width::Columns(80)),
-        views::tree::view(profile, 0.0, Width::Unlimited),
+        views::top::view(profile, Rows::default(), Page::plain(Width::Unlimited)),
+        views::top::view(profile, Rows { limit: 3, ..Rows::default() }, Page::plain(Width::Columns(80))),
+        views::tree::view(profile, 0.0, Page::plain(Width::Unlimited)),
         views::info::view(profile),
-        views::diff::view(&Diff::compare(profile, &Profile::default()), 0, Width::Unlimited),
+        views::diff::view(&Diff::compare(profile, &Profile::default()), 0, 0.0, Page::plain(Width::Unlimited)),
         views::folded::view(profile),
         profile.ledger.text(),
     ] {
         require_harmless(&text);
     }
-    if let Ok(json) = views::json::view(profile, 0) {
+    if let Ok(json) = views::json::view(profile, Rows::default()) {
         require_harmless(&json);
     }
-    if let Ok(svg) = views::flamegraph::view(profile) {
+    if let Ok(svg) = views::flamegraph::view(profile, None) {
         require_harmless(&String::from_utf8_lossy(&svg));
     }
 }

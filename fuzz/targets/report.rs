@@ -4,9 +4,7 @@
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 fuzz_target!(|file: &[u8]| {
-    if let Some(profile) = profrec_fuzz::profile(file) {
-        profrec_fuzz::show(&profile);
-    }
+    profrec_fuzz::profiles(file).iter().for_each(profrec_fuzz::show);
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

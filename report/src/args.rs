@@ -7,6 +7,9 @@ use clap::Parser;
 use crate::filter::{SampleFilter, Side};
 use crate::local_files::Sources;
 use crate::local_files::debuginfod::Debuginfod;
+use crate::profile::{By, Shape, SortBy};
+use crate::refine::{self, Around, FunctionPattern, Pattern, Refinement};
+use crate::views::ColorWhen;
 
 /// Shows where a recording's CPU time went.
 #[derive(Parser, Debug)]
@@ -19,6 +22,9 @@ use crate::local_files::debuginfod::Debuginfod;
   profrec report app.prof --tree                       the call tree from the root
   profrec report app.prof --flamegraph app.svg         a flame graph to open in a browser
   profrec report app.prof --comm worker --time 10..20  one thread name, ten seconds of it
+  profrec report app.prof --callers malloc             who called it, and how much that cost
+  profrec report app.prof --by module --sort total     libraries in place of functions
+  profrec report app.prof --focus parse --hide '^std'  stacks through parse, without the standard library
   profrec report app.prof --symbols ./debug            names from binaries or debug files in a folder
   profrec report --diff before.prof after.prof         what changed, by share of CPU time
   ssh host profrec record -a -d 10s -o - | profrec report -
@@ -28,6 +34,11 @@ use crate::local_files::debuginfod::Debuginfod;
   profrec report --cut 10..20 -o part.prof app.prof    a recording of ten seconds of it
   profrec report --merge 1.prof 2.prof -o all.prof     one recording of the parts of a longer one
   profrec report --scrub app.prof -o out.prof          the same without memory of its programs, to be given away
+
+Stacks, as in pprof: --focus and --ignore come first, then --hide and --show, then --root, then --callers and
+--callees. What is hidden belongs to the innermost frame that is left; a sample without any is left out. --root,
+--callers and --callees are from the outermost match on, so that recursion counts once. Shares are of what is left;
+under every view it is told what was left out, and by which option: docs/views.md.
 
 Exit status: 0 done, 1 failed, 2 wrong usage. With --check: 0 whole, 3 truncated or not closed, 4 damaged,
 1 not a recording or cannot be read."
@@ -42,7 +53,7 @@ pub struct Args {
     pub diff: Option<Vec<PathBuf>>,
 
     /// Read every frame and sample, and say whether the recording is whole, truncated or damaged, and what is lost
-    #[arg(long, conflicts_with_all = ["diff", "tree", "folded", "info", "flamegraph", "FilterArgs"])]
+    #[arg(long, conflicts_with_all = ["diff", "tree", "folded", "info", "flamegraph", "min_percent", "limit", "FilterArgs"])]
     pub check: bool,
 
     /// What to show.
@@ -113,7 +124,10 @@ pub struct ViewArgs {
     /// The recorder over time: its CPU, memory and ring, and how long samples took; also with --json and --time
     #[arg(
         long = "self",
-        conflicts_with_all = ["diff", "check", "tree", "folded", "info", "flamegraph", "pid", "tid", "comm", "cpu", "kernel", "user", "cgroup"]
+        conflicts_with_all = [
+            "diff", "check", "tree", "folded", "info", "flamegraph", "callers", "callees", "by", "sort", "min_percent", "pid", "tid",
+            "comm", "cpu", "kernel", "user", "cgroup", "focus", "ignore", "hide", "show", "root"
+        ]
     )]
     pub own: bool,
 
@@ -134,17 +148,40 @@ pub struct ViewArgs {
     #[arg(long, group = "view", value_name = "OUT.svg")]
     pub flamegraph: Option<PathBuf>,
 
-    /// At most N functions, or rows with --self; 0 for all [default: 30 functions, 40 rows; --json: all functions]
+    /// What calls FUNC, as a tree, or with --flamegraph, --folded or --json: a function's name, else a regular expression
+    #[arg(long, value_name = "FUNC", conflicts_with_all = ["diff", "info", "check"])]
+    pub callers: Option<FunctionPattern>,
+
+    /// What FUNC calls, in the same way
+    #[arg(long, value_name = "FUNC", conflicts_with_all = ["callers", "diff", "info", "check"])]
+    pub callees: Option<FunctionPattern>,
+
+    /// Bring samples together by function, module, file, line, thread, comm, process, cpu or cgroup
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, hide_possible_values = true, conflicts_with_all = ["info", "check"])]
+    pub by: By,
+
+    /// The order of the table: self, total or name
+    #[arg(
+        long, value_name = "ORDER", value_enum, default_value_t, hide_possible_values = true,
+        conflicts_with_all = ["tree", "folded", "info", "flamegraph", "callers", "callees", "diff", "check"]
+    )]
+    pub sort: SortBy,
+
+    /// At most N rows; 0 for all [default: 30, with --self 40, with --json all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 
-    /// Leave out branches of the tree below this share
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
-    pub min_percent: f64,
+    /// Leave out what has less than this share of the samples [default: 1 for trees, 0.05 for flame graphs]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub min_percent: Option<f64>,
+
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
+    pub color: ColorWhen,
 }
 
 /// Which samples to show. Several values of one filter: any of them; several filters: all of them.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Only these processes
@@ -182,6 +219,26 @@ pub struct FilterArgs {
     /// No frames that were guessed: where unwind information does not lead on, stacks end (docs/unwinding.md)
     #[arg(long)]
     pub strict: bool,
+
+    /// Only samples with a frame of which RE, a regular expression, matches function, source file or module
+    #[arg(long, value_name = "RE")]
+    pub focus: Option<Pattern>,
+
+    /// Only samples without such a frame
+    #[arg(long, value_name = "RE")]
+    pub ignore: Option<Pattern>,
+
+    /// Without the frames that RE matches; what they cost themselves is their callers' own
+    #[arg(long, value_name = "RE")]
+    pub hide: Option<Pattern>,
+
+    /// Only the frames that RE matches
+    #[arg(long, value_name = "RE")]
+    pub show: Option<Pattern>,
+
+    /// Stacks from the outermost frame on that RE matches, and no others
+    #[arg(long, value_name = "RE")]
+    pub root: Option<Pattern>,
 }
 
 /// Which recording to make of others.
@@ -205,7 +262,7 @@ pub struct RewriteArgs {
     pub redact: bool,
 
     /// Where to write the recording; `-` is standard output
-    #[arg(short, long, requires = "rewrite", conflicts_with_all = ["view", "FilterArgs", "diff", "check"], value_name = "FILE")]
+    #[arg(short, long, requires = "rewrite", conflicts_with_all = ["ViewArgs", "FilterArgs", "diff", "check"], value_name = "FILE")]
     pub output: Option<PathBuf>,
 
     /// Replace a file that exists
@@ -239,10 +296,36 @@ impl RewriteArgs {
     }
 }
 
+impl Args {
+    /// Which samples are read, and how they are counted.
+    pub fn filter(&self) -> SampleFilter {
+        SampleFilter { keep_cpus: self.view.by == By::Cpu, ..self.filter.filter() }
+    }
+
+    /// How they are brought together.
+    pub fn shape(&self) -> Shape {
+        Shape { refinement: self.refinement(), by: self.view.by }
+    }
+
+    fn refinement(&self) -> Refinement {
+        let FilterArgs { focus, ignore, hide, show, root, .. } = self.filter.clone();
+        Refinement { focus, ignore, hide, show, root, around: self.view.around() }
+    }
+}
+
+impl ViewArgs {
+    fn around(&self) -> Option<Around> {
+        let callers = self.callers.as_ref().map(|function| (function, refine::Side::Callers));
+        let callees = self.callees.as_ref().map(|function| (function, refine::Side::Callees));
+        callers.or(callees).map(|(function, side)| Around { function: function.clone(), side })
+    }
+}
+
 impl FilterArgs {
     /// The filter that these arguments ask for.
     pub fn filter(&self) -> SampleFilter {
         SampleFilter {
+            keep_cpus: false,
             pids: self.pid.clone(),
             tids: self.tid.clone(),
             comms: self.comm.clone(),
@@ -320,6 +403,8 @@ mod tests {
         assert!(parse("report a.prof --why libc --json").is_ok());
         assert!(parse("report --check a.prof --json").is_ok());
         assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
+        assert!(parse("report a --callers f --flamegraph c.svg --focus x --by cpu").is_ok());
+        assert!(parse("report --diff a b --by module --root x").is_ok());
         assert!(parse("report --cut 1..2 -o b a").is_ok());
         assert!(parse("report --merge a b c -o d --force").is_ok());
         assert!(parse("report --scrub a -o b --redact --no-local-files").is_ok());
@@ -346,6 +431,12 @@ mod tests {
             "report --cut 1..2 --redact a -o b",
             "report a -o b",
             "report a --force",
+            "report a --callers f --callees g",
+            "report --diff a b --callers f",
+            "report a --tree --sort name",
+            "report a --focus (",
+            "report --cut 1..2 a -o b --by module",
+            "report --check a --by module",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -40,6 +40,7 @@ struct Counted {
     comm: u32,
     pid: u32,
     tid: u32,
+    cpu: Option<u32>,
     stack: StackId,
 }
 
@@ -52,6 +53,8 @@ pub struct CountedThread<'a> {
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
+    /// The CPU that it runs on, when stacks are to be counted for each.
+    pub cpu: Option<u32>,
 }
 
 impl Default for StackCounter {
@@ -117,7 +120,8 @@ impl StackCounter {
         self.frames = scratch;
         let comm = self.comm(thread.comm);
         let kept = self.counts.len();
-        *self.counts.entry(Counted { comm, pid: thread.pid, tid: thread.tid, stack }).or_default() += samples;
+        *self.counts.entry(Counted { comm, pid: thread.pid, tid: thread.tid, cpu: thread.cpu, stack }).or_default() +=
+            samples;
         self.room -= ENTRY * (self.counts.len() - kept);
     }
 
@@ -132,7 +136,7 @@ impl StackCounter {
                 let location = *other.locations.get(frame.location as usize)?;
                 Some((location, frame.guessed))
             }));
-            let thread = CountedThread { comm: &count.comm, pid: count.pid, tid: count.tid };
+            let thread = CountedThread { comm: &count.comm, pid: count.pid, tid: count.tid, cpu: count.cpu };
             self.add(thread, frames.iter().copied(), stack.verdict, count.samples);
         }
     }
@@ -165,6 +169,7 @@ impl StackCounter {
                 comm: comms[counted.comm as usize].to_owned(),
                 pid: counted.pid,
                 tid: counted.tid,
+                cpu: counted.cpu,
                 stack: new_stacks[counted.stack as usize],
                 samples,
             })
@@ -238,7 +243,7 @@ mod tests {
     }
 
     fn thread(tid: u32) -> CountedThread<'static> {
-        CountedThread { comm: "main", pid: 1, tid }
+        CountedThread { comm: "main", pid: 1, tid, cpu: None }
     }
 
     /// Equal stacks of a thread are one count; another thread or another verdict is another count.

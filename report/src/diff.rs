@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::profile::Profile;
+use crate::profile::{By, Profile};
+use crate::refine::LeftOut;
 
 /// What changed between two profiles.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,7 +14,9 @@ pub struct Diff {
     pub before: Side,
     /// The second recording.
     pub after: Side,
-    /// Every function of both, the largest change of self share first.
+    /// What is compared.
+    pub by: By,
+    /// Every function of both, or what stands in their place, the largest change of self share first.
     pub changes: Vec<Change>,
 }
 
@@ -22,6 +25,8 @@ pub struct Diff {
 pub struct Side {
     /// Samples that are compared.
     pub samples: u64,
+    /// Samples that are left out for their stacks.
+    pub left_out: LeftOut,
     /// Length in seconds.
     pub seconds: f64,
     /// Ticks in a second of CPU time.
@@ -84,17 +89,17 @@ impl Diff {
     /// Compares two profiles. Functions are the same when their names and those of their modules are.
     pub fn compare(before: &Profile, after: &Profile) -> Self {
         let mut changes: BTreeMap<(Arc<str>, Arc<str>), Change> = BTreeMap::new();
-        for function in before.by_self() {
+        for function in before.by_name() {
             let change = entry(&mut changes, &function.name, &function.module);
             change.self_before += function.self_samples;
             change.total_before += function.total_samples;
         }
-        for function in after.by_self() {
+        for function in after.by_name() {
             let change = entry(&mut changes, &function.name, &function.module);
             change.self_after += function.self_samples;
             change.total_after += function.total_samples;
         }
-        let mut diff = Self { before: side(before), after: side(after), changes: Vec::new() };
+        let mut diff = Self { before: side(before), after: side(after), by: before.by, changes: Vec::new() };
         let mut changes: Vec<Change> = changes.into_values().collect();
         let size = |change: &Change| (diff.self_delta(change).abs(), diff.total_delta(change).abs());
         // The sort is stable: equal changes stay in the order of their names.
@@ -104,6 +109,13 @@ impl Diff {
         });
         diff.changes = changes;
         diff
+    }
+
+    /// The largest changes: at most `limit` of them (0: all), and none whose self share changed by less than `min_percent` points.
+    pub fn shown(&self, limit: usize, min_percent: f64) -> Vec<&Change> {
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let is_large = |change: &&Change| self.self_delta(change).abs() * 100.0 >= min_percent;
+        self.changes.iter().filter(is_large).take(limit).collect()
     }
 
     /// Change of the self share, from -1 to 1.
@@ -140,6 +152,7 @@ fn entry<'m>(
 fn side(profile: &Profile) -> Side {
     Side {
         samples: profile.samples,
+        left_out: profile.ledger.left_out.clone(),
         seconds: profile.facts.seconds(),
         frequency: profile.facts.frequency(),
         cpu_seconds: profile.facts.cpu_seconds(profile.samples),
@@ -157,10 +170,7 @@ mod tests {
         let before = sample_profile();
         let mut after = sample_profile();
         after.samples *= 2;
-        for function in &mut after.functions {
-            function.self_samples *= 2;
-            function.total_samples *= 2;
-        }
+        after.counts.iter_mut().for_each(|count| count.samples *= 2);
         let diff = Diff::compare(&before, &after);
         assert!(diff.changes.iter().all(|change| diff.self_delta(change).abs() < 1e-12));
     }

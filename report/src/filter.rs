@@ -1,4 +1,4 @@
-//! Which samples a report is about.
+//! Which samples a report is about, as they are read. What is in their stacks is for `refine`.
 
 use profrec_format::{Part, Sample};
 
@@ -25,6 +25,8 @@ pub struct SampleFilter {
     pub side: Side,
     /// Of their stacks, only what is before the first guessed frame.
     pub strict: bool,
+    /// Whether the samples of each CPU are counted by themselves.
+    pub keep_cpus: bool,
 }
 
 /// Where the tick of a sample hit.
@@ -134,6 +136,7 @@ mod tests {
             to: Some(501),
             side: Side::KernelOnly,
             strict: false,
+            keep_cpus: false,
         };
         assert!(passes(&filter));
     }

@@ -7,6 +7,7 @@ use profrec_format::{LossCause, Lost, StopReason};
 
 use crate::escape;
 use crate::facts::Facts;
+use crate::refine::LeftOut;
 use crate::stacks::{Stacks, Verdicts};
 use crate::symbols::{Names, Reason};
 
@@ -15,6 +16,8 @@ use crate::symbols::{Names, Reason};
 pub struct Ledger {
     /// Samples that are shown, each as often as it stands for a tick.
     pub shown: u64,
+    /// Samples that are not, for what is in their stacks.
+    pub left_out: LeftOut,
     /// The same of all samples in the recording.
     pub recorded: u64,
     /// Samples in the recording, where they stand for more than a tick.
@@ -51,6 +54,7 @@ impl Ledger {
     pub fn build(facts: &Facts, stacks: &Stacks, names: &Names, location_samples: &[u64]) -> Self {
         Self {
             shown: stacks.samples,
+            left_out: LeftOut::default(),
             recorded: facts.ticks,
             taken: facts.is_weighted().then_some(facts.samples),
             expected: facts.expected(),
@@ -67,10 +71,14 @@ impl Ledger {
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut parts = vec![self.samples_text()];
+        parts.extend(self.left_out_text());
         if self.shown > 0 {
             parts.extend([self.stacks_text(), self.names_text()]);
         }
-        let well = self.lost.is_empty() && self.unnamed.is_empty() && self.verdicts.complete == self.shown;
+        let well = self.left_out.is_empty()
+            && self.lost.is_empty()
+            && self.unnamed.is_empty()
+            && self.verdicts.complete == self.shown;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", parts.join(if well { "; " } else { "\n" }));
         if let Some(part_read) = &self.part_read {
@@ -102,6 +110,17 @@ impl Ledger {
         };
         let expected = self.expected.map_or_else(|| "an unknown number".to_owned(), grouped);
         format!("{samples}, {expected} expected{}, {}", self.others, self.lost_text())
+    }
+
+    /// What was left out for its stacks, by option; nothing when no such option was given.
+    pub fn left_out_text(&self) -> Option<String> {
+        let counted = if self.taken.is_some() { "ticks" } else { "samples" };
+        let by_option: Vec<_> =
+            self.left_out.by_option().map(|(option, count)| format!("{} by --{option}", grouped(count))).collect();
+        let (out, all) = (self.left_out.samples(), self.left_out.samples() + self.shown);
+        let share = if out == 0 { "0.0%".to_owned() } else { percent(out, all) };
+        let text = || format!("left out: {share} of {} {counted}: {}", grouped(all), by_option.join(", "));
+        (!by_option.is_empty()).then(text)
     }
 
     fn lost_text(&self) -> String {

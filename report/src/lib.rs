@@ -6,6 +6,7 @@
 //!           ─► unwind     locations, and why the walk stopped
 //!           ─► stacks     equal stacks counted once
 //!           ─► symbols    each distinct location named once, or a reason
+//!           ─► refine     which stacks, and how much of them
 //!           ─► profile    functions, modules, processes, the ledger
 //!           ─► views      tables, trees, flame graphs, JSON, diffs
 //!
@@ -15,6 +16,7 @@
 pub mod accounts;
 pub mod address_space;
 pub mod args;
+pub mod brackets;
 pub mod check;
 pub mod collect;
 pub mod container;
@@ -35,6 +37,7 @@ pub mod pipeline;
 pub mod profile;
 pub mod progress;
 pub mod recording_file;
+pub mod refine;
 pub mod replay;
 pub mod rewrite;
 pub mod sections;

@@ -1,7 +1,7 @@
 //! The way of a recording through the analyzer, and of the result to where it was asked for.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -21,10 +21,13 @@ use crate::progress;
 use crate::recording_file::RecordingFile;
 use crate::rewrite;
 use crate::symbols::Names;
-use crate::views::{self, Width};
+use crate::views::top::Rows;
+use crate::views::{self, Page};
 
 /// Functions in a table, unless `--limit` says otherwise.
 const TABLE_LIMIT: usize = 30;
+/// Branches of a smaller share are left out of a tree, unless `--min-percent` says otherwise.
+const TREE_PERCENT: f64 = 1.0;
 
 /// Processes of which is told why their code has no names.
 const JIT_NOTES: usize = 5;
@@ -79,7 +82,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let _shown = progress::show();
     let reading = progress::doing("reading", 0);
     let file = RecordingFile::open(path)?;
-    let filter = args.filter.filter();
+    let filter = args.filter();
     let recording = Recording::open_part(file.bytes(), &filter.part());
     let recording = recording.with_context(|| format!("cannot read {}", path.display()))?;
     let (evidence, numbers) = Evidence::gather(&recording);
@@ -113,7 +116,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     if evidence.is_cut {
         facts.damage.push("larger than it can be: of its unwind information and names, only 1 GiB is used".to_owned());
     }
-    let mut profile = Profile::build(facts, &evidence, &collected.stacks, &names);
+    let mut profile = Profile::build(facts, &evidence, collected.stacks, &names, &args.shape())?;
     if names.lacks_jit_names() {
         profile.ledger.notes.extend(evidence.jit.troubles().take(JIT_NOTES));
     }
@@ -123,14 +126,20 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
 /// Shows one profile. The ledger stands under every view; where the view is for other programs,
 /// it goes to standard error.
 fn show(args: &Args, profile: &Profile) -> Result<()> {
-    let (view, width) = (&args.view, width());
+    let (view, page) = (&args.view, Page::of_stdout(args.view.color));
+    let rows = |limit| Rows {
+        sort: view.sort,
+        limit: view.limit.unwrap_or(limit),
+        min_percent: view.min_percent.unwrap_or(0.0),
+    };
     let ledger = profile.ledger.text();
     if let Some(path) = &view.flamegraph {
-        let svg = views::flamegraph::view(profile).with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
+        let svg = views::flamegraph::view(profile, view.min_percent)
+            .with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
         return write_picture(path, &svg, &ledger);
     }
     if view.json {
-        return print(&views::json::view(profile, view.limit.unwrap_or(0))?);
+        return print(&views::json::view(profile, rows(0))?);
     }
     if view.folded {
         views::folded::require_room(profile)?;
@@ -138,12 +147,12 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
         eprint!("{ledger}");
         return Ok(());
     }
-    let text = if view.tree {
-        views::tree::view(profile, view.min_percent, width)
+    let text = if view.tree || profile.side.is_some() {
+        views::tree::view(profile, view.min_percent.unwrap_or(TREE_PERCENT), page)
     } else if view.info {
         views::info::view(profile)
     } else {
-        views::top::view(profile, view.limit.unwrap_or(TABLE_LIMIT), width)
+        views::top::view(profile, rows(TABLE_LIMIT), page)
     };
     print(&format!("{text}\n{ledger}"))
 }
@@ -160,15 +169,16 @@ fn show_why(args: &Args, profile: &Profile, module: Option<&str>) -> Result<()> 
 /// Shows what changed between two profiles.
 fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     let view = &args.view;
+    let min_percent = view.min_percent.unwrap_or(0.0);
     let diff = Diff::compare(before, after);
     let ledger = format!("before:\n{}after:\n{}", before.ledger.text(), after.ledger.text());
     if let Some(path) = &view.flamegraph {
-        let svg = views::diff::flame_graph(before, after);
+        let svg = views::diff::flame_graph(before, after, view.min_percent);
         let svg = svg.with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
         return write_picture(path, &svg, &ledger);
     }
     if view.json {
-        return print(&views::json::diff::view(&diff, view.limit.unwrap_or(0))?);
+        return print(&views::json::diff::view(&diff, view.limit.unwrap_or(0), min_percent)?);
     }
     if view.folded {
         views::folded::require_room(before).and(views::folded::require_room(after))?;
@@ -176,7 +186,8 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
         eprint!("{ledger}");
         return Ok(());
     }
-    let text = views::diff::view(&diff, view.limit.unwrap_or(TABLE_LIMIT), width());
+    let page = Page::of_stdout(view.color);
+    let text = views::diff::view(&diff, view.limit.unwrap_or(TABLE_LIMIT), min_percent, page);
     print(&format!("{text}\n{ledger}"))
 }
 
@@ -201,17 +212,5 @@ fn write_out(bytes: &[u8]) -> Result<()> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.context("cannot write to standard output"),
-    }
-}
-
-/// How wide standard output is.
-fn width() -> Width {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
-        return Width::Unlimited;
-    }
-    match rustix::termios::tcgetwinsize(&stdout) {
-        Ok(size) if size.ws_col > 0 => Width::Columns(usize::from(size.ws_col)),
-        _ => Width::Unlimited,
     }
 }

@@ -134,6 +134,8 @@ pub struct Count {
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
+    /// The CPU, when stacks are counted for each.
+    pub cpu: Option<u32>,
     /// Which stack.
     pub stack: StackId,
     /// Samples, each as often as it stands for a tick.

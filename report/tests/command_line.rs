@@ -145,8 +145,8 @@ fn failures_are_told_apart() {
 fn the_table_shows_functions_and_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let text = stdout(&[&recording(&folder, "a.prof", 100)]);
-    assert!(text.contains(" 90.00    90   100.00    100  hot(int)  app\\x1b[31m\n"), "{text}");
-    assert!(text.contains(" 10.00    10    10.00     10  do_page   [kernel]\n"), "{text}");
+    assert!(text.contains(" 90.00    90   100.00    100     hot(int)  app\\x1b[31m\n"), "{text}");
+    assert!(text.contains(" 10.00    10    10.00     10  k  do_page   [kernel]\n"), "{text}");
     assert!(text.contains("100 samples, 102 expected, lost 2 samples (ring_full)"), "{text}");
 }
 

@@ -15,9 +15,9 @@ use profrec_report::evidence::Evidence;
 use profrec_report::facts::Facts;
 use profrec_report::filter::SampleFilter;
 use profrec_report::local_files::LocalFiles;
-use profrec_report::profile::Profile;
+use profrec_report::profile::{Profile, Shape};
 use profrec_report::symbols::Names;
-use profrec_report::views::{self, Width};
+use profrec_report::views::{self, Page, Width};
 
 /// Bytes of address space for the report in these tests, and seconds of CPU time (in a debug build, on a slow machine).
 const MEMORY: u64 = 6 << 30;
@@ -193,7 +193,7 @@ fn shown(file: &[u8]) -> Option<(u64, Profile)> {
     let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
     let mut facts = Facts::gather(&recording);
     facts.learn(&collected);
-    let profile = Profile::build(facts, &evidence, &collected.stacks, &names);
+    let profile = Profile::build(facts, &evidence, collected.stacks, &names, &Shape::default()).ok()?;
     Some((profile.samples, profile))
 }
 
@@ -202,7 +202,7 @@ fn require_honesty(file: &[u8], whole: (u64, &str), what: &str) {
     let same = (samples, &*views::folded::view(&profile)) == whole;
     assert!(same || !profile.ledger.notes.is_empty(), "{what}: {samples} samples, and no word of what is missing");
     views::info::view(&profile);
-    views::tree::view(&profile, 0.0, Width::Unlimited);
+    views::tree::view(&profile, 0.0, Page::plain(Width::Unlimited));
 }
 
 fn fixture(name: &str) -> Vec<u8> {

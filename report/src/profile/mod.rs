@@ -1,19 +1,23 @@
 //! The one model that every view is written from: named functions with self and total, modules and
 //! processes with their samples, and the ledger of what is missing.
 
+mod by;
+mod counting;
+mod function;
 mod modules;
 mod processes;
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod roots;
 
 use foldhash::HashMap;
 
 use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::ledger::Ledger;
-use crate::stacks::{Frame, Stacks};
-use crate::symbols::{FunctionId, Home, Names, home_name};
+use crate::refine::{Refinement, Selection, Side};
+use crate::stacks::Stacks;
+use crate::symbols::{FunctionId, Names};
+pub use by::By;
+pub use function::{Code, Function};
 pub use modules::Module;
 pub use processes::Process;
 
@@ -24,41 +28,24 @@ pub struct Profile {
     pub facts: Facts,
     /// Samples that are shown, each as often as it stands for a tick: the base of every percentage. All counts below are alike.
     pub samples: u64,
-    /// Distinct functions, by [`FunctionId`].
+    /// What the samples are brought together by.
+    pub by: By,
+    /// Distinct functions, by [`FunctionId`]; modules, files or lines in their place, where these are asked for.
     pub functions: Vec<Function>,
+    /// The threads, CPUs and so on that the samples are of, where these are asked for: self and total are the same.
+    pub groups: Vec<Function>,
     /// Modules that appear in samples, most samples first.
     pub modules: Vec<Module>,
     /// Processes, most samples first.
     pub processes: Vec<Process>,
     /// Every distinct stack, outermost frame first.
     pub paths: Vec<Vec<PathFrame>>,
-    /// How often each stack was seen under each thread name, in the order of name and stack.
+    /// How often each stack was seen under each root, in the order of root and stack.
     pub counts: Vec<PathCount>,
+    /// Only what is above or below a function is shown; of what is above, stacks are read from their innermost frames.
+    pub side: Option<Side>,
     /// What is missing.
     pub ledger: Ledger,
-}
-
-/// One function and its samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Function {
-    /// Its readable name; `module+0xoffset` when it has none.
-    pub name: Arc<str>,
-    /// The name of the module that it is in.
-    pub module: Arc<str>,
-    /// Whether it is in the kernel.
-    pub kernel: bool,
-    /// Whether it is a location without a name.
-    pub unnamed: bool,
-    /// The source file of `line`.
-    pub file: Option<Arc<str>>,
-    /// The line that most of its samples were at.
-    pub line: Option<u32>,
-    /// Samples in which it was the innermost frame.
-    pub self_samples: u64,
-    /// Samples in which it appeared, however often.
-    pub total_samples: u64,
-    /// The same of those in which a rule of thumb found it.
-    pub guessed_samples: u64,
 }
 
 /// A frame of a path.
@@ -72,44 +59,123 @@ pub struct PathFrame {
     pub guessed: bool,
 }
 
-/// How often a stack was seen under a thread name.
+/// How often a stack was seen under a root.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathCount {
-    /// The thread's name.
-    pub comm: String,
+    /// What stands above the outermost frame: the thread's name, unless something else is asked for.
+    pub root: Option<String>,
     /// Which of [`Profile::paths`].
     pub path: usize,
     /// Samples.
     pub samples: u64,
 }
 
+/// The order of functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SortBy {
+    /// Most self samples first
+    #[default]
+    #[value(name = "self")]
+    Own,
+    /// Most total samples first
+    Total,
+    /// By name
+    Name,
+}
+
+/// How a profile is to be built.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// Which stacks, and how much of them.
+    pub refinement: Refinement,
+    /// What samples are brought together by.
+    pub by: By,
+}
+
 impl Profile {
-    /// Counts named stacks.
-    pub fn build(facts: Facts, evidence: &Evidence, stacks: &Stacks, names: &Names) -> Self {
-        let stack_samples = samples_by_stack(stacks);
-        let paths: Vec<Vec<PathFrame>> = stacks.stacks.iter().map(|stack| path(stack, names)).collect();
-        let location_samples = samples_by_location(stacks, &stack_samples);
-        let mut functions = functions(evidence, names);
-        count_functions(&mut functions, &paths, &stack_samples);
-        find_lines(&mut functions, names, &location_samples);
-        Self {
-            ledger: Ledger::build(&facts, stacks, names, &location_samples),
+    /// Counts named stacks. Fails when a function is asked for that is in none of them.
+    pub fn build(
+        facts: Facts,
+        evidence: &Evidence,
+        mut stacks: Stacks,
+        names: &Names,
+        shape: &Shape,
+    ) -> anyhow::Result<Self> {
+        let Shape { refinement, by } = shape;
+        let side = refinement.around.as_ref().map(|around| around.side);
+        let mut selection = Selection::of(refinement, &mut stacks, names, evidence)?;
+        let stack_samples = counting::samples_by_stack(&stacks);
+        let location_samples = counting::samples_by_location(&stacks, &stack_samples);
+        let modules = modules::count(evidence, names, &selection, &stack_samples);
+        let mut groups = by.groups(&selection.frames, names, evidence);
+        let paths = groups.paths(std::mem::take(&mut selection.stacks), &selection.frames);
+        counting::count(&mut groups.functions, |function| function as usize, &paths, &stack_samples);
+        if *by == By::Function {
+            counting::find_lines(&mut groups.functions, names, &location_samples);
+        }
+        let mut ledger = Ledger::build(&facts, &stacks, names, &location_samples);
+        ledger.notes.append(&mut selection.notes);
+        ledger.left_out = selection.left_out;
+        let processes = processes::count(&stacks);
+        let roots = roots::Roots::new(*by, &stacks, &processes);
+        Ok(Self {
+            ledger,
             facts,
             samples: stacks.samples,
-            modules: modules::count(evidence, names, &paths, &stack_samples),
-            processes: processes::count(stacks),
-            counts: path_counts(stacks),
-            functions,
+            by: *by,
+            functions: groups.functions,
+            groups: roots.groups(),
+            counts: roots.path_counts(side),
+            modules,
+            processes,
+            side,
             paths,
-        }
+        })
     }
 
-    /// The functions that have samples, most self samples first.
-    pub fn by_self(&self) -> Vec<&Function> {
-        let mut functions: Vec<&Function> = self.functions.iter().filter(|f| f.total_samples > 0).collect();
-        let key = |f: &Function| (std::cmp::Reverse(f.self_samples), std::cmp::Reverse(f.total_samples));
-        functions.sort_by(|a, b| (key(a), &a.name, &a.module).cmp(&(key(b), &b.name, &b.module)));
-        functions
+    /// What the table has: the functions that have samples, or what stands in their place, in this order.
+    pub fn rows(&self, sort: SortBy) -> Vec<&Function> {
+        let all = if self.by.is_of_samples() { &self.groups } else { &self.functions };
+        let mut rows: Vec<&Function> = all.iter().filter(|row| row.total_samples > 0).collect();
+        let figures = |row: &Function| match sort {
+            SortBy::Own => (row.self_samples, row.total_samples),
+            SortBy::Total => (row.total_samples, row.self_samples),
+            SortBy::Name => (0, 0),
+        };
+        rows.sort_by(|a, b| (figures(b), &a.name, &a.module).cmp(&(figures(a), &b.name, &b.module)));
+        rows
+    }
+
+    /// The same with those together that read the same, such as functions of two builds of a module. A sample in which several of them
+    /// appear counts once.
+    pub fn by_name(&self) -> Vec<Function> {
+        if self.by.is_of_samples() {
+            return self.groups.clone();
+        }
+        let mut known: HashMap<(&str, &str), usize> = HashMap::default();
+        let mut together: Vec<Function> = Vec::new();
+        let places = self.functions.iter().map(|function| {
+            *known.entry((&function.name, &function.module)).or_insert_with(|| {
+                together.push(function.uncounted());
+                together.len() - 1
+            })
+        });
+        let places: Vec<usize> = places.collect();
+        let mut samples = vec![0; self.paths.len()];
+        self.counts.iter().for_each(|count| samples[count.path] += count.samples);
+        counting::count(&mut together, |function| places[function as usize], &self.paths, &samples);
+        together.retain(|function| function.total_samples > 0);
+        together
+    }
+
+    /// The frames of a stack in the order in which they are shown: from the outermost on, or from the innermost on when callers are asked for.
+    pub fn shown(&self, path: usize) -> impl Iterator<Item = &PathFrame> {
+        let path = self.paths[path].as_slice();
+        let (inward, outward) = match self.side {
+            Some(Side::Callers) => (&[][..], path),
+            _ => (path, &[][..]),
+        };
+        inward.iter().chain(outward.iter().rev())
     }
 
     /// Samples in percent of those shown.
@@ -118,116 +184,30 @@ impl Profile {
     }
 }
 
-fn samples_by_stack(stacks: &Stacks) -> Vec<u64> {
-    let mut samples = vec![0; stacks.stacks.len()];
-    for count in &stacks.counts {
-        if let Some(samples) = samples.get_mut(count.stack as usize) {
-            *samples += count.samples;
-        }
-    }
-    samples
-}
-
-/// How many frames of all samples are at each location.
-fn samples_by_location(stacks: &Stacks, stack_samples: &[u64]) -> Vec<u64> {
-    let mut samples = vec![0; stacks.locations.len()];
-    for (stack, &count) in stacks.stacks.iter().zip(stack_samples) {
-        for frame in &stack.frames {
-            if let Some(samples) = samples.get_mut(frame.location as usize) {
-                *samples += count;
-            }
-        }
-    }
-    samples
-}
-
-/// A stack's functions, outermost first, inlined functions after those that they were inlined into.
-fn path(stack: &crate::stacks::Stack, names: &Names) -> Vec<PathFrame> {
-    let named = |frame: &Frame| Some((frame.guessed, names.locations.get(frame.location as usize)?));
-    let places = stack.frames.iter().rev().filter_map(named);
-    let frames = places.flat_map(|(guessed, frames)| frames.iter().rev().map(move |frame| (guessed, frame)));
-    frames.map(|(guessed, frame)| PathFrame { function: frame.function, inlined: frame.inlined, guessed }).collect()
-}
-
-fn functions(evidence: &Evidence, names: &Names) -> Vec<Function> {
-    let mut homes: HashMap<&Home, Arc<str>> = HashMap::default();
-    let functions = names.functions.iter().map(|function| Function {
-        name: function.name.clone(),
-        module: homes.entry(&function.home).or_insert_with(|| home_name(&function.home, evidence).into()).clone(),
-        kernel: matches!(function.home, Home::Kernel(_)),
-        unnamed: function.unnamed,
-        file: None,
-        line: None,
-        self_samples: 0,
-        total_samples: 0,
-        guessed_samples: 0,
-    });
-    functions.collect()
-}
-
-/// Adds up self and total; a function that appears several times in a stack counts once.
-fn count_functions(functions: &mut [Function], paths: &[Vec<PathFrame>], stack_samples: &[u64]) {
-    let mut last_seen = vec![usize::MAX; functions.len()];
-    let mut last_guessed = last_seen.clone();
-    for (index, (path, &samples)) in paths.iter().zip(stack_samples).enumerate() {
-        for frame in path {
-            let function = frame.function as usize;
-            if last_seen[function] != index {
-                last_seen[function] = index;
-                functions[function].total_samples += samples;
-            }
-            if frame.guessed && last_guessed[function] != index {
-                last_guessed[function] = index;
-                functions[function].guessed_samples += samples;
-            }
-        }
-        if let Some(innermost) = path.last() {
-            functions[innermost.function as usize].self_samples += samples;
-        }
-    }
-}
-
-/// Gives each function the line that most of its frames were at; the first such line of several.
-fn find_lines(functions: &mut [Function], names: &Names, location_samples: &[u64]) {
-    let mut lines: BTreeMap<(FunctionId, Arc<str>, u32), u64> = BTreeMap::new();
-    for (frames, &samples) in names.locations.iter().zip(location_samples) {
-        for frame in frames {
-            if let (Some(file), Some(line)) = (&frame.file, frame.line) {
-                *lines.entry((frame.function, file.clone(), line)).or_default() += samples;
-            }
-        }
-    }
-    let mut most = vec![0; functions.len()];
-    for ((function, file, line), samples) in lines {
-        let index = function as usize;
-        if samples > most[index] {
-            most[index] = samples;
-            functions[index].file = Some(file);
-            functions[index].line = Some(line);
-        }
-    }
-}
-
-fn path_counts(stacks: &Stacks) -> Vec<PathCount> {
-    let mut counts: BTreeMap<(&str, usize), u64> = BTreeMap::new();
-    let known = stacks.counts.iter().filter(|count| (count.stack as usize) < stacks.stacks.len());
-    for count in known {
-        *counts.entry((&count.comm, count.stack as usize)).or_default() += count.samples;
-    }
-    let counts = counts.into_iter();
-    counts.map(|((comm, path), samples)| PathCount { comm: comm.to_owned(), path, samples }).collect()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::evidence::ModuleEvidence;
     use crate::local_files::LocalFiles;
-    use crate::stacks::{Count, Location, Stack, Verdict};
+    use crate::refine::Around;
+    use crate::stacks::{Count, Frame, Location, Stack, Verdict};
     use profrec_format::{KernelSymbol, Symbol};
 
     /// A small profile: `main` calls `work`, which calls itself; once a tick hit the kernel.
     pub(crate) fn sample_profile() -> Profile {
+        shaped(&Shape::default())
+    }
+
+    /// What is above or below a function.
+    pub(crate) fn around(function: &str, side: Side) -> Refinement {
+        let around = function.parse().ok().map(|function| Around { function, side });
+        Refinement { around, ..Refinement::default() }
+    }
+
+    /// The same, built in another way.
+    pub(crate) fn shaped(shape: &Shape) -> Profile {
         let module = profrec_format::Module { path: "/opt/prog".into(), build_id: vec![7; 20], ..Default::default() };
         let symbol = |address, name: &str| Symbol { address, size: 0x100, name: name.to_owned() };
         let symbols = vec![symbol(0x1000, "main"), symbol(0x2000, "work")];
@@ -240,7 +220,7 @@ pub(crate) mod tests {
         let stacks = sample_stacks();
         let names = Names::find(&stacks.locations, &evidence, &LocalFiles::default(), true);
         let facts = Facts { samples: 10, duration: 1_000_000_000, ..Facts::default() };
-        Profile::build(facts, &evidence, &stacks, &names)
+        Profile::build(facts, &evidence, stacks, &names, shape).unwrap_or_default()
     }
 
     fn sample_stacks() -> Stacks {
@@ -249,7 +229,8 @@ pub(crate) mod tests {
             locations.iter().map(|&location| Frame { location, guessed: false }).collect::<Vec<_>>()
         };
         let stack = |locations: &[u32], verdict| Stack { frames: frames(locations), verdict };
-        let count = |stack, samples| Count { comm: "prog".into(), pid: 7, tid: 7, stack, samples };
+        let count =
+            |stack, samples| Count { comm: "prog".into(), pid: 7, tid: 7, cpu: Some(stack % 2), stack, samples };
         Stacks {
             cgroups: BTreeMap::new(),
             locations: vec![at(0x1010), at(0x2010), at(0x2020), Location::Kernel { address: 0xffff_0004 }, at(0x9000)],
@@ -277,7 +258,7 @@ pub(crate) mod tests {
         assert_eq!((work.self_samples, work.total_samples), (6, 9));
         let main = function(&profile, "main");
         assert_eq!((main.self_samples, main.total_samples), (0, 9));
-        assert_eq!(&*profile.by_self()[0].name, "work");
+        assert_eq!(&*profile.rows(SortBy::Own)[0].name, "work");
     }
 
     /// Self samples of all functions, and of all modules, add up to the samples.

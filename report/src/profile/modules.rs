@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::PathFrame;
 use crate::evidence::{Evidence, ModuleEvidence};
 use crate::ledger::grouped;
 use crate::local_files::{Attempt, hex};
+use crate::refine::Selection;
 use crate::symbols::{Home, Names, Reason, home_name};
 
 /// One module and its samples.
@@ -35,12 +35,13 @@ pub struct Module {
 pub(super) fn count(
     evidence: &Evidence,
     names: &Names,
-    paths: &[Vec<PathFrame>],
+    selection: &Selection<'_>,
     stack_samples: &[u64],
 ) -> Vec<Module> {
     let mut counts: BTreeMap<&Home, (u64, u64, usize)> = BTreeMap::new();
-    for (index, (path, &samples)) in paths.iter().zip(stack_samples).enumerate() {
-        let mut homes = path.iter().map(|frame| &names.functions[frame.function as usize].home);
+    for (index, (stack, &samples)) in selection.stacks.iter().zip(stack_samples).enumerate() {
+        let functions = stack.iter().map(|seen| selection.frames[seen.frame as usize].function);
+        let mut homes = functions.map(|function| &names.functions[function as usize].home);
         for home in homes.clone() {
             let (_, total, last_seen) = counts.entry(home).or_insert((0, 0, usize::MAX));
             if *last_seen != index {

@@ -6,28 +6,30 @@ use std::io;
 
 use inferno::flamegraph::Options;
 
-use super::folded::{self, Marks};
-use super::{Width, flamegraph, table};
+use super::folded::{self, Annotations};
+use super::marks::Marks;
+use super::{Page, flamegraph, table};
 use crate::diff::{Change, Diff, Side, Status, share};
 use crate::ledger::grouped;
-use crate::profile::Profile;
+use crate::profile::{By, Profile};
 
 /// The whole of a recording in the units of the differential flame graph: millionths.
 const WHOLE: f64 = 1e6;
 
-/// The functions that changed most, at most `limit` of them (0: all).
-pub fn view(diff: &Diff, limit: usize, width: Width) -> String {
+/// The functions that changed most, at most `limit` of them (0: all), and none that changed by less than `min_percent` points.
+pub fn view(diff: &Diff, limit: usize, min_percent: f64, page: Page) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail; so below.
     let _ = writeln!(text, "before: {}\nafter:  {}", side(&diff.before), side(&diff.after));
     text.push_str("Shares are of each recording's own samples: its length and its rate do not count.\n\n");
-    let shown = if limit == 0 { diff.changes.len() } else { limit.min(diff.changes.len()) };
-    let rows: Vec<table::Row> = diff.changes[..shown].iter().map(|change| row(diff, change)).collect();
-    let heading = ["change", "before %", "after %", "before", "after", "total", ""];
-    table::write(&mut text, &heading, &rows, width);
-    let more = diff.changes.len() - shown;
+    let rows: Vec<table::Row> = diff.shown(limit, min_percent).into_iter().map(|change| row(diff, change)).collect();
+    let figures = &["change", "before %", "after %", "before", "after", "total", ""];
+    let heading = table::Heading { figures, name: diff.by.name(), modules: diff.by == By::Function };
+    table::write(&mut text, &heading, &rows, page);
+    let more = diff.changes.len() - rows.len();
     if more > 0 {
-        let _ = writeln!(text, "... {} more; --limit 0 shows all", grouped(more as u64));
+        let all = if min_percent > 0.0 { "--limit 0 --min-percent 0 shows" } else { "--limit 0 shows" };
+        let _ = writeln!(text, "... {} more; {all} all", grouped(more as u64));
     }
     text.push_str(
         "\nchange: percentage points of the share of self samples; before, after: self samples; \
@@ -64,6 +66,8 @@ fn row(diff: &Diff, change: &Change) -> table::Row {
             points(diff.total_delta(change)),
             mark.to_owned(),
         ],
+        percent: diff.self_delta(change) * 100.0,
+        marks: Marks::default(),
         function: change.name.to_string(),
         module: change.module.to_string(),
     }
@@ -77,13 +81,13 @@ fn points(delta: f64) -> String {
 
 /// The second profile's flame graph, coloured by the change of each frame's share: red grew, blue
 /// shrank. Both recordings are scaled to one million, so that length and rate do not count.
-pub fn flame_graph(before: &Profile, after: &Profile) -> io::Result<Vec<u8>> {
+pub fn flame_graph(before: &Profile, after: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
     folded::require_room(before).and(folded::require_room(after))?;
     let scaled = |(stack, (old, new)): (String, (u64, u64))| {
         format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
     };
     let lines: Vec<String> = stacks(before, after).into_iter().map(scaled).collect();
-    flamegraph::draw(&mut options(before, after), &lines)
+    flamegraph::draw(&mut options(before, after), &lines, min_percent)
 }
 
 /// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
@@ -98,10 +102,10 @@ pub fn folded(before: &Profile, after: &Profile) -> String {
 /// Every stack of either, with its samples before and after.
 fn stacks(before: &Profile, after: &Profile) -> BTreeMap<String, (u64, u64)> {
     let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for (stack, samples) in folded::stacks(before, Marks::Kernel) {
+    for (stack, samples) in folded::stacks(before, Annotations::Few) {
         counts.entry(stack).or_default().0 = samples;
     }
-    for (stack, samples) in folded::stacks(after, Marks::Kernel) {
+    for (stack, samples) in folded::stacks(after, Annotations::Few) {
         counts.entry(stack).or_default().1 = samples;
     }
     counts
@@ -113,11 +117,16 @@ fn millionths(samples: u64, all: u64) -> u64 {
 
 fn options(before: &Profile, after: &Profile) -> Options<'static> {
     let mut options = Options::default();
+    let left_out = [("before", before), ("after", after)].map(|(name, profile)| match profile.ledger.left_out_text() {
+        Some(text) => format!("; {name}, {text}"),
+        None => String::new(),
+    });
     options.title = "Change of CPU time: red grew, blue shrank".to_owned();
     options.subtitle = Some(format!(
-        "widths: after ({} samples); colours: change of share against before ({} samples); both scaled to one million; what vanished has no width",
+        "widths: after ({} samples); colours: change of share against before ({} samples); both scaled to one million; what vanished has no width{}",
         grouped(after.samples),
-        grouped(before.samples)
+        grouped(before.samples),
+        left_out.concat()
     ));
     options.count_name = "millionths of the samples".to_owned();
     options
@@ -128,11 +137,12 @@ fn options(before: &Profile, after: &Profile) -> Options<'static> {
 mod tests {
     use super::*;
     use crate::profile::tests::sample_profile;
+    use crate::views::Width;
 
     /// New functions are marked, figures stand in their columns, and the text says how it was normalised.
     #[test]
     fn the_table_says_what_it_compares() {
-        let text = view(&Diff::compare(&Profile::default(), &sample_profile()), 1, Width::Unlimited);
+        let text = view(&Diff::compare(&Profile::default(), &sample_profile()), 1, 0.0, Page::plain(Width::Unlimited));
         assert!(text.contains("Shares are of each recording's own samples"));
         let expected = "+60.00      0.00    60.00       0      6  +90.00  new  work      prog";
         assert!(text.lines().any(|line| line == expected), "{text}");
@@ -148,7 +158,7 @@ mod tests {
     /// The differential flame graph scales both sides to the same whole.
     #[test]
     fn both_sides_are_scaled() {
-        let svg = String::from_utf8(flame_graph(&sample_profile(), &sample_profile()).unwrap()).unwrap();
+        let svg = String::from_utf8(flame_graph(&sample_profile(), &sample_profile(), None).unwrap()).unwrap();
         assert!(svg.contains("work (900,000 millionths of the samples, 90.00%; 0.00%)"));
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::io;
 
 use crate::escape;
-use crate::profile::{PathCount, PathFrame, Profile};
+use crate::profile::{Code, PathCount, PathFrame, Profile};
 
 /// Bytes of the text of all stacks.
 const MAX_TEXT: usize = 2 << 30;
@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 2 << 30;
 pub fn require_room(profile: &Profile) -> io::Result<()> {
     let length = |count: &PathCount| {
         let names = profile.paths[count.path].iter().map(|frame| &profile.functions[frame.function as usize].name);
-        names.fold(count.comm.len(), |sum, name| sum + name.len() + 5)
+        names.fold(count.root.as_ref().map_or(0, String::len), |sum, name| sum + name.len() + 5)
     };
     if profile.counts.iter().map(length).fold(0, usize::saturating_add) <= MAX_TEXT {
         return Ok(());
@@ -25,22 +25,19 @@ pub fn require_room(profile: &Profile) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
-/// What stands behind the name of a frame that was guessed.
-pub(super) const GUESSED: &str = "_[g]";
-
-/// How frames are marked.
+/// Which frames are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Marks {
+pub enum Annotations {
     /// Kernel frames and guessed frames.
-    Kernel,
-    /// Inlined frames (`_[i]`) too, to be told apart in a flame graph.
-    KernelAndInlined,
+    Few,
+    /// JIT frames (`_[j]`) and inlined frames (`_[i]`) too, to be told apart in a flame graph.
+    All,
 }
 
 /// All stacks as lines.
 pub fn view(profile: &Profile) -> String {
     let mut text = String::new();
-    for (stack, samples) in stacks(profile, Marks::Kernel) {
+    for (stack, samples) in stacks(profile, Annotations::Few) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{stack} {samples}");
     }
@@ -48,35 +45,38 @@ pub fn view(profile: &Profile) -> String {
 }
 
 /// Each distinct stack, folded, and its samples. Stacks that read the same are one.
-pub fn stacks(profile: &Profile, marks: Marks) -> BTreeMap<String, u64> {
+pub fn stacks(profile: &Profile, annotations: Annotations) -> BTreeMap<String, u64> {
     let names = profile.functions.iter().map(|function| escape::folded_frame(&function.name));
     let names: Vec<_> = names.collect();
     let mut stacks = BTreeMap::new();
     for count in &profile.counts {
-        *stacks.entry(fold(profile, &names, count, marks)).or_default() += count.samples;
+        *stacks.entry(fold(profile, &names, count, annotations)).or_default() += count.samples;
     }
     stacks
 }
 
 /// `names` has the functions' names as they stand in a folded line.
-fn fold(profile: &Profile, names: &[Cow<'_, str>], count: &PathCount, marks: Marks) -> String {
-    let mut stack = escape::folded_frame(&count.comm).into_owned();
-    for frame in &profile.paths[count.path] {
+fn fold(profile: &Profile, names: &[Cow<'_, str>], count: &PathCount, annotations: Annotations) -> String {
+    let mut stack = count.root.as_deref().map(escape::folded_frame).unwrap_or_default().into_owned();
+    for frame in profile.shown(count.path) {
         let place = frame.function as usize;
-        stack.push(';');
+        if !stack.is_empty() {
+            stack.push(';');
+        }
         stack.push_str(&names[place]);
-        push_mark(&mut stack, profile.functions[place].kernel, frame, marks);
+        stack.push_str(annotation(profile.functions[place].code, frame, annotations));
     }
     stack
 }
 
-fn push_mark(stack: &mut String, kernel: bool, frame: &PathFrame, marks: Marks) {
-    if kernel {
-        stack.push_str("_[k]");
-    } else if frame.guessed {
-        stack.push_str(GUESSED);
-    } else if frame.inlined && marks == Marks::KernelAndInlined {
-        stack.push_str("_[i]");
+fn annotation(code: Code, frame: &PathFrame, annotations: Annotations) -> &'static str {
+    match (code, annotations) {
+        (Code::Kernel, _) => "_[k]",
+        _ if frame.guessed => "_[g]",
+        (_, Annotations::Few) => "",
+        (Code::Jit, _) => "_[j]",
+        _ if frame.inlined => "_[i]",
+        _ => "",
     }
 }
 

@@ -5,17 +5,13 @@ pub mod flamegraph;
 pub mod folded;
 pub mod info;
 pub mod json;
+mod marks;
+pub mod page;
 pub mod recorder;
+mod shorten;
 mod table;
 pub mod top;
 pub mod tree;
 pub mod why;
 
-/// How wide a text view may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// A terminal: longer names are cut.
-    Columns(usize),
-    /// A pipe or a file: nothing is cut.
-    Unlimited,
-}
+pub use page::{ColorWhen, Page, Width};

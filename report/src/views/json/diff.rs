@@ -1,19 +1,25 @@
 //! What changed between two recordings.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::diff::{self, Diff};
+use crate::profile::By;
 
 #[derive(Serialize)]
 struct DiffReport<'a> {
     before: Side,
     after: Side,
-    functions: Vec<Change<'a>>,
+    by: &'static str,
+    functions: Option<Vec<Change<'a>>>,
+    rows: Option<Vec<Change<'a>>>,
 }
 
 #[derive(Serialize)]
 struct Side {
     samples: u64,
+    left_out: BTreeMap<&'static str, u64>,
     duration_seconds: f64,
     frequency_hz: f64,
     cpu_seconds: f64,
@@ -32,20 +38,19 @@ struct Change<'a> {
     status: &'static str,
 }
 
-/// A diff as JSON; at most `limit` functions (0: all).
-pub fn view(diff: &Diff, limit: usize) -> serde_json::Result<String> {
-    let shown = if limit == 0 { diff.changes.len() } else { limit };
-    let report = DiffReport {
-        before: side(&diff.before),
-        after: side(&diff.after),
-        functions: diff.changes.iter().take(shown).map(|change| self::change(diff, change)).collect(),
-    };
+/// A diff as JSON, with at most `limit` changes (0: all), and none of less than `min_percent` points.
+pub fn view(diff: &Diff, limit: usize, min_percent: f64) -> serde_json::Result<String> {
+    let changes: Vec<_> = diff.shown(limit, min_percent).into_iter().map(|change| self::change(diff, change)).collect();
+    let (functions, rows) = if diff.by == By::Function { (Some(changes), None) } else { (None, Some(changes)) };
+    let report =
+        DiffReport { before: side(&diff.before), after: side(&diff.after), by: diff.by.name(), functions, rows };
     super::print(&report)
 }
 
 fn side(side: &diff::Side) -> Side {
     Side {
         samples: side.samples,
+        left_out: side.left_out.by_option().collect(),
         duration_seconds: side.seconds,
         frequency_hz: (side.frequency * 1e3).round() / 1e3,
         cpu_seconds: side.cpu_seconds,
@@ -76,7 +81,7 @@ mod tests {
     #[test]
     fn fields_of_a_diff_are_stable() {
         let compared = Diff::compare(&sample_profile(), &sample_profile());
-        let json: serde_json::Value = serde_json::from_str(&view(&compared, 0).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&view(&compared, 0, 0.0).unwrap()).unwrap();
         for field in ["name", "module", "self_before", "self_after", "total_before", "total_after", "delta"] {
             assert!(json["functions"][0].get(field).is_some(), "{field}");
         }

@@ -3,16 +3,22 @@
 pub mod diff;
 mod recording;
 mod shown;
+mod tree;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use self::recording::{Recording, recording};
-use self::shown::{Function, Module, Process, Stacks, Unnamed, function, module, process, stacks, unnamed};
+use self::shown::{
+    Function, Module, Process, Row, Stacks, Unnamed, function, left_out, module, process, row, stacks, unnamed,
+};
+use self::tree::{Branch, branches, tree};
 use crate::escape;
-use crate::profile::Profile;
+use crate::profile::{By, Profile};
+use crate::refine::Side;
 use crate::views::recorder::{self, Recorder};
+use crate::views::top::Rows;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -20,17 +26,29 @@ struct Report<'a> {
     #[serde(rename = "self")]
     recorder: Option<Recorder>,
     stacks: Stacks,
+    left_out: BTreeMap<&'static str, u64>,
     unnamed: BTreeMap<&'static str, Unnamed>,
     notes: &'a [String],
     processes: Vec<Process<'a>>,
     modules: Vec<Module<'a>>,
-    functions: Vec<Function<'a>>,
+    by: &'static str,
+    functions: Option<Vec<Function<'a>>>,
+    rows: Option<Vec<Row<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callers: Option<Vec<Branch<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callees: Option<Vec<Branch<'a>>>,
 }
 
-/// A profile as JSON; at most `limit` functions (0: all).
-pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
-    let functions = profile.by_self();
-    let shown = if limit == 0 { functions.len() } else { limit };
+/// A profile as JSON, with these of its functions.
+pub fn view(profile: &Profile, rows: Rows) -> serde_json::Result<String> {
+    let (shown, ..) = rows.of(profile);
+    let is_of_functions = profile.by == By::Function;
+    let tree = tree(profile)?;
+    let branches = |side| {
+        let tree = tree.as_ref().filter(|_| profile.side == Some(side));
+        tree.map(|tree| branches(profile, tree, rows.min_percent))
+    };
     let report = Report {
         recording: recording(&profile.facts),
         recorder: profile
@@ -39,11 +57,16 @@ pub fn view(profile: &Profile, limit: usize) -> serde_json::Result<String> {
             .total()
             .map(|_| Recorder::new(&profile.facts.measurements, recorder::ROWS)),
         stacks: stacks(profile),
+        left_out: left_out(profile),
         unnamed: unnamed(profile),
         notes: &profile.ledger.notes,
         processes: profile.processes.iter().map(process).collect(),
         modules: profile.modules.iter().map(module).collect(),
-        functions: functions.into_iter().take(shown).map(function).collect(),
+        by: profile.by.name(),
+        functions: is_of_functions.then(|| shown.iter().copied().map(function).collect()),
+        rows: (!is_of_functions).then(|| shown.iter().copied().map(row).collect()),
+        callers: branches(Side::Callers),
+        callees: branches(Side::Callees),
     };
     print(&report)
 }
@@ -64,7 +87,7 @@ mod tests {
     /// The names that scripts rely on are there, with the right figures.
     #[test]
     fn fields_are_stable() {
-        let json: serde_json::Value = serde_json::from_str(&view(&sample_profile(), 0).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&view(&sample_profile(), Rows::default()).unwrap()).unwrap();
         for field in
             ["samples", "expected", "lost", "duration_seconds", "frequency_hz", "bytes", "host", "kernel", "arch"]
         {
@@ -89,7 +112,7 @@ mod tests {
     fn unknown_causes_hid_each_other() {
         let mut profile = sample_profile();
         profile.facts.lost.add([(LossCause::Other(6), 1), (LossCause::Other(8), 2)]);
-        let json: serde_json::Value = serde_json::from_str(&view(&profile, 0).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&view(&profile, Rows::default()).unwrap()).unwrap();
         assert_eq!(json["recording"]["lost"]["other_samples"], 3);
     }
 }

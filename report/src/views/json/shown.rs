@@ -54,9 +54,11 @@ pub(super) struct Function<'a> {
     module: &'a str,
     file: Option<&'a str>,
     line: Option<u32>,
+    code: &'static str,
     #[serde(rename = "self")]
     self_samples: u64,
     total: u64,
+    inlined: u64,
     guessed: u64,
 }
 
@@ -111,8 +113,28 @@ pub(super) fn function(function: &crate::profile::Function) -> Function<'_> {
         module: &function.module,
         file: function.file.as_deref(),
         line: function.line,
+        code: function.code.name(),
         self_samples: function.self_samples,
         total: function.total_samples,
+        inlined: function.inlined_samples,
         guessed: function.guessed_samples,
     }
+}
+
+/// What samples are brought together by in place of functions.
+#[derive(Serialize)]
+pub(super) struct Row<'a> {
+    name: &'a str,
+    #[serde(rename = "self")]
+    self_samples: u64,
+    total: u64,
+}
+
+pub(super) fn row(row: &crate::profile::Function) -> Row<'_> {
+    Row { name: &row.name, self_samples: row.self_samples, total: row.total_samples }
+}
+
+/// What was left out for its stacks, by option.
+pub(super) fn left_out(profile: &Profile) -> BTreeMap<&'static str, u64> {
+    profile.ledger.left_out.by_option().collect()
 }

@@ -1,0 +1,97 @@
+//! Samples added up: of stacks, places, functions and lines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Function, PathFrame};
+use crate::stacks::Stacks;
+use crate::symbols::{FunctionId, Names};
+
+pub(super) fn samples_by_stack(stacks: &Stacks) -> Vec<u64> {
+    let mut samples = vec![0; stacks.stacks.len()];
+    for count in &stacks.counts {
+        if let Some(samples) = samples.get_mut(count.stack as usize) {
+            *samples += count.samples;
+        }
+    }
+    samples
+}
+
+/// How many frames of all samples are at each location.
+pub(super) fn samples_by_location(stacks: &Stacks, stack_samples: &[u64]) -> Vec<u64> {
+    let mut samples = vec![0; stacks.locations.len()];
+    for (stack, &count) in stacks.stacks.iter().zip(stack_samples) {
+        for frame in &stack.frames {
+            if let Some(samples) = samples.get_mut(frame.location as usize) {
+                *samples += count;
+            }
+        }
+    }
+    samples
+}
+
+/// For each function, the last stack in which it was seen.
+struct LastSeen(Vec<usize>);
+
+impl LastSeen {
+    fn of(functions: &[Function]) -> Self {
+        Self(vec![usize::MAX; functions.len()])
+    }
+
+    /// Whether a function was not yet seen in this stack.
+    fn is_new(&mut self, place: usize, stack: usize) -> bool {
+        std::mem::replace(&mut self.0[place], stack) != stack
+    }
+}
+
+/// Adds up self and total; a function that appears several times in a stack counts once.
+/// `places` are those of the paths' functions in `functions`.
+pub(super) fn count(
+    functions: &mut [Function],
+    places: impl Fn(FunctionId) -> usize,
+    paths: &[Vec<PathFrame>],
+    stack_samples: &[u64],
+) {
+    let [mut seen, mut inlined, mut guessed] = [(); 3].map(|()| LastSeen::of(functions));
+    for (stack, (path, &samples)) in
+        paths.iter().zip(stack_samples).enumerate().filter(|(_, (_, samples))| **samples > 0)
+    {
+        for frame in path {
+            let place = places(frame.function);
+            let function = &mut functions[place];
+            if seen.is_new(place, stack) {
+                function.total_samples += samples;
+            }
+            if frame.inlined && inlined.is_new(place, stack) {
+                function.inlined_samples += samples;
+            }
+            if frame.guessed && guessed.is_new(place, stack) {
+                function.guessed_samples += samples;
+            }
+        }
+        if let Some(innermost) = path.last() {
+            functions[places(innermost.function)].self_samples += samples;
+        }
+    }
+}
+
+/// Gives each function the line that most of its frames were at; the first such line of several.
+pub(super) fn find_lines(functions: &mut [Function], names: &Names, location_samples: &[u64]) {
+    let mut lines: BTreeMap<(FunctionId, Arc<str>, u32), u64> = BTreeMap::new();
+    for (frames, &samples) in names.locations.iter().zip(location_samples) {
+        for frame in frames {
+            if let (Some(file), Some(line)) = (&frame.file, frame.line) {
+                *lines.entry((frame.function, file.clone(), line)).or_default() += samples;
+            }
+        }
+    }
+    let mut most = vec![0; functions.len()];
+    for ((function, file, line), samples) in lines {
+        let index = function as usize;
+        if samples > most[index] {
+            most[index] = samples;
+            functions[index].file = Some(file);
+            functions[index].line = Some(line);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a sample is of as a whole, whatever its stack: what stands at the root of the tree.
+
+use std::collections::BTreeMap;
+
+use super::{By, Code, Function, PathCount, Process};
+use crate::refine::Side;
+use crate::stacks::{Count, Stacks};
+
+/// What is not known.
+const UNKNOWN: &str = "[unknown]";
+
+/// The samples of a recording, and what they are of.
+pub(super) struct Roots<'a> {
+    by: By,
+    stacks: &'a Stacks,
+    /// By process id.
+    processes: BTreeMap<u32, &'a Process>,
+}
+
+impl<'a> Roots<'a> {
+    pub(super) fn new(by: By, stacks: &'a Stacks, processes: &'a [Process]) -> Self {
+        Self { by, stacks, processes: processes.iter().map(|process| (process.pid, process)).collect() }
+    }
+
+    /// The threads, CPUs and so on with their samples, where these are asked for.
+    pub(super) fn groups(&self) -> Vec<Function> {
+        if !self.by.is_of_samples() {
+            return Vec::new();
+        }
+        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        for count in &self.stacks.counts {
+            *groups.entry(self.root(count)).or_default() += count.samples;
+        }
+        let groups = groups.into_iter().map(|(name, samples)| Function {
+            self_samples: samples,
+            total_samples: samples,
+            ..Function::new(name.into(), "".into(), Code::User)
+        });
+        groups.collect()
+    }
+
+    /// How often each stack was seen under each root. Above and below a function, there is a root only where it is asked for.
+    pub(super) fn path_counts(&self, side: Option<Side>) -> Vec<PathCount> {
+        let has_root = side.is_none() || self.by.is_of_samples();
+        let mut counts: BTreeMap<(Option<String>, usize), u64> = BTreeMap::new();
+        for count in self.stacks.counts.iter().filter(|count| (count.stack as usize) < self.stacks.stacks.len()) {
+            let root = has_root.then(|| self.root(count));
+            *counts.entry((root, count.stack as usize)).or_default() += count.samples;
+        }
+        counts.into_iter().map(|((root, path), samples)| PathCount { root, path, samples }).collect()
+    }
+
+    /// The name of the sample's thread, unless something else is asked for.
+    fn root(&self, count: &Count) -> String {
+        let Count { comm, pid, tid, cpu, .. } = count;
+        let process = self.processes.get(pid);
+        match self.by {
+            By::Thread => format!("{comm} ({pid}/{tid})"),
+            By::Process => format!("{} ({pid})", process.map_or(comm, |process| &process.comm)),
+            By::Cpu => cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("CPU {cpu}")),
+            By::Cgroup => match process.map_or("", |process| &*process.cgroup) {
+                "" => UNKNOWN.to_owned(),
+                cgroup => cgroup.to_owned(),
+            },
+            _ => comm.clone(),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! An SVG flame graph. The colour says what kind of frame it is, its shade tells neighbours apart.
+
+mod legend;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
+
+use super::folded::{self, Annotations};
+use crate::escape;
+use crate::ledger::grouped;
+use crate::profile::Profile;
+
+/// Frames below this share of the samples, in percent, are not drawn: they would be thinner than
+/// half a pixel, and would make most of the file.
+const MIN_SHARE: f64 = 0.05;
+
+/// The frame above all others.
+const ALL: Color = Color { r: 215, g: 215, b: 220 };
+/// What is behind the frames.
+const BACKGROUND: Color = Color { r: 250, g: 250, b: 250 };
+
+/// The flame graph of a profile, without frames below `min_percent` of the samples.
+pub fn view(profile: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
+    folded::require_room(profile)?;
+    let stacks = folded::stacks(profile, Annotations::All);
+    let lines: Vec<String> = stacks.iter().map(|(stack, samples)| format!("{stack} {samples}")).collect();
+    let kinds = kinds(profile, &stacks);
+    let mut palette = palette(&kinds);
+    let mut options = options(profile);
+    options.palette_map = Some(&mut palette);
+    let svg = draw(&mut options, &lines, min_percent)?;
+    let left_out = profile.ledger.left_out_text().unwrap_or_default();
+    Ok(legend::add(svg, &kinds.into_values().collect(), &left_out))
+}
+
+/// Draws folded lines.
+pub(super) fn draw(options: &mut Options<'_>, lines: &[String], min_percent: Option<f64>) -> io::Result<Vec<u8>> {
+    if lines.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw"));
+    }
+    options.deterministic = true;
+    options.bgcolors = Some(BackgroundColor::Flat(BACKGROUND));
+    // The root is on top: compilers recurse thousands of frames deep, and a page opens at its top.
+    options.direction = Direction::Inverted;
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    let min_share = min_percent.unwrap_or(MIN_SHARE);
+    options.min_width = min_share;
+    let subtitle = options.subtitle.take().unwrap_or_default();
+    let not_drawn = if min_share > 0.0 { format!("; frames below {min_share}% are not drawn") } else { String::new() };
+    options.subtitle = Some(format!("{subtitle}{not_drawn}"));
+    options.no_sort = true;
+    let mut svg = Vec::new();
+    flamegraph::from_lines(options, lines.iter().map(String::as_str), &mut svg)?;
+    Ok(svg)
+}
+
+fn options(profile: &Profile) -> Options<'static> {
+    let facts = &profile.facts;
+    let host = if facts.header.host.is_empty() { "unknown host" } else { &facts.header.host };
+    let (samples, hertz, seconds) = (grouped(profile.samples), facts.frequency(), facts.seconds());
+    let counted = if facts.is_weighted() { "ticks" } else { "samples" };
+    let mut options = Options::default();
+    options.title =
+        escape::text(&format!("{host}: {samples} {counted} of CPU time, {hertz:.0} Hz, {seconds:.1} s")).into();
+    options.subtitle = Some(profile.ledger.brief());
+    options
+}
+
+/// The kinds of the frames of stacks, by how they are written there. Each has a colour.
+fn kinds<'a>(profile: &Profile, stacks: &'a BTreeMap<String, u64>) -> BTreeMap<&'a str, Kind> {
+    let unnamed = profile.functions.iter().filter(|function| function.unnamed);
+    let unnamed: BTreeSet<String> = unnamed.map(|function| escape::folded_frame(&function.name).into_owned()).collect();
+    let frames = stacks.keys().flat_map(|stack| stack.split(';'));
+    frames.map(|frame| (frame, Kind::of(frame, unnamed.contains(frame)))).collect()
+}
+
+/// What a colour says of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    User,
+    Inlined,
+    Jit,
+    Kernel,
+    Guessed,
+    Unnamed,
+}
+
+impl Kind {
+    fn of(frame: &str, unnamed: bool) -> Self {
+        match frame.get(frame.len().saturating_sub(4)..) {
+            Some("_[g]") => Self::Guessed,
+            _ if unnamed => Self::Unnamed,
+            Some("_[k]") => Self::Kernel,
+            Some("_[j]") => Self::Jit,
+            Some("_[i]") => Self::Inlined,
+            _ => Self::User,
+        }
+    }
+
+    fn color(self, shade: u8) -> Color {
+        let (r, g, b) = match self {
+            Self::User => (240 + shade / 18, 190 + shade / 5, 90 + shade / 4),
+            Self::Inlined => (90 + shade / 5, 195 + shade / 6, 195 + shade / 6),
+            Self::Jit => (110 + shade / 5, 195 + shade / 6, 95 + shade / 5),
+            Self::Kernel => (225 + shade / 10, 95 + shade / 5, 60 + shade / 6),
+            Self::Guessed => (195 + shade / 8, 130 + shade / 6, 215 + shade / 8),
+            Self::Unnamed => (185 + shade / 12, 185 + shade / 12, 185 + shade / 12),
+        };
+        Color { r, g, b }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user code",
+            Self::Inlined => "inlined",
+            Self::Jit => "JIT",
+            Self::Kernel => "kernel",
+            Self::Guessed => "guessed",
+            Self::Unnamed => "without a name",
+        }
+    }
+}
+
+fn palette(kinds: &BTreeMap<&str, Kind>) -> PaletteMap {
+    let mut palette = PaletteMap::default();
+    // What all stacks are below has no name.
+    palette.insert("", ALL);
+    for (frame, kind) in kinds {
+        palette.insert(*frame, kind.color(shade(frame)));
+    }
+    palette
+}
+
+/// A number from a name that spreads names over the shades of a colour (FNV-1a).
+fn shade(name: &str) -> u8 {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash >> 24) as u8
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::profile::tests::sample_profile;
+
+    /// The same profile gives the same bytes, with every function in them, and kernel frames in their own colour.
+    #[test]
+    fn the_same_profile_gives_the_same_bytes() {
+        let svg = view(&sample_profile(), None).unwrap();
+        assert_eq!(svg, view(&sample_profile(), None).unwrap());
+        let svg = String::from_utf8(svg).unwrap();
+        assert!(svg.contains("work (9 samples, 90.00%)") && svg.contains("do_sys (3 samples, 30.00%)"));
+    }
+
+    /// What is in the picture has its colour in the legend, for which there is a line more; nothing else has.
+    #[test]
+    fn colours_are_explained() {
+        let svg = String::from_utf8(view(&sample_profile(), None).unwrap()).unwrap();
+        let legend = svg.split_once("<g id=\"legend\">").unwrap().1.split_once("</g>").unwrap().0;
+        for kind in [Kind::User, Kind::Kernel, Kind::Unnamed] {
+            assert!(legend.contains(&format!(">{}</text>", kind.name())), "{legend}");
+        }
+        assert!(!legend.contains("JIT") && !legend.contains("guessed") && !legend.contains("inlined"), "{legend}");
+        let bare = draw(&mut options(&sample_profile()), &["prog;main 1".to_owned()], None).unwrap();
+        let height =
+            |svg: &str| svg.split_once("height=\"").unwrap().1.split_once('"').unwrap().0.parse::<u32>().unwrap();
+        let (with, without) = (legend::add(bare.clone(), &BTreeSet::new(), ""), String::from_utf8(bare).unwrap());
+        let with = String::from_utf8(with).unwrap();
+        assert_eq!(height(&with), height(&without) + 22);
+        assert!(with.contains("<svg id=\"frames\" y=\"22\"") && with.contains("viewBox=\"0 0 1200 "));
+        assert!(with.contains(&format!("viewBox=\"0 0 1200 {}\"", height(&with))), "{with:.600}");
+    }
+
+    /// Every kind of frame has its colour; what was guessed is told before all else.
+    #[test]
+    fn kinds_of_frames() {
+        let kinds =
+            [("f", false), ("f_[i]", false), ("f_[j]", false), ("f_[k]", false), ("f+0x1_[g]", true), ("f+0x1", true)];
+        let kinds = kinds.map(|(frame, unnamed)| Kind::of(frame, unnamed));
+        assert_eq!(kinds, [Kind::User, Kind::Inlined, Kind::Jit, Kind::Kernel, Kind::Guessed, Kind::Unnamed]);
+        assert_eq!(Kind::of("größe", false), Kind::User);
+    }
+
+    /// Nothing to draw is an error, not an empty picture.
+    #[test]
+    fn nothing_to_draw_is_an_error() {
+        assert!(view(&Profile::default(), None).is_err());
+    }
+}
