@@ -10,7 +10,7 @@ use profrec_report::facts::Facts;
 use profrec_report::filter::SampleFilter;
 use profrec_report::local_files::LocalFiles;
 use profrec_report::profile::Profile;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 use profrec_report::views::{self, Width};
 
 /// Every record and every sample of a recording, as far as it can be read.
@@ -31,7 +31,7 @@ pub fn profile(file: &[u8]) -> Option<Profile> {
     let (evidence, numbers) = Evidence::gather(&recording);
     let files = LocalFiles::default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
-    let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, &Wanted::all());
     let mut facts = Facts::gather(&recording);
     facts.learn(&collected);
     facts.pace = evidence.pace.clone();

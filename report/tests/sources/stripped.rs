@@ -5,7 +5,7 @@ use profrec_format::{Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::{LocalFiles, MappedFile};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 
 use super::program::{Program, folders};
 use super::toolchain::{needs, run};
@@ -34,7 +34,7 @@ fn stubs(folder: &std::path::Path, section: &str) -> Vec<String> {
     let addresses = section.address()..section.address() + section.size();
     let locations: Vec<Location> = addresses.map(|address| Location::Module { module: 0, address }).collect();
     let files = LocalFiles::find(&evidence, &folders(&[]));
-    let names = Names::find(&locations, &evidence, &files, true);
+    let names = Names::find(&locations, &evidence, &files, &Wanted::all());
     let mut names: Vec<String> = names.functions.iter().map(|function| function.name.to_string()).collect();
     names.sort_unstable();
     names
@@ -103,6 +103,7 @@ fn the_vdso() {
     let module = Module { kind: ModuleKind::Vdso, path: "[vdso]".into(), ..Module::default() };
     let module = ModuleEvidence { module, image: Some(image), ..ModuleEvidence::default() };
     let evidence = Evidence { modules: vec![module], ..Evidence::default() };
-    let names = Names::find(&[Location::Module { module: 0, address }], &evidence, &LocalFiles::default(), true);
+    let names =
+        Names::find(&[Location::Module { module: 0, address }], &evidence, &LocalFiles::default(), &Wanted::all());
     assert!(names.functions[0].name.ends_with("clock_gettime"), "{:?}", names.functions);
 }
