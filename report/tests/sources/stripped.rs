@@ -41,9 +41,13 @@ fn stubs(folder: &std::path::Path, section: &str) -> Vec<String> {
 }
 
 fn build(source: &str, options: &str) -> tempfile::TempDir {
+    build_with("gcc", source, options)
+}
+
+fn build_with(compiler: &str, source: &str, options: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("prog.c"), source).unwrap();
-    run(folder.path(), &format!("gcc -O2 -Wl,--build-id {options} -o prog prog.c"));
+    run(folder.path(), &format!("{compiler} -O2 -Wl,--build-id {options} -o prog prog.c"));
     folder
 }
 
@@ -64,6 +68,17 @@ fn stubs_of_every_section() {
     for options in [marked, "-fplt -Wl,-z,lazy -pie -fcf-protection=none"] {
         let named = stubs(build(CALLS, options).path(), ".plt.got");
         assert!(named.iter().any(|name| name == "__cxa_finalize@plt"), "{options}: {named:?}");
+    }
+}
+
+/// The same for aarch64, with and without the mark of branch protection.
+#[test]
+fn stubs_of_aarch64() {
+    needs!("aarch64-linux-gnu-gcc");
+    for options in ["-fplt -Wl,-z,lazy", "-fplt -Wl,-z,lazy -mbranch-protection=standard -Wl,-z,force-bti"] {
+        let named = stubs(build_with("aarch64-linux-gnu-gcc", CALLS, options).path(), ".plt");
+        let has = |name: &str| named.iter().any(|n| n == name);
+        assert!(["clock@plt", "malloc@plt", "time@plt"].iter().all(|name| has(name)), "{options}: {named:?}");
     }
 }
 
