@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test truth fuzz bench lint static vmtest fixtures clean
+.PHONY: help setup demo test truth fuzz bench bench-names lint static vmtest fixtures clean
 
 # rustup puts cargo here; root's own PATH through sudo often lacks it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -67,6 +67,10 @@ bench: ## measure profrec and its peers side by side: tables and bench.json (BEN
 	@.ci/setup bench
 	@cargo build --release --quiet
 	@tests/bench/run --profrec $(PROFREC) $(BENCH)
+
+bench-names: setup ## measure names of 50,000 addresses of a large program, and peers that are installed (BENCH="--rounds 1")
+	@cargo build --release --quiet --package profrec-report --bins --examples
+	@tests/bench/names --target $(TARGET)/release $(BENCH)
 
 lint: setup ## check format, clippy and documentation, warnings being errors
 	@cargo fmt --all --check

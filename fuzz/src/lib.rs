@@ -11,7 +11,7 @@ use profrec_report::filter::SampleFilter;
 use profrec_report::local_files::LocalFiles;
 use profrec_report::profile::{By, Profile, Shape};
 use profrec_report::refine::{Around, Refinement, Side};
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 use profrec_report::views::top::Rows;
 use profrec_report::views::{self, Page, Width};
 
@@ -44,7 +44,7 @@ fn profile(file: &[u8], shape: &Shape) -> Option<Profile> {
     let (evidence, numbers) = Evidence::gather(&recording);
     let files = LocalFiles::default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
-    let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, &Wanted::all());
     let mut facts = Facts::gather(&recording);
     facts.learn(&collected);
     facts.pace = evidence.pace.clone();

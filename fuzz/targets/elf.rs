@@ -6,8 +6,10 @@ use libfuzzer_sys::fuzz_target;
 use profrec_format::{Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::{Contents, LocalFiles};
+use profrec_report::progress;
 use profrec_report::stacks::Location;
-use profrec_report::symbols::{Names, dwarf};
+use profrec_report::symbols::dwarf::{self, DebugFiles};
+use profrec_report::symbols::{Names, Wanted};
 use profrec_report::unwind::binary::BinaryCfi;
 use profrec_report::unwind::cfi::CfiContext;
 
@@ -23,12 +25,13 @@ fuzz_target!(|file: &[u8]| {
         }
     }
     if let Ok(elf) = object::File::parse(file) {
-        let _damaged = dwarf::frames_at(&elf, &ADDRESSES).is_ok();
+        let files = DebugFiles { main: &elf, shared: None, paths: &[] };
+        let _damaged = dwarf::frames_at(files, &ADDRESSES, true, &progress::doing("fuzz", 0)).is_ok();
     }
     let module = Module { kind: ModuleKind::Vdso, path: "[vdso]".to_owned(), ..Module::default() };
     let image = ModuleEvidence { module, image: Some(file.to_vec()), ..ModuleEvidence::default() };
     let evidence = Evidence { modules: vec![image], ..Evidence::default() };
     let locations = ADDRESSES.map(|address| Location::Module { module: 0, address });
-    let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
+    let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
     assert_eq!(names.locations.len(), ADDRESSES.len());
 });

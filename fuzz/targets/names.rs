@@ -8,7 +8,7 @@ use profrec_report::escape;
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::LocalFiles;
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
         addresses.flat_map(|address| [Location::Kernel { address }, Location::Module { module: 0, address }]).collect();
     locations.sort_unstable();
     locations.dedup();
-    let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
+    let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
     assert_eq!(names.locations.len(), locations.len());
     for function in &names.functions {
         let line = escape::folded_frame(&function.name);

@@ -83,6 +83,14 @@ pub struct Args {
     /// Do not show functions that the compiler inlined into others
     #[arg(long, help_heading = "Names")]
     pub no_inline: bool,
+
+    /// Count the compiler's clones (f.cold, f.isra.0, f.part.1, f.llvm.123) as the function itself
+    #[arg(long, help_heading = "Names")]
+    pub fold_clones: bool,
+
+    /// Neither use nor keep names of earlier reports (in $XDG_CACHE_HOME/profrec)
+    #[arg(long, help_heading = "Names")]
+    pub no_cache: bool,
 }
 
 impl Args {

@@ -20,7 +20,7 @@ use crate::profile::Profile;
 use crate::progress;
 use crate::recording_file::RecordingFile;
 use crate::rewrite;
-use crate::symbols::Names;
+use crate::symbols::{Cache, Names, Wanted};
 use crate::views::top::Rows;
 use crate::views::{self, Page};
 
@@ -94,7 +94,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
         files.find_kernel(&evidence, recording.header(), sources);
         files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), &sources.debuginfod);
     }
-    let names = Names::find(&collected.stacks.locations, &evidence, &files, !args.no_inline);
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, &wanted(args));
     let mut facts = Facts::gather(&recording);
     if args.view.json {
         facts.measurements = Measurements::gather(&recording, filter.from, filter.to);
@@ -121,6 +121,16 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
         profile.ledger.notes.extend(evidence.jit.troubles().take(JIT_NOTES));
     }
     Ok(profile)
+}
+
+/// What of names the view shows: to find lines takes longer than to find functions.
+fn wanted(args: &Args) -> Wanted {
+    Wanted {
+        inlines: !args.no_inline,
+        lines: args.view.json,
+        fold_clones: args.fold_clones,
+        cache: if args.no_cache { None } else { Cache::of_user() },
+    }
 }
 
 /// Shows one profile. The ledger stands under every view; where the view is for other programs,

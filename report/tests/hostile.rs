@@ -16,7 +16,7 @@ use profrec_report::facts::Facts;
 use profrec_report::filter::SampleFilter;
 use profrec_report::local_files::LocalFiles;
 use profrec_report::profile::{Profile, Shape};
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 use profrec_report::views::{self, Page, Width};
 
 /// Bytes of address space for the report in these tests, and seconds of CPU time (in a debug build, on a slow machine).
@@ -190,7 +190,7 @@ fn shown(file: &[u8]) -> Option<(u64, Profile)> {
     let (evidence, numbers) = Evidence::gather(&recording);
     let files = LocalFiles::default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &SampleFilter::default());
-    let names = Names::find(&collected.stacks.locations, &evidence, &files, true);
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, &Wanted::all());
     let mut facts = Facts::gather(&recording);
     facts.learn(&collected);
     let profile = Profile::build(facts, &evidence, collected.stacks, &names, &Shape::default()).ok()?;

@@ -65,7 +65,9 @@ impl Recorded {
 
     /// What `profrec-report` prints with these arguments.
     pub(crate) fn report(&self, arguments: &[&str]) -> String {
-        stdout(&succeed(Command::new(profrec_report()).arg(self.path()).args(arguments)))
+        let mut command = Command::new(profrec_report());
+        command.env("XDG_CACHE_HOME", self.folder.path());
+        stdout(&succeed(command.arg(self.path()).args(arguments)))
     }
 
     /// Its stacks.

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::hex;
-use crate::ledger::grouped;
 
 /// One file, folder or server that was looked at for a module, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +152,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken(parts) => write!(f, "used: {parts}"),
-            Self::Fetched(length) => write!(f, "fetched, {} bytes", grouped(*length)),
+            Self::Fetched(length) => write!(f, "fetched, {length} bytes"),
             Self::NothingNew => write!(f, "belongs to the module, but holds nothing that was still missing"),
             Self::NoSuchFile => write!(f, "no such file"),
             Self::NoneOfThisBuild => write!(f, "nothing in this folder has the module's build-id"),

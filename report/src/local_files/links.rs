@@ -64,6 +64,9 @@ fn without_repetition(paths: Vec<PathBuf>) -> Vec<PathBuf> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::hints::require_harmless;
     use super::*;
 
     /// A debug link that names a folder could lead anywhere: it is refused.
@@ -89,5 +92,29 @@ mod tests {
         let at = |name| alt_link_paths(Path::new("/nonexistent/a.debug"), name);
         assert_eq!(at(b"../.dwz/c"), [PathBuf::from("/nonexistent/../.dwz/c")]);
         assert_eq!(at(b"/usr/lib/debug/.dwz/c"), [PathBuf::from("/usr/lib/debug/.dwz/c")]);
+    }
+
+    proptest! {
+        /// Whatever name is in `.gnu_debuglink`, it leads to that name in the known folders, or nowhere.
+        #[test]
+        fn any_debug_link_stays_in_its_folders(name in prop::collection::vec(any::<u8>(), 0..12)) {
+            let sources = Sources { folders: vec!["/s".into()], system_debug: "/d".into(), ..Sources::default() };
+            if let Some(link) = DebugLink::new(Path::new("/nonexistent/prog"), &name, 0) {
+                let folders = ["/nonexistent", "/nonexistent/.debug", "/s", "/s/nonexistent", "/d/nonexistent"];
+                for path in link.paths(&sources) {
+                    prop_assert!(folders.iter().any(|folder| path.parent() == Some(Path::new(folder))), "{path:?}");
+                }
+            }
+        }
+
+        /// Whatever path is in `.gnu_debugaltlink`: what is not to be opened is refused before.
+        #[test]
+        fn any_alt_link_is_looked_at_first(name in "(/|\\.\\./|proc|sys|dev|x|\\PC){0,6}") {
+            for path in alt_link_paths(Path::new("/usr/lib/a.debug"), name.as_bytes()) {
+                let real = path.canonicalize().unwrap_or_default();
+                let is_kernels_own = ["/proc", "/sys", "/dev"].iter().any(|folder| real.starts_with(folder));
+                prop_assert!(!is_kernels_own || require_harmless(&path).is_err(), "{path:?}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 pub struct MappedFile {
     path: PathBuf,
     map: Mmap,
+    stamp: String,
 }
 
 /// What an ELF file offers to the analyzer.
@@ -41,16 +42,25 @@ impl MappedFile {
     /// Opens and maps a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = open_regular(path)?;
+        let metadata = file.metadata()?;
+        let (device, inode, length) = (metadata.dev(), metadata.ino(), metadata.len());
+        let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+        let stamp = format!("{device} {inode} {length} {times:?}");
         // SAFETY: the map is private and read-only. Should another process change the file
         // meanwhile, parsers of these bytes see other bytes: they check every bound and trust
         // nothing. Should it shrink the file, the kernel ends this program with SIGBUS.
         let map = unsafe { Mmap::map(&file)? };
-        Ok(Self { path: path.to_owned(), map })
+        Ok(Self { path: path.to_owned(), map, stamp })
     }
 
     /// The path it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What changes when the file's content does: place on the disk, length, times.
+    pub fn stamp(&self) -> &str {
+        &self.stamp
     }
 
     /// The whole file.

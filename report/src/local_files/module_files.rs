@@ -105,7 +105,9 @@ impl ModuleFiles {
 
     fn attempt_with(&mut self, step: Step, path: &Path, judge: impl FnOnce(&mut Self, &Path) -> Outcome) {
         let place = path.display().to_string();
-        if self.is_whole() || self.attempts.iter().any(|attempt| attempt.place == place) {
+        // What is in debuginfod's cache may have been replaced since.
+        let is_the_same = |attempt: &Attempt| attempt.place == place && attempt.step != Step::DebuginfodCache;
+        if self.is_whole() || self.attempts.iter().any(is_the_same) {
             return;
         }
         let outcome = judge(self, path);

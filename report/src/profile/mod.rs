@@ -193,6 +193,7 @@ pub(crate) mod tests {
     use crate::local_files::LocalFiles;
     use crate::refine::Around;
     use crate::stacks::{Count, Frame, Location, Stack, Verdict};
+    use crate::symbols::Wanted;
     use profrec_format::{KernelSymbol, Symbol};
 
     /// A small profile: `main` calls `work`, which calls itself; once a tick hit the kernel.
@@ -218,7 +219,7 @@ pub(crate) mod tests {
             ..Default::default()
         };
         let stacks = sample_stacks();
-        let names = Names::find(&stacks.locations, &evidence, &LocalFiles::default(), true);
+        let names = Names::find(&stacks.locations, &evidence, &LocalFiles::default(), &Wanted::all());
         let facts = Facts { samples: 10, duration: 1_000_000_000, ..Facts::default() };
         Profile::build(facts, &evidence, stacks, &names, shape).unwrap_or_default()
     }

@@ -4,10 +4,16 @@ use std::fmt::{self, Write};
 
 use super::plt;
 
+mod constructor;
+mod literals;
+
 /// Longest name that is shown. A small mangled name can expand without bound.
 const MAX_LENGTH: usize = 16 * 1024;
 /// A longer name is not demangled: the time that it takes may grow faster than its length.
 const MAX_MANGLED: usize = 64 * 1024;
+
+/// What gcc and clang append to the names of clones, beside numbers.
+const CLONES: [&str; 9] = ["isra", "part", "constprop", "cold", "llvm", "lto_priv", "localalias", "clone", "__uniq"];
 
 /// The readable form of a symbol's name; a name that is not mangled stays as it is.
 pub fn demangle(raw: &str) -> String {
@@ -43,14 +49,29 @@ fn demangle_cpp(raw: &str) -> Option<String> {
     if !raw.starts_with("_Z") && !raw.starts_with("__Z") && !raw.starts_with("_GLOBAL_") {
         return None;
     }
+    let with_type = constructor::with_return_type(raw);
     // What does not parse as a C++ name is shown as it is.
-    let symbol = cpp_demangle::Symbol::new(raw).ok()?;
+    let symbol = cpp_demangle::Symbol::new(with_type.as_deref().unwrap_or(raw)).ok()?;
     let mut name = Bounded::default();
     match symbol.structured_demangle(&mut name, &cpp_demangle::DemangleOptions::default()) {
-        Ok(()) => Some(name.text),
+        Ok(()) => Some(literals::as_written(name.text)),
         Err(_) if name.full => Some(name.text + "..."),
         Err(_) => None,
     }
+}
+
+/// A name without what compilers append to the clones that they make of a function: `f.isra.0`, `f.part.1.cold`,
+/// `f.llvm.123`.
+pub fn without_clone(raw: &str) -> &str {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_clone = |suffix: &str| {
+        let mut parts = suffix.split('.');
+        let is_known = parts.next().is_some_and(|part| CLONES.contains(&part));
+        is_known && parts.all(|part| is_number(part) || CLONES.contains(&part))
+    };
+    let dots = raw.match_indices('.').map(|(at, _)| at).filter(|&at| at > 0);
+    let end = dots.into_iter().find(|at| is_clone(&raw[at + 1..]));
+    end.map_or(raw, |end| &raw[..end])
 }
 
 fn bounded(arguments: fmt::Arguments<'_>) -> String {
@@ -98,6 +119,45 @@ mod tests {
     fn cpp_names_keep_their_parameters() {
         assert_eq!(demangle("_ZN3foo3barEi"), "foo::bar(int)");
         assert_eq!(demangle("_Z3foov.constprop.0"), "foo() [clone .constprop.0]");
+    }
+
+    /// A constructor that is a template keeps its first parameter, also where it is inside of another name.
+    #[test]
+    fn templates_of_constructors_keep_their_first_parameter() {
+        assert_eq!(demangle("_ZN3FooC1IiEET_i"), "Foo::Foo<int>(int, int)");
+        assert_eq!(
+            demangle("_ZN3FooIcEC2IiSsEET_T0_PKc"),
+            "Foo<char>::Foo<int, std::string>(int, std::string, char const*)"
+        );
+        assert_eq!(demangle("_ZN3FooC1Ei"), "Foo::Foo(int)");
+        assert_eq!(demangle("_ZN6abC1IxC1Ei"), "abC1Ix::abC1Ix(int)");
+        let inside = "Foo::Foo<int>(int, int)::{lambda()#1}::operator()() const";
+        assert_eq!(demangle("_ZZN3FooC1IiEET_iENKUlvE_clEv"), inside);
+    }
+
+    /// Numbers among a template's arguments, and packs without any, read as people write them.
+    #[test]
+    fn arguments_of_templates_read_as_written() {
+        assert_eq!(demangle("_Z1fISt6bitsetILm32EEEvT_"), "void f<std::bitset<32ul> >(std::bitset<32ul>)");
+        assert_eq!(demangle("_Z1fIiJEEvT_"), "void f<int>(int)");
+    }
+
+    /// What compilers append for clones is cut off, and nothing else is.
+    #[test]
+    fn clones_are_their_functions() {
+        for (clone, function) in [
+            ("f.isra.0", "f"),
+            ("f.part.1.cold", "f"),
+            ("_ZN1a1bE.constprop.0.isra.12", "_ZN1a1bE"),
+            ("_ZN4core3fooE.llvm.6789ABCDEF", "_ZN4core3fooE"),
+            ("inner.1234", "inner.1234"),
+            ("a.b.cold", "a.b"),
+            (".cold", ".cold"),
+            ("cold", "cold"),
+            ("f.part.x", "f.part.x"),
+        ] {
+            assert_eq!(without_clone(clone), function, "{clone}");
+        }
     }
 
     /// C names pass through, without the version of the symbol.

@@ -1,6 +1,7 @@
 //! Names each distinct location once: functions with what was inlined into them, files and lines,
 //! or the reason why there is no name.
 
+mod cache;
 pub mod demangle;
 pub mod dwarf;
 pub mod extents;
@@ -9,6 +10,7 @@ pub mod kernel;
 mod kernel_lines;
 mod module;
 mod plt;
+mod readable;
 pub mod table;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use rayon::prelude::*;
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::local_files::{Attempt, LocalFiles, ModuleFiles};
 use crate::stacks::Location;
+pub use cache::Cache;
 use kernel_lines::KernelLines;
 pub use module::Source;
 use module::{ModuleNames, RawFrame, Unnamed, name_addresses};
@@ -136,6 +139,31 @@ pub struct ModuleSymbols {
     pub tried: Vec<Attempt>,
 }
 
+/// What of names is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Functions that were inlined; else only those that the compiler gave code of their own.
+    pub inlines: bool,
+    /// Files and lines.
+    pub lines: bool,
+    /// Clones that compilers make of a function (`f.cold`, `f.isra.0`) are named as the function itself.
+    pub fold_clones: bool,
+    /// Where names are kept from one report to the next.
+    pub cache: Option<Cache>,
+}
+
+impl Wanted {
+    /// Everything that is known, nothing of it from earlier.
+    pub fn all() -> Self {
+        Self { inlines: true, lines: true, ..Self::default() }
+    }
+
+    /// A name as it is shown.
+    fn readable(&self, raw: &str) -> String {
+        demangle::demangle(if self.fold_clones { demangle::without_clone(raw) } else { raw })
+    }
+}
+
 /// The names of all locations of a profile.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -153,9 +181,8 @@ pub struct Names {
 }
 
 impl Names {
-    /// Names all locations; the modules are worked on in parallel. Without `inlines`, only the
-    /// functions remain that the compiler gave code of their own.
-    pub fn find(locations: &[Location], evidence: &Evidence, files: &LocalFiles, inlines: bool) -> Self {
+    /// Names all locations; the modules are worked on in parallel.
+    pub fn find(locations: &[Location], evidence: &Evidence, files: &LocalFiles, how: &Wanted) -> Self {
         let wanted = addresses_by_module(locations, evidence.modules.len());
         let no_files = ModuleFiles::default();
         let modules: Vec<Option<ModuleNames>> = wanted
@@ -164,14 +191,14 @@ impl Names {
             .enumerate()
             .map(|(index, (addresses, module))| {
                 let files = files.module(index).unwrap_or(&no_files);
-                (!addresses.is_empty()).then(|| name_addresses(module, files, addresses))
+                (!addresses.is_empty()).then(|| name_addresses(module, files, addresses, how))
             })
             .collect();
-        let kernel = KernelLines::find(locations, files);
+        let kernel = KernelLines::find(locations, files, how);
         let mut names = Self::default();
         for &location in locations {
-            let (home, found) = Self::look_up(location, evidence, &wanted, &modules, &kernel);
-            names.add(home, found, evidence, inlines);
+            let (home, found) = Self::look_up(location, evidence, (&wanted, &modules), &kernel);
+            names.add(home, found, evidence, how.inlines);
         }
         let tried = |index| files.module(index).map(|files| files.attempts().to_vec()).unwrap_or_default();
         let symbols =
@@ -190,9 +217,8 @@ impl Names {
     fn look_up(
         location: Location,
         evidence: &Evidence,
-        wanted: &[Vec<u64>],
-        modules: &[Option<ModuleNames>],
-        kernel: &KernelLines,
+        (wanted, modules): (&[Vec<u64>], &[Option<ModuleNames>]),
+        kernel: &KernelLines<'_>,
     ) -> (Home, Result<Vec<RawFrame>, Unnamed>) {
         match location {
             Location::Module { module, address } => {
@@ -332,7 +358,7 @@ mod tests {
             Location::Process { pid: 1, address: 0x7f00 },
             Location::Module { module: 99, address: 0x1010 },
         ];
-        let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
+        let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
         let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
         assert_eq!(shown, ["foo()", "prog+0x2000", "do_work", "[kernel]+0x1", "[unknown]+0x7f00", "[unknown]+0x1010"]);
         assert_eq!(names.locations[0][0].function, names.locations[1][0].function);
@@ -365,7 +391,7 @@ mod tests {
             Location::Anonymous { pid: 7, address: 0x200 },
             Location::Anonymous { pid: 8, address: 0x104 },
         ];
-        let names = Names::find(&locations, &evidence, &LocalFiles::default(), true);
+        let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
         let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
         assert_eq!(shown, ["JS:*f /a.js:1:1", "[JIT]+0x200", "[JIT]+0x104"]);
         assert_eq!(names.unnamed, [None, Some(Reason::NotInPerfMap), Some(Reason::NoPerfMap)]);

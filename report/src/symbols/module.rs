@@ -1,20 +1,19 @@
 //! Names the addresses of one module from whatever is known of it: local files first, then what
 //! the recording carries.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use foldhash::HashMap;
 use profrec_format::{ModuleKind, Symbol};
 
-use super::Reason;
-use super::demangle::demangle;
+use super::cache::Remembered;
 use super::dwarf::{self, DebugFiles, DwarfFrame};
 use super::extents::Extents;
 use super::go::GoTable;
 use super::plt;
+use super::readable;
 use super::table::{self, SymbolTable};
+use super::{Reason, Wanted};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome};
 use crate::progress;
@@ -77,7 +76,12 @@ pub(super) struct ModuleNames {
 }
 
 /// Names `addresses` of one module.
-pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, addresses: &[u64]) -> ModuleNames {
+pub(super) fn name_addresses(
+    evidence: &ModuleEvidence,
+    files: &ModuleFiles,
+    addresses: &[u64],
+    how: &Wanted,
+) -> ModuleNames {
     let images = parse_files(evidence, files);
     let mini = images.iter().find_map(table::mini_debug_info);
     let exported_only = evidence.image.is_none() && files.symbols().is_none() && mini.is_none();
@@ -94,7 +98,8 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
     embedded_mini.iter().for_each(|file| table.add_file(file));
     table.finish();
 
-    let (mut dwarf, trouble) = debug_frames(files, addresses);
+    let mut known = Remembered::open(evidence, files, how);
+    let (mut dwarf, trouble) = debug_frames(files, &table, addresses, how, &mut known);
     let has_dwarf = !dwarf.is_empty();
     let go = images.iter().find_map(GoTable::of);
     go.iter().for_each(|go| go.complete(&mut dwarf, addresses));
@@ -111,13 +116,13 @@ pub(super) fn name_addresses(evidence: &ModuleEvidence, files: &ModuleFiles, add
         _ => Reason::NotCovered,
     };
     let stripped = (reason == Reason::Stripped).then(|| reason.explain().to_owned());
-    let mut cache = NameCache::default();
     let nothing = Vec::new();
-    let frames = addresses
-        .iter()
-        .enumerate()
-        .map(|(index, &address)| merge(dwarf.get(index).unwrap_or(&nothing), &table, address, &mut cache));
-    let addresses = or_unnamed(frames.collect(), addresses, evidence, files, reason);
+    let dwarf = |index| dwarf.get(index).unwrap_or(&nothing);
+    let frames = addresses.iter().enumerate().map(|(index, &address)| merge(dwarf(index), &table, address));
+    let mut frames: Vec<Vec<RawFrame>> = frames.collect();
+    readable::make(&mut frames, how, &mut known);
+    known.keep();
+    let addresses = or_unnamed(frames, addresses, evidence, files, reason);
     ModuleNames { addresses, source, why: explain(source, evidence, files, trouble.or(stripped)) }
 }
 
@@ -153,75 +158,68 @@ fn parse_files<'a>(evidence: &'a ModuleEvidence, files: &'a ModuleFiles) -> Vec<
 }
 
 /// What DWARF says about the addresses, or nothing and why.
-fn debug_frames(files: &ModuleFiles, addresses: &[u64]) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
+fn debug_frames(
+    files: &ModuleFiles,
+    table: &SymbolTable<'_>,
+    addresses: &[u64],
+    how: &Wanted,
+    known: &mut Remembered<'_>,
+) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
     let Some(mapped) = files.debug_info() else { return (Vec::new(), None) };
+    // The table names outermost functions: without inlined ones and lines, it is all that is needed.
+    let is_enough = |address| !how.lines && !how.inlines && table.find(address).is_some_and(|found| found.sized);
+    let wanted: Vec<u64> = addresses.iter().copied().filter(|&address| !is_enough(address)).collect();
+    let unknown: Vec<u64> = wanted.into_iter().filter(|address| !known.frames().contains_key(address)).collect();
+    let trouble = if unknown.is_empty() { None } else { read_debug_info(mapped, files, &unknown, how, known) };
+    let frames = addresses.iter().map(|address| known.frames().get(address).cloned().unwrap_or_default());
+    let lacks_shared = || "the file that its debug info shares with others is missing".to_owned();
+    (frames.collect(), files.lacks_shared_debug_info().then(lacks_shared).or(trouble))
+}
+
+/// Looks up what is not known; says what went wrong.
+fn read_debug_info(
+    mapped: &MappedFile,
+    files: &ModuleFiles,
+    unknown: &[u64],
+    how: &Wanted,
+    known: &mut Remembered<'_>,
+) -> Option<String> {
     let paths: Vec<&Path> = [files.debug_info(), files.binary()].into_iter().flatten().map(MappedFile::path).collect();
-    let doing = progress::doing(format!("names of {}", mapped.path().display()), addresses.len() as u64);
+    let doing = progress::doing(format!("names of {}", mapped.path().display()), unknown.len() as u64);
     let shared = files.shared_debug_info().and_then(|file| object::File::parse(file.bytes()).ok());
     let found = object::File::parse(mapped.bytes()).map_err(|error| error.to_string()).and_then(|main| {
         let files = DebugFiles { main: &main, shared: shared.as_ref(), paths: &paths };
-        dwarf::frames_at(files, addresses, true, &doing).map_err(|error| error.to_string())
+        dwarf::frames_at(files, unknown, how.lines, &doing).map_err(|error| error.to_string())
     });
     match found {
         Ok(found) => {
-            let lacks_shared = files.lacks_shared_debug_info();
-            let lacks_shared =
-                lacks_shared.then(|| "the file that its debug info shares with others is missing".to_owned());
-            (found.frames, lacks_shared.or(found.trouble))
+            known.learn(unknown, found.frames, &found.passing);
+            found.trouble
         }
-        Err(error) => {
-            let path = mapped.path().display();
-            (Vec::new(), Some(format!("the debug info in {path} cannot be read: {error}")))
-        }
+        Err(error) => Some(format!("the debug info in {} cannot be read: {error}", mapped.path().display())),
     }
 }
 
-/// The frames of one address. The symbol table names the outermost function, as in perf and LLVM:
-/// it tells clones such as `f.cold` apart; DWARF names what was inlined into it.
-fn merge(dwarf: &[DwarfFrame], table: &SymbolTable<'_>, address: u64, cache: &mut NameCache) -> Vec<RawFrame> {
+/// The frames of one address, with names as they stand in the files. The symbol table names the outermost function, as
+/// in perf and LLVM: it tells clones such as `f.cold` apart; DWARF names what was inlined into it.
+fn merge(dwarf: &[DwarfFrame], table: &SymbolTable<'_>, address: u64) -> Vec<RawFrame> {
     let symbol = table.find(address);
+    let of_symbol = |symbol: table::Found<'_>| Arc::from(String::from_utf8_lossy(symbol.name));
     let Some((outermost, inlined)) = dwarf.split_last() else {
-        let name = symbol.map(|symbol| cache.readable(&String::from_utf8_lossy(symbol.name)));
+        let name = symbol.map(of_symbol);
         return name.map(|name| RawFrame { name, file: None, line: None, inlined: false }).into_iter().collect();
     };
     let preferred = symbol.filter(|symbol| symbol.sized || outermost.name.is_none());
-    let outer_name = match preferred {
-        Some(symbol) => Some(String::from_utf8_lossy(symbol.name)),
-        None => outermost.name.as_deref().map(Cow::Borrowed),
+    let Some(outer_name) = preferred.map(of_symbol).or_else(|| outermost.name.clone()) else { return Vec::new() };
+    let frame = |frame: &DwarfFrame, name: Arc<str>, inlined: bool| RawFrame {
+        name,
+        file: frame.file.clone(),
+        line: frame.line,
+        inlined,
     };
-    let Some(outer_name) = outer_name else { return Vec::new() };
-    let mut frames = Vec::with_capacity(dwarf.len());
-    for frame in inlined {
-        frames.push(cache.frame(frame, frame.name.as_deref().unwrap_or("[inlined]"), true));
-    }
-    frames.push(cache.frame(outermost, &outer_name, false));
-    frames
-}
-
-/// Readable names and files, each made once: a profile asks for the same few over and over.
-#[derive(Default)]
-struct NameCache {
-    names: HashMap<String, Arc<str>>,
-    files: HashMap<String, Arc<str>>,
-}
-
-impl NameCache {
-    fn readable(&mut self, raw: &str) -> Arc<str> {
-        if let Some(name) = self.names.get(raw) {
-            return name.clone();
-        }
-        let name: Arc<str> = demangle(raw).into();
-        self.names.insert(raw.to_owned(), name.clone());
-        name
-    }
-
-    fn frame(&mut self, frame: &DwarfFrame, raw: &str, inlined: bool) -> RawFrame {
-        let file = frame.file.as_deref().map(|file| match self.files.get(file) {
-            Some(file) => file.clone(),
-            None => self.files.entry(file.to_owned()).or_insert_with(|| file.into()).clone(),
-        });
-        RawFrame { name: self.readable(raw), file, line: frame.line, inlined }
-    }
+    let without_name = || Arc::from("[inlined]");
+    let inlined = inlined.iter().map(|inner| frame(inner, inner.name.clone().unwrap_or_else(without_name), true));
+    inlined.chain([frame(outermost, outer_name, false)]).collect()
 }
 
 fn why_nothing(evidence: &ModuleEvidence, files: &ModuleFiles) -> Reason {

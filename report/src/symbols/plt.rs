@@ -10,19 +10,32 @@ const SECTIONS: [&str; 4] = [".plt", ".plt.sec", ".plt.got", ".iplt"];
 /// What such a name ends with, as in gdb and perf.
 pub(super) const SUFFIX: &str = "@plt";
 /// No stub is longer; the last one of a section ends there.
-const MAX_STUB: u64 = 16;
+const MAX_STUB: u64 = 24;
+/// What is particular about stubs of an architecture.
+struct Form {
+    /// Every jump through a slot in a section at an address: where its stub begins, and the slot.
+    jumps: fn(&[u8], u64) -> Vec<(u64, u64)>,
+    /// The relocation of a slot that is filled with what a function chooses.
+    chosen: u32,
+}
+
 /// `jmp *offset(%rip)` of x86-64, the jump of every form of stub.
 const JUMP: [u8; 2] = [0xff, 0x25];
 /// What may stand before the jump: the landing mark of indirect branches, and a prefix.
 const LANDING: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const BOUND: u8 = 0xf2;
 
-/// The stubs of a binary by the names of the functions that they lead to. Only x86-64 is known.
+/// `bti c` of aarch64, the landing mark.
+const BTI: u32 = 0xd503_245f;
+
+/// The stubs of a binary by the names of the functions that they lead to.
 pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
-    if file.architecture() != object::Architecture::X86_64 {
-        return Vec::new();
-    }
-    let slots = slots(file);
+    let form = match file.architecture() {
+        object::Architecture::X86_64 => Form { jumps: jumps_of_x86_64, chosen: elf::R_X86_64_IRELATIVE.0 },
+        object::Architecture::Aarch64 => Form { jumps: jumps_of_aarch64, chosen: elf::R_AARCH64_IRELATIVE.0 },
+        _ => return Vec::new(),
+    };
+    let slots = slots(file, &form);
     let mut stubs = Vec::new();
     for name in SECTIONS {
         // A section without content, as in a debug file, has no stubs.
@@ -30,8 +43,8 @@ pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
             continue;
         };
         let end = address.saturating_add(code.len() as u64);
-        let named = jumps(code, address).filter_map(|(start, slot)| Some((start, *slots.get(&slot)?)));
-        let named: Vec<(u64, &str)> = named.collect();
+        let jumps = (form.jumps)(code, address).into_iter();
+        let named: Vec<(u64, &str)> = jumps.filter_map(|(start, slot)| Some((start, *slots.get(&slot)?))).collect();
         for (index, (start, name)) in named.iter().enumerate() {
             let next = named.get(index + 1).map_or(end, |(next, _)| *next);
             let size = next.saturating_sub(*start).min(MAX_STUB);
@@ -41,21 +54,42 @@ pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
     stubs
 }
 
-/// Every jump through a slot in a section: where its stub begins, and the slot.
-fn jumps(code: &[u8], address: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-    code.windows(6).enumerate().filter_map(move |(at, bytes)| {
+fn jumps_of_x86_64(code: &[u8], address: u64) -> Vec<(u64, u64)> {
+    let jumps = code.windows(6).enumerate().filter_map(|(at, bytes)| {
         let offset = bytes.strip_prefix(&JUMP)?.first_chunk().copied().map(i32::from_le_bytes)?;
         let slot = address.wrapping_add(at as u64 + 6).wrapping_add_signed(i64::from(offset));
         let before = &code[..at];
         let before = before.strip_suffix(&[BOUND]).unwrap_or(before);
         let before = before.strip_suffix(&LANDING).unwrap_or(before);
         Some((address.wrapping_add(before.len() as u64), slot))
-    })
+    });
+    jumps.collect()
+}
+
+/// `adrp x16, page; ldr x17, [x16, offset]`, behind which the stub jumps to x17.
+fn jumps_of_aarch64(code: &[u8], address: u64) -> Vec<(u64, u64)> {
+    let words: Vec<u32> =
+        code.chunks_exact(4).map(|word| word.first_chunk().copied().map_or(0, u32::from_le_bytes)).collect();
+    let jumps = words.windows(2).enumerate().filter_map(|(index, pair)| {
+        let (adrp, ldr) = (pair[0], pair[1]);
+        if adrp & 0x9f00_001f != 0x9000_0010 || ldr & 0xffc0_03ff != 0xf940_0211 {
+            return None;
+        }
+        // 21 bits with a sign, the lowest two of them apart.
+        let pages = ((adrp >> 3) & 0x1f_fffc) | ((adrp >> 29) & 3);
+        let pages = i64::from((pages << 11) as i32 >> 11);
+        let start = address.wrapping_add(index as u64 * 4);
+        let page = (start & !0xfff).wrapping_add_signed(pages << 12);
+        let slot = page.wrapping_add(u64::from((ldr >> 10) & 0xfff) * 8);
+        let has_mark = index.checked_sub(1).is_some_and(|before| words[before] == BTI);
+        Some((if has_mark { start.wrapping_sub(4) } else { start }, slot))
+    });
+    jumps.collect()
 }
 
 /// The slots of the GOT that are filled with the addresses of functions, and their names.
-fn slots<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
-    let mut slots = chosen_at_start(file);
+fn slots<'a>(file: &object::File<'a>, form: &Form) -> HashMap<u64, &'a str> {
+    let mut slots = chosen_at_start(file, form.chosen);
     let (Some(relocations), Some(symbols)) = (file.dynamic_relocations(), file.dynamic_symbol_table()) else {
         return slots;
     };
@@ -73,12 +107,12 @@ fn slots<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
 
 /// The slots that are filled with what a function of the program itself chooses at its start (`memcpy` in a static program:
 /// the one that is best on this processor). The symbol of the chooser has the name.
-fn chosen_at_start<'a>(file: &object::File<'a>) -> HashMap<u64, &'a str> {
+fn chosen_at_start<'a>(file: &object::File<'a>, chosen: u32) -> HashMap<u64, &'a str> {
     let mut choices: Vec<(u64, u64)> = Vec::new();
     for section in file.sections().filter(|section| section.name().is_ok_and(|name| name.starts_with(".rela."))) {
         for relocation in section.data().unwrap_or_default().chunks_exact(RELOCATION) {
             let word = |at: usize| relocation[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
-            if word(8) == u64::from(elf::R_X86_64_IRELATIVE.0) {
+            if word(8) == u64::from(chosen) {
                 choices.push((word(0), word(16)));
             }
         }
@@ -112,8 +146,20 @@ mod tests {
         let marked = [0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25, 0xf0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0];
         let short = [0xff, 0x25, 0, 0, 0, 0, 0x66, 0x90];
         let code = [&plain[..], &marked, &short].concat();
-        let found: Vec<_> = jumps(&code, 0x1000).collect();
-        assert_eq!(found, [(0x1000, 0x1016), (0x1010, 0x100b), (0x1020, 0x1026)]);
-        assert_eq!(jumps(&[0x90; 16], 0).count() + jumps(&[0xff, 0x25, 0x10], 0).count(), 0);
+        assert_eq!(jumps_of_x86_64(&code, 0x1000), [(0x1000, 0x1016), (0x1010, 0x100b), (0x1020, 0x1026)]);
+        assert!(jumps_of_x86_64(&[0x90; 16], 0).is_empty() && jumps_of_x86_64(&[0xff, 0x25, 0x10], 0).is_empty());
+    }
+
+    /// The same of aarch64: `adrp x16, 0x11000; ldr x17, [x16, #0x18]` at 0x640, with a mark before it and without, and one that
+    /// leads back.
+    #[test]
+    fn a_stub_of_aarch64_leads_to_its_slot() {
+        let (adrp, ldr, back) = (0xb000_0090_u32, 0xf940_0e11_u32, 0xf0ff_fff0_u32);
+        let words = [BTI, adrp, ldr, 0x9100_6210, 0xd61f_0220, adrp, ldr, 0, back, ldr];
+        let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(
+            jumps_of_aarch64(&code, 0x640),
+            [(0x640, 0x11018), (0x654, 0x11018), (0x660, 0xffff_ffff_ffff_f018)]
+        );
     }
 }

@@ -41,7 +41,9 @@ fn describe(text: &mut String, module: &Module) {
     line("build-id", if module.build_id.is_empty() { "none is known" } else { &module.build_id });
     line("samples", &grouped(module.samples));
     line("names", &format!("{}: {}", module.symbols, module.why));
-    line("recording", &module.recorded);
+    if !module.recorded.is_empty() {
+        line("recording", &module.recorded);
+    }
     for attempt in &module.tried {
         let place = if attempt.place.is_empty() { String::new() } else { format!("{}: ", attempt.place) };
         line(attempt.step.title(), &format!("{place}{}", attempt.outcome));

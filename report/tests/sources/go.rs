@@ -6,7 +6,7 @@ use profrec_format::Module;
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::{LocalFiles, MappedFile};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 
 use super::program::folders;
 use super::toolchain::{needs, run};
@@ -35,7 +35,7 @@ fn a_stripped_go_program() {
     let evidence = Evidence { modules: vec![module], ..Evidence::default() };
     let locations: Vec<Location> = hidden.map(|address| Location::Module { module: 0, address }).collect();
     let files = LocalFiles::find(&evidence, &folders(&[]));
-    let names = Names::find(&locations, &evidence, &files, true);
+    let names = Names::find(&locations, &evidence, &files, &Wanted::all());
 
     assert_eq!(names.modules[0].as_ref().unwrap().source.name(), "go_table");
     let functions: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();

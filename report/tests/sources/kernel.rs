@@ -7,7 +7,7 @@ use profrec_format::{Header, KernelSymbol, Machine};
 use profrec_report::evidence::Evidence;
 use profrec_report::local_files::{LocalFiles, Outcome, Sources};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 
 use super::program::{Program, folders};
 
@@ -45,7 +45,7 @@ fn find(program: &Program, sources: &Sources, slides: [u64; 2], build: &str) -> 
     let mut files = LocalFiles::default();
     files.find_kernel(&evidence, &header, sources);
     let addresses = program.hidden.clone().map(|address| Location::Kernel { address: address + slides[0] });
-    let names = Names::find(&addresses.collect::<Vec<_>>(), &evidence, &files, true);
+    let names = Names::find(&addresses.collect::<Vec<_>>(), &evidence, &files, &Wanted::all());
     let outcomes = files.kernel_attempts().unwrap().iter().map(|attempt| attempt.outcome.clone());
     (names, outcomes.collect())
 }

@@ -11,5 +11,6 @@ mod program;
 mod server;
 mod servers;
 mod stripped;
+mod tls;
 mod toolchain;
 mod why;

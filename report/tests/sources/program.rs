@@ -7,7 +7,7 @@ use profrec_format::{Layout, Module, Symbol};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::{Attempt, LocalFiles, MappedFile, Outcome, Sources, Step};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 
 use super::toolchain::run;
 
@@ -107,7 +107,7 @@ impl Program {
         let evidence = Evidence { modules: vec![module], ..Evidence::default() };
         let mut files = LocalFiles::find(&evidence, sources);
         files.fetch(&evidence, &[1], &sources.debuginfod);
-        let names = Names::find(&self.locations(), &evidence, &files, true);
+        let names = Names::find(&self.locations(), &evidence, &files, &Wanted::all());
         Found { names, attempts: files.module(0).unwrap().attempts().to_vec() }
     }
 

@@ -46,6 +46,18 @@ fn a_server_has_the_debug_file() {
     assert_eq!(server.requests().len(), 1);
 }
 
+/// A file in the cache that is damaged is fetched again, and used.
+#[test]
+fn a_damaged_file_in_the_cache() {
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    let file = fs::read(program.path("prog")).unwrap();
+    let server = Server::with_files(vec![(place(&program.identity, "debuginfo"), file)]);
+    let folder = cache.path().join(hex(&program.identity));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("debuginfo"), "damaged").unwrap();
+    program.find(&asking(&server.url, cache.path(), &[])).require_debug_info();
+}
+
 /// A server that has no debug file may have the program itself; what nobody has is not asked for again for a while.
 #[test]
 fn a_server_has_the_program_alone() {

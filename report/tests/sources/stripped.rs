@@ -5,7 +5,7 @@ use profrec_format::{Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
 use profrec_report::local_files::{LocalFiles, MappedFile};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 
 use super::program::{Program, folders};
 use super::toolchain::{needs, run};
@@ -34,16 +34,20 @@ fn stubs(folder: &std::path::Path, section: &str) -> Vec<String> {
     let addresses = section.address()..section.address() + section.size();
     let locations: Vec<Location> = addresses.map(|address| Location::Module { module: 0, address }).collect();
     let files = LocalFiles::find(&evidence, &folders(&[]));
-    let names = Names::find(&locations, &evidence, &files, true);
+    let names = Names::find(&locations, &evidence, &files, &Wanted::all());
     let mut names: Vec<String> = names.functions.iter().map(|function| function.name.to_string()).collect();
     names.sort_unstable();
     names
 }
 
 fn build(source: &str, options: &str) -> tempfile::TempDir {
+    build_with("gcc", source, options)
+}
+
+fn build_with(compiler: &str, source: &str, options: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("prog.c"), source).unwrap();
-    run(folder.path(), &format!("gcc -O2 -Wl,--build-id {options} -o prog prog.c"));
+    run(folder.path(), &format!("{compiler} -O2 -Wl,--build-id {options} -o prog prog.c"));
     folder
 }
 
@@ -64,6 +68,17 @@ fn stubs_of_every_section() {
     for options in [marked, "-fplt -Wl,-z,lazy -pie -fcf-protection=none"] {
         let named = stubs(build(CALLS, options).path(), ".plt.got");
         assert!(named.iter().any(|name| name == "__cxa_finalize@plt"), "{options}: {named:?}");
+    }
+}
+
+/// The same for aarch64, with and without the mark of branch protection.
+#[test]
+fn stubs_of_aarch64() {
+    needs!("aarch64-linux-gnu-gcc");
+    for options in ["-fplt -Wl,-z,lazy", "-fplt -Wl,-z,lazy -mbranch-protection=standard -Wl,-z,force-bti"] {
+        let named = stubs(build_with("aarch64-linux-gnu-gcc", CALLS, options).path(), ".plt");
+        let has = |name: &str| named.iter().any(|n| n == name);
+        assert!(["clock@plt", "malloc@plt", "time@plt"].iter().all(|name| has(name)), "{options}: {named:?}");
     }
 }
 
@@ -103,6 +118,7 @@ fn the_vdso() {
     let module = Module { kind: ModuleKind::Vdso, path: "[vdso]".into(), ..Module::default() };
     let module = ModuleEvidence { module, image: Some(image), ..ModuleEvidence::default() };
     let evidence = Evidence { modules: vec![module], ..Evidence::default() };
-    let names = Names::find(&[Location::Module { module: 0, address }], &evidence, &LocalFiles::default(), true);
+    let names =
+        Names::find(&[Location::Module { module: 0, address }], &evidence, &LocalFiles::default(), &Wanted::all());
     assert!(names.functions[0].name.ends_with("clock_gettime"), "{:?}", names.functions);
 }

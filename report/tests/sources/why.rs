@@ -8,7 +8,7 @@ use profrec_format::{CallGraph, Header, Mapping, Module, Process, Record, Sample
 use super::program::Program;
 use super::server::Server;
 
-fn record(program: &Program) -> String {
+pub(crate) fn record(program: &Program) -> String {
     let path = program.path("a.prof");
     let header = Header { period: 1_000_000, call_graph: CallGraph::FramePointer, ..Header::default() };
     let mut writer = Writer::create(File::create(&path).unwrap(), &header).unwrap();
@@ -24,10 +24,11 @@ fn record(program: &Program) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn report(program: &Program, urls: &str, arguments: &[&str]) -> Output {
+/// Runs the report with these servers and a cache of its own.
+pub(crate) fn report(program: &Program, urls: &str, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_profrec-report"));
     command.args(arguments).env("DEBUGINFOD_URLS", urls).env("DEBUGINFOD_CACHE_PATH", program.path("cache"));
-    command.output().unwrap()
+    command.envs(variables.iter().copied()).output().unwrap()
 }
 
 /// The files tried stand in their order, in text and as JSON, and `--why` may stand before the recording.
@@ -36,21 +37,21 @@ fn files_are_told_in_order() {
     let program = Program::new();
     let recording = record(&program);
     let folder = program.folder.path().to_str().unwrap();
-    let output = report(&program, "", &["--why", &recording, "--symbols", "/usr/include/asm-generic"]);
+    let output = report(&program, "", &[], &["--why", &recording, "--symbols", "/usr/include/asm-generic"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let order =
         ["--symbols", "recorded path", "debug files", "debuginfod         left out: DEBUGINFOD_URLS is not set"];
     let places: Vec<_> = order.iter().map(|step| text.find(&format!("\n  {step}"))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
 
-    let output = report(&program, "", &[&recording, "--why", "nonexistent/prog", "--json", "--symbols", folder]);
+    let output = report(&program, "", &[], &[&recording, "--why", "nonexistent/prog", "--json", "--symbols", folder]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let tried = &json["modules"][0]["tried"][0];
     assert_eq!((&tried["step"], &tried["outcome"]), (&"symbols_folder".into(), &"used".into()), "{json}");
     assert!(tried["place"].as_str().unwrap().ends_with("/prog"), "{json}");
     assert_eq!(json["modules"][0]["symbols"], "debug_info");
 
-    let output = report(&program, "", &[&recording, "--why", "libnothing"]);
+    let output = report(&program, "", &[], &[&recording, "--why", "libnothing"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("no module with samples"));
 }
@@ -64,12 +65,12 @@ fn only_the_user_says_who_is_asked() {
     let file = std::fs::read(program.path("prog")).unwrap();
     let server = Server::with_files(vec![(super::servers::place(&program.identity, "debuginfo"), file)]);
     for quiet in ["--no-debuginfod", "--no-local-files"] {
-        assert!(report(&program, &server.url, &[&recording, quiet]).status.success());
+        assert!(report(&program, &server.url, &[], &[&recording, quiet]).status.success());
     }
     assert!(server.requests().is_empty());
-    let output = report(&program, &server.url, &[&recording]);
+    let output = report(&program, &server.url, &[], &[&recording]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("hidden"), "{output:?}");
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with("debuginfod: debuginfo of prog from http://127.0.0.1:"), "{told}");
+    assert!(told.starts_with("debuginfod: debuginfo of /nonexistent/prog from http://127.0.0.1:"), "{told}");
     assert_eq!(server.requests().len(), 1);
 }

@@ -12,7 +12,6 @@ use super::{Debuginfod, Kind, Limits, State, requested};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::attempt::{Outcome, Step};
 use crate::local_files::module_files::{self, ModuleFiles};
-use crate::symbols::short_name;
 
 /// Requests that have a common end.
 pub(in crate::local_files) struct Fetching<'a> {
@@ -60,10 +59,11 @@ impl<'a> Fetching<'a> {
         if module.module.kind != profrec_format::ModuleKind::File || build_id.is_empty() {
             return;
         }
-        if let (State::Off(why), None) = (&self.debuginfod.state, files.debug_info()) {
+        let is_complete = files.debug_info().is_some() && files.missing_alt_link().is_none();
+        if let (State::Off(why), false) = (&self.debuginfod.state, is_complete) {
             return files.note(Step::Debuginfod, "", Outcome::LeftOut((*why).to_owned()));
         }
-        let name = short_name(module);
+        let name = &module.module.path;
         if files.debug_info().is_none() {
             self.fetch(Wanted { build_id, kind: Kind::DebugInfo, name }, files, ModuleFiles::attempt);
         }

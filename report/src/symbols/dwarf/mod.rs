@@ -65,8 +65,8 @@ pub struct DebugFiles<'f, 'a> {
 pub struct Found {
     /// The frames at each address, innermost inlined function first; empty where DWARF says nothing.
     pub frames: Vec<Vec<DwarfFrame>>,
-    /// For each address, whether it is in a unit that was split: then other files decide what is found.
-    pub split: Vec<bool>,
+    /// For each address, whether more than the files decided what was found: parts of split units, or a limit.
+    pub passing: Vec<bool>,
     /// What was missing, in words.
     pub trouble: Option<String>,
 }
@@ -125,18 +125,19 @@ impl<'a> Reading<'_, 'a> {
             found
         });
         let mut found =
-            Found { frames: vec![Vec::new(); addresses.len()], split: vec![false; addresses.len()], trouble: None };
+            Found { frames: vec![Vec::new(); addresses.len()], passing: vec![false; addresses.len()], trouble: None };
         let mut missing = 0;
         for unit in units.collect::<Vec<_>>() {
             missing += usize::from(unit.part_missing);
             for (place, frames) in unit.frames {
-                found.split[place] |= unit.split;
+                found.passing[place] |= unit.split;
                 if is_better(&frames, &found.frames[place]) {
                     found.frames[place] = frames;
                 }
             }
         }
         if self.allowance.is_exhausted() {
+            found.passing.fill(true);
             found.trouble = Some("its debug info asks for more work than it can be worth: the rest is left out".into());
         } else if missing > 0 {
             found.trouble = Some(format!("{missing} of its .dwo files are missing: no inlined functions there"));

@@ -147,23 +147,23 @@ impl Tables {
         let table = match &self.last {
             Some((last, table)) if *last == offset => table.clone(),
             _ => {
-                meter.work(length_of_table(dwarf, offset)?)?;
+                pay_for_table(dwarf, offset, meter)?;
                 dwarf.abbreviations(header)?
             }
         };
         self.last = Some((offset, table.clone()));
-        Ok(Unit::new_with_abbreviations(dwarf, header.clone(), table)?)
+        Ok(Unit::new_with_abbreviations(dwarf, *header, table)?)
     }
 }
 
-/// Bytes of a table of abbreviations: many units can refer to places in the same long table.
-fn length_of_table(dwarf: &Dwarf<Bytes<'_>>, offset: DebugAbbrevOffset) -> Result<u64, gimli::Error> {
+/// Counts the bytes of a table of abbreviations as work: many units can refer to places in the same long table.
+fn pay_for_table(dwarf: &Dwarf<Bytes<'_>>, offset: DebugAbbrevOffset, meter: &mut Meter<'_>) -> Result<(), Trouble> {
     use gimli::Section;
     let mut bytes = *dwarf.debug_abbrev.reader();
     bytes.skip(offset.0)?;
-    let start = bytes.len();
     // Code, tag, whether there are children, pairs of name and form.
     while bytes.read_uleb128()? != 0 {
+        let before = bytes.len();
         bytes.read_uleb128()?;
         bytes.read_u8()?;
         loop {
@@ -175,6 +175,7 @@ fn length_of_table(dwarf: &Dwarf<Bytes<'_>>, offset: DebugAbbrevOffset) -> Resul
                 break;
             }
         }
+        meter.work((before - bytes.len()) as u64)?;
     }
-    Ok((start - bytes.len()) as u64)
+    Ok(())
 }

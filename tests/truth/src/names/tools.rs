@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use object::Object;
 use profrec_format::{Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
-use profrec_report::local_files::LocalFiles;
+use profrec_report::local_files::{LocalFiles, Sources};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::{NamedFrame, Names};
+use profrec_report::symbols::{NamedFrame, Names, Wanted};
 
 use super::chain::{Chain, Frame, Frames, known};
 
@@ -115,7 +115,7 @@ impl Ours {
         let module = Module { id: 0, kind: ModuleKind::File, path: path.to_string_lossy().into_owned(), build_id };
         let module = ModuleEvidence { module, ..ModuleEvidence::default() };
         let evidence = Evidence { modules: vec![module], ..Evidence::default() };
-        let files = LocalFiles::find(&evidence, folders);
+        let files = LocalFiles::find(&evidence, &Sources { folders: folders.to_vec(), ..Sources::default() });
         Ok(Self { evidence, files })
     }
 
@@ -128,7 +128,7 @@ impl Ours {
     /// What it says about each address.
     pub fn ask(&self, addresses: &[u64]) -> Vec<Chain> {
         let locations: Vec<_> = addresses.iter().map(|&address| Location::Module { module: 0, address }).collect();
-        let names = Names::find(&locations, &self.evidence, &self.files, true);
+        let names = Names::find(&locations, &self.evidence, &self.files, &Wanted::all());
         let mut paths = Frames::default();
         let mut frame = |frame: &NamedFrame| Frame {
             name: names

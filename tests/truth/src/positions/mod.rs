@@ -16,9 +16,9 @@ use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectSegment, SegmentFlags, elf};
 use profrec_format::{Arch, Layout, LoadSegment, Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
-use profrec_report::local_files::LocalFiles;
+use profrec_report::local_files::{LocalFiles, Sources};
 use profrec_report::modules::Modules;
-use profrec_report::symbols::Names;
+use profrec_report::symbols::{Names, Wanted};
 use profrec_report::unwind::{ProcessView, Unwinder, WalkedFrame};
 
 use crate::stacks::classes::{Relation, relate};
@@ -75,11 +75,11 @@ fn difference(state: &State) -> Result<Option<String>> {
     for path in paths {
         evidence.modules.push(module(Path::new(path))?);
     }
-    let files = LocalFiles::find(&evidence, &[]);
+    let files = LocalFiles::find(&evidence, &Sources::default());
     let modules = Modules::new(&evidence, &files);
     let stack = state.stack(&space)?;
     let mut frames = Vec::new();
-    let process = ProcessView { pid: 1, space: &space, time: 1 };
+    let process = ProcessView { pid: 1, thread: 1, space: &space, time: 1 };
     Unwinder::new(&modules, Arch::X86_64).walk(&stack, process, &mut frames);
     let (relation, _) = relate(&frames, &places(&state.frames));
     let (ours, theirs) = (our_names(&frames, &evidence, &files), own_names(&state.frames));
@@ -114,7 +114,7 @@ fn own_names(frames: &[GdbFrame]) -> Vec<String> {
 /// Our names of all frames, inlined ones too.
 fn our_names(frames: &[WalkedFrame], evidence: &Evidence, files: &LocalFiles) -> Vec<String> {
     let locations: Vec<_> = frames.iter().map(|frame| frame.location).collect();
-    let names = Names::find(&locations, evidence, files, true);
+    let names = Names::find(&locations, evidence, files, &Wanted::all());
     let functions = names.locations.iter().flatten().filter_map(|frame| names.functions.get(frame.function as usize));
     functions.map(|function| plain(&function.name)).collect()
 }

@@ -89,6 +89,7 @@ fn verdict_name(verdict: Verdict) -> &'static str {
         Verdict::Truncated => "truncated",
         Verdict::NoCfi => "no CFI",
         Verdict::Implausible => "implausible",
+        Verdict::NotCode => "not code",
         Verdict::NotRecorded => "not recorded",
     }
 }

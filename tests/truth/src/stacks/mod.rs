@@ -22,7 +22,7 @@ use profrec_format::{Arch, RawStack, Record, Recording, Sample, Segment, UserSta
 use profrec_report::address_space::AddressSpace;
 use profrec_report::collect::walk_user;
 use profrec_report::evidence::{Evidence, ModuleNumbers};
-use profrec_report::local_files::LocalFiles;
+use profrec_report::local_files::{LocalFiles, Sources};
 use profrec_report::modules::Modules;
 use profrec_report::replay::replay;
 use profrec_report::unwind::Unwinder;
@@ -39,7 +39,7 @@ pub fn compare(path: &Path, peers: &mut [Box<dyn Peer>]) -> Result<Tally> {
     let recording = Recording::open(&bytes).with_context(|| format!("reading {}", path.display()))?;
     ensure!(recording.header().arch == Arch::X86_64, "only stacks of x86-64 can be compared");
     let (evidence, numbers) = Evidence::gather(&recording);
-    let local = LocalFiles::find(&evidence, &[]);
+    let local = LocalFiles::find(&evidence, &Sources::default());
     let modules = Modules::new(&evidence, &local);
     let files = ModuleFiles::of(&evidence, &local)?;
     let mut comparison =
