@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gimli::{
     AttributeValue, DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_call_file, DW_AT_call_line,
-    DW_AT_linkage_name, DW_AT_name, DW_AT_specification, DW_TAG_inlined_subroutine, DW_TAG_subprogram, EntriesRaw,
+    DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name, DW_AT_ranges, DW_AT_specification, DW_TAG_inlined_subroutine, DW_TAG_subprogram, EntriesRaw,
     Range, UnitOffset, UnitRef,
 };
 
@@ -86,8 +86,10 @@ impl<'a> Walk<'_, 'a, '_, '_> {
         while self.scopes.last().is_some_and(|scope| scope.depth >= depth) {
             self.scopes.pop();
         }
+        // Declarations, of which there are many, have no code.
+        let has_code = || abbreviation.attributes().iter().any(|it| matches!(it.name(), DW_AT_low_pc | DW_AT_ranges));
         match abbreviation.tag() {
-            DW_TAG_subprogram => {
+            DW_TAG_subprogram if has_code() => {
                 let attributes = self.read(entries, abbreviation.attributes())?;
                 self.function(offset, depth, &attributes)
             }
