@@ -32,7 +32,7 @@ const ROOM: usize = 1 << 27;
 const SEGMENT_ROOM: usize = 1 << 25;
 
 /// How many verdicts there are.
-const VERDICTS: usize = 5;
+const VERDICTS: usize = 6;
 
 /// What is counted: one thread with one stack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -205,8 +205,14 @@ impl StackCounter {
 }
 
 /// Every verdict, at the place that its number says.
-const ALL_VERDICTS: [Verdict; VERDICTS] =
-    [Verdict::Complete, Verdict::Truncated, Verdict::NoCfi, Verdict::Implausible, Verdict::NotRecorded];
+const ALL_VERDICTS: [Verdict; VERDICTS] = [
+    Verdict::Complete,
+    Verdict::Truncated,
+    Verdict::NoCfi,
+    Verdict::Implausible,
+    Verdict::NotRecorded,
+    Verdict::ExecOrExit,
+];
 
 fn stack_order(stack: &Stack) -> impl Iterator<Item = (LocationId, bool)> + '_ {
     stack.frames.iter().map(|frame| (frame.location, frame.guessed))

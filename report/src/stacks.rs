@@ -93,9 +93,10 @@ pub enum Verdict {
     NoCfi,
     /// At a value that cannot be true: a return address outside code, a stack pointer that does not grow.
     Implausible,
-    /// There was no user stack to walk: user stacks were not asked for, or the kernel was just
-    /// replacing the program.
+    /// There was no user stack to walk: user stacks were not asked for.
     NotRecorded,
+    /// There was no user stack: the kernel was just starting or ending the program.
+    ExecOrExit,
 }
 
 impl From<profrec_format::Verdict> for Verdict {
@@ -118,7 +119,7 @@ impl From<Verdict> for profrec_format::Verdict {
             Verdict::Truncated => Self::Truncated,
             Verdict::NoCfi => Self::NoCfi,
             Verdict::Implausible => Self::Implausible,
-            Verdict::NotRecorded => Self::NotRecorded,
+            Verdict::NotRecorded | Verdict::ExecOrExit => Self::NotRecorded,
         }
     }
 }
@@ -153,6 +154,8 @@ pub struct Verdicts {
     pub implausible: u64,
     /// See [`Verdict::NotRecorded`].
     pub not_recorded: u64,
+    /// See [`Verdict::ExecOrExit`].
+    pub exec_or_exit: u64,
     /// Samples, with whatever verdict, that have a guessed frame inside.
     pub guessed: u64,
 }
@@ -181,6 +184,7 @@ impl Verdicts {
             Verdict::NoCfi => &mut self.no_cfi,
             Verdict::Implausible => &mut self.implausible,
             Verdict::NotRecorded => &mut self.not_recorded,
+            Verdict::ExecOrExit => &mut self.exec_or_exit,
         }
     }
 }

@@ -116,6 +116,7 @@ struct Stacks {
     no_cfi: u64,
     implausible: u64,
     not_recorded: u64,
+    exec_or_exit: u64,
     guessed: u64,
 }
 
@@ -291,6 +292,7 @@ fn stacks(profile: &Profile) -> Stacks {
         no_cfi: verdicts.no_cfi,
         implausible: verdicts.implausible,
         not_recorded: verdicts.not_recorded,
+        exec_or_exit: verdicts.exec_or_exit,
         guessed: verdicts.guessed,
     }
 }
