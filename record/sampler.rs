@@ -3,19 +3,17 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
-use std::sync::Mutex;
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, PerfEventOpts, PrintLevel, ProgramInput};
+use libbpf_rs::{Link, MapCore, MapFlags, PerfEventOpts, ProgramInput};
 
 use crate::args::CallGraph;
 use crate::attach::MOST_THREAD_CLOCKS;
 use crate::budget::Pace;
 use crate::cgroup::Cgroup;
-use crate::chunks::CHUNK;
 use crate::giant_frames::LeftOut;
-use crate::kernel;
+use crate::loading::{check_host, explain, remember_warnings};
 use crate::narrowing::Narrowing;
 use crate::outcomes::{Accounts, LostSecond};
 use crate::own_cost;
@@ -24,6 +22,7 @@ use crate::pid_namespace::PidNamespace;
 use crate::remedy;
 use crate::ring::BpfRing;
 use crate::running_clocks::RunningClocks;
+use crate::scratch;
 use crate::side_band::{SideBand, is_offline};
 use crate::stream::now;
 
@@ -38,9 +37,6 @@ use skeleton::{ProfrecSkel, ProfrecSkelBuilder};
 
 /// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
 const NAMES_AT_ONCE: usize = 64;
-/// All CPUs' copies of stacks that are copied whole take no more kernel memory than this.
-const SCRATCH_LIMIT: u32 = 32 << 20;
-const PAGE: u32 = 4096;
 
 /// How ticks are captured.
 #[derive(Debug)]
@@ -83,7 +79,7 @@ impl Sampler {
     /// Loads the programs; gives the ring that they fill, too.
     pub(crate) fn load(settings: Settings) -> Result<(Self, BpfRing)> {
         check_host()?;
-        libbpf_rs::set_print(Some((PrintLevel::Warn, remember)));
+        remember_warnings();
         // The programs live as long as the recorder: one object, never given back.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut open = ProfrecSkelBuilder::default().open(storage).map_err(explain)?;
@@ -94,8 +90,8 @@ impl Sampler {
             CallGraph::None => 2,
         };
         let cpus = libbpf_rs::num_possible_cpus()? as u32;
-        let whole_stack = settings.whole_stack.min(SCRATCH_LIMIT / cpus).min(settings.ring_size / 4) & !(PAGE - 1);
-        let most_payload = most_payload(whole_stack.max(2 * settings.stack_size));
+        let whole_stack = scratch::whole_stack(settings.whole_stack, cpus, settings.ring_size);
+        let most_payload = scratch::most_payload(whole_stack.max(2 * settings.stack_size));
         (rodata.stack_cap, rodata.most_payload) = (settings.stack_size, most_payload);
         (rodata.period, rodata.inherited_clocks) = (settings.period, settings.inherited_clocks);
         rodata.wakeup_bytes = settings.ring_size / 4;
@@ -116,7 +112,7 @@ impl Sampler {
         }
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
-        open.maps.scratch.set_value_size(scratch_size(most_payload))?;
+        open.maps.scratch.set_value_size(scratch::scratch_size(most_payload))?;
         let fork = settings.only_targets && settings.follow_children;
         // Of a map that no code uses, all entries would be allocated at once.
         open.maps.targets.set_autocreate(settings.only_targets)?;
@@ -281,7 +277,7 @@ impl Sampler {
 
     /// When ticks did not fit into the ring: of each CPU, by its number, the seconds of the last minute in which that happened.
     pub(crate) fn lost_seconds(&self) -> Result<Vec<(u32, LostSecond)>> {
-        /// LOST_SECONDS in bpf/profrec.bpf.c.
+        /// LOST_SECONDS in bpf/accounts.h.
         const SLOTS: u32 = 64;
         let mut lost = Vec::new();
         for slot in 0..SLOTS {
@@ -353,57 +349,7 @@ fn put_cgroup(skeleton: &ProfrecSkel<'_>, index: u32, cgroup: &Cgroup) -> libbpf
     skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)
 }
 
-/// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.
-fn most_payload(stack: u32) -> u32 {
-    let chunk = CHUNK as u32;
-    chunk + stack.div_ceil(chunk) * (chunk + 8)
-}
-
-/// `struct scratch` in bpf/profrec.bpf.c for such a payload.
-fn scratch_size(most_payload: u32) -> u32 {
-    const FIRST_FIELDS: u32 = 16 + 21 * 8 + 14 * 4;
-    const PIECE: u32 = 64 << 10;
-    const CHAIN: u32 = 127 * 8;
-    FIRST_FIELDS + most_payload + PIECE + 2 * CHAIN
-}
-
 fn text(bytes: &[i8]) -> String {
     let bytes: Vec<u8> = bytes.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Fails where nothing can be recorded, before libbpf does with a stranger message.
-fn check_host() -> Result<()> {
-    if let Some(refused) = kernel::too_old().or_else(kernel::no_types) {
-        bail!(refused);
-    }
-    Ok(())
-}
-
-/// What libbpf warned of, for the message of an error that follows.
-static WARNINGS: Mutex<String> = Mutex::new(String::new());
-
-fn remember(_level: PrintLevel, message: String) {
-    const MOST: usize = 64 << 10;
-    if let Ok(mut warnings) = WARNINGS.lock()
-        && warnings.len() < MOST
-    {
-        warnings.push_str(&message);
-    }
-}
-
-/// Says what helps when the BPF programs cannot be loaded.
-fn explain(error: libbpf_rs::Error) -> Error {
-    let text = format!("{error:#}");
-    match error.kind() {
-        // EPERM. EACCES, which is of the same kind, is what the verifier says to a program.
-        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => remedy::bpf(),
-        _ if text.contains("os error 38") => remedy::no_bpf(),
-        _ => {
-            let warnings = WARNINGS.lock().map(|warnings| warnings.clone()).unwrap_or_default();
-            let last: Vec<&str> = warnings.lines().rev().take(8).collect();
-            let last: Vec<&str> = last.into_iter().rev().collect();
-            anyhow!("loading the BPF programs failed: {text}\n{}", last.join("\n"))
-        }
-    }
 }
