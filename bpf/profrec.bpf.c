@@ -64,67 +64,17 @@ struct tick {
 	__u32 frame_left_out; /* the gap between the chunks is a frame that the recorder has told of */
 	__u32 weight; /* periods that the tick stands for */
 	__u32 unused;
+	char comm[16]; /* the thread's name: it may be gone when somebody asks */
 };
 
-_Static_assert(sizeof(struct tick) == 21 * 8 + 14 * 4, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 21 * 8 + 14 * 4 + 16, "record/event.rs reads this layout");
 
-/* What became of ticks, each counted as often as it stands for a period, and what was remarkable about those that were captured, each
- * counted once. record/outcomes.rs knows the order. Every tick has one outcome: TICKS is their sum. */
-enum outcome {
-	OUTCOME_SENT = 0,
-	OUTCOME_RING_FULL = 1,
-	OUTCOME_FILTERED = 2,
-	OUTCOME_IDLE = 3,
-	OUTCOME_NO_SCRATCH = 4,
-	NOTE_NO_USER_SIDE = 5,
-	NOTE_STACK_CUT = 6,
-	NOTE_UNREADABLE_PAGES = 7,
-	NOTE_STACK_SWITCHED = 8,
-	NANOSECONDS = 9, /* spent on the ticks that were sent or did not fit */
-	TICKS = 10,
-	MISSED = 11,	   /* ticks that a CPU's clock did not give */
-	MISSED_UNTIL = 12, /* when the last of them were noticed */
-	DUE = 13,	   /* when the CPU's next tick is due, 0 before the first */
-	WEIGHT = 14,	   /* what the CPU's last tick stood for */
-	INTERRUPTS = 15,   /* whatever they stand for */
-	CAPTURED = 16,	   /* of these, those that were sent or did not fit */
-	OUTCOME_COUNTS_FULL = 17,
-	NOTE_STACK_COLLIDED = 18,
-	NOTE_STACKS_FULL = 19,
-	OUTCOMES = 20,
-};
+#include "accounts.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20); /* set by the recorder */
 } events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, OUTCOMES);
-	__type(key, __u32);
-	__type(value, __u64);
-} outcomes SEC(".maps");
-
-/* When ticks did not fit into the ring: by the second, or nearly, of the last minute. */
-#define LOST_SECONDS 64
-#define SECOND_SHIFT 30
-struct lost_second {
-	__u64 second;
-	__u64 count;
-	__u64 first; /* when */
-	__u64 last;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LOST_SECONDS);
-	__type(key, __u32);
-	__type(value, struct lost_second);
-} lost_seconds SEC(".maps");
-
-/* There is a clock on each CPU. Those that follow threads run when they may. */
-bool clocks_of_cpus;
 
 /* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
  * and the value size: the fields in front, most_payload, 64 KiB (the verifier does not see that what is copied last
@@ -157,73 +107,6 @@ struct {
 #define NAME_BYTES 256
 __u64 kernel_addresses[NAMES_AT_ONCE];
 char kernel_names[NAMES_AT_ONCE][NAME_BYTES];
-
-static __always_inline __u64 *counter(__u32 outcome)
-{
-	return bpf_map_lookup_elem(&outcomes, &outcome);
-}
-
-static __always_inline void add(__u32 outcome, __u64 more)
-{
-	__u64 *sum = counter(outcome);
-
-	if (sum)
-		*sum += more; /* per CPU, and ticks of one CPU do not nest */
-}
-
-static __always_inline void count(__u32 outcome)
-{
-	add(outcome, 1);
-}
-
-/*
- * Counts the tick, and those that the clock should have given since the one before. The kernel moves a late clock on by whole
- * periods; so its phase stays, and the tick that came soonest shows it.
- */
-static __always_inline void count_tick(__u64 time, __u32 weight)
-{
-	__u64 *due = counter(DUE), *before = counter(WEIGHT), *until;
-	__u64 own = period * weight, missed;
-
-	add(TICKS, weight);
-	if (!due || !before || !clocks_of_cpus)
-		return;
-	if (*before != weight) {
-		/* The clock was changed, and began anew. */
-		*before = weight;
-		*due = 0;
-	}
-	if (*due && time >= *due + own) {
-		missed = (time - *due) / own;
-		add(MISSED, missed * weight);
-		until = counter(MISSED_UNTIL);
-		if (until)
-			*until = time;
-		*due += missed * own;
-	} else if (!*due || time < *due) {
-		*due = time;
-	}
-	*due += own;
-}
-
-/* Notes when a tick did not fit into the ring: the recorder may not get to know for long. */
-static __always_inline void count_lost(__u64 time, __u32 weight)
-{
-	__u64 second = time >> SECOND_SHIFT;
-	__u32 slot = second & (LOST_SECONDS - 1);
-	struct lost_second *lost = bpf_map_lookup_elem(&lost_seconds, &slot);
-
-	add(OUTCOME_RING_FULL, weight);
-	if (!lost)
-		return;
-	if (lost->second != second) {
-		lost->second = second;
-		lost->count = 0;
-		lost->first = time;
-	}
-	lost->count += weight;
-	lost->last = time;
-}
 
 /* Hides a value's origin from clang, which otherwise removes the bound checks that the verifier
  * needs to see. */
@@ -357,6 +240,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	tick->tid = (__u32)ids;
 	tick->cpu = bpf_get_smp_processor_id();
 	tick->weight = weight;
+	bpf_get_current_comm(tick->comm, sizeof(tick->comm));
 
 	task = bpf_get_current_task_btf();
 	/* Once and no more: of each load through such a pointer the verifier of 6.18 searches all of the kernel's types by name. */

@@ -7,7 +7,10 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::amounts::{Rotation, parse_file_size, parse_long_time, parse_memory, parse_rotation};
+use crate::amounts::{
+    MaxCpu, Rotation, parse_duration, parse_file_size, parse_flush, parse_long_time, parse_max_cpu, parse_memory,
+    parse_ring_size, parse_rotation, parse_stack_size,
+};
 use crate::narrowing;
 use crate::trigger::Trigger;
 
@@ -97,7 +100,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, help_heading = "Target")]
     pub(crate) no_inherit: bool,
 
-    /// Samples a second and CPU [default: 99]
+    /// Samples a second and CPU, as long as that costs no more than --max-cpu [default: 99]
     #[arg(short = 'F', long, value_name = "HZ", value_parser = clap::value_parser!(u64).range(1..=10_000), help_heading = "Rate")]
     pub(crate) frequency: Option<u64>,
 
@@ -168,6 +171,7 @@ pub(crate) struct RecordArgs {
     /// or with <
     #[arg(long, value_name = "CONDITION", requires = "ring", help_heading = "Flight recorder")]
     pub(crate) trigger: Vec<Trigger>,
+
     /// Work for this account once all is attached, and give it the file; a command stays yours
     #[arg(long, value_name = "NAME", help_heading = "Rights")]
     pub(crate) user: Option<String>,
@@ -249,10 +253,6 @@ pub(crate) enum Preset {
     /// 10 a second: for weeks
     Monitor,
 }
-
-/// What recording may cost, in millionths of the machine; `None` for whatever it costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MaxCpu(pub(crate) Option<u32>);
 
 /// How user stacks are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -356,72 +356,6 @@ impl RecordArgs {
     }
 }
 
-/// A share of the machine such as `0.5%`, or `none`.
-fn parse_max_cpu(text: &str) -> Result<MaxCpu, String> {
-    if text == "none" {
-        return Ok(MaxCpu(None));
-    }
-    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-    match number.parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => {
-            let millionths = (percent * 1e4).round() as u32;
-            let is_none = percent <= 0.0;
-            Ok(MaxCpu((!is_none).then_some(millionths.max(1))))
-        }
-        _ => Err("expected a percentage of the machine, such as 0.5%, or none".to_owned()),
-    }
-}
-
-/// A time such as `30s`, `500ms`, `2m`, `1h` or `30` (seconds).
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("'{unit}' is not a unit of time: use ms, s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| "expected a number and a unit, such as 30s".to_owned())?;
-    match Duration::try_from_secs_f64(number * seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected a time above zero".to_owned()),
-    }
-}
-
-/// A time between two flushes of counts.
-fn parse_flush(text: &str) -> Result<Duration, String> {
-    let time = parse_duration(text)?;
-    let fits = (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&time);
-    if fits { Ok(time) } else { Err("expected a time from 100ms to 1h".to_owned()) }
-}
-
-/// A size such as `65536`, `64k` or `8m`.
-fn parse_size(text: &str) -> Result<u32, String> {
-    let lower = text.to_ascii_lowercase();
-    let (number, shift) = match lower.as_bytes() {
-        [number @ .., b'k'] => (number.len(), 10),
-        [number @ .., b'm'] => (number.len(), 20),
-        number => (number.len(), 0),
-    };
-    let number: u32 = lower[..number].parse().map_err(|_| "expected a number of bytes, such as 64k".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
-}
-
-fn parse_stack_size(text: &str) -> Result<u32, String> {
-    const PAGE: u32 = 4096;
-    let size = parse_size(text)?;
-    let fits = size.is_multiple_of(PAGE) && (PAGE..=1 << 20).contains(&size);
-    if fits { Ok(size) } else { Err("expected a multiple of 4096, from 4k to 1m".to_owned()) }
-}
-
-fn parse_ring_size(text: &str) -> Result<u32, String> {
-    let size = parse_size(text)?;
-    let fits = size.is_power_of_two() && (256 << 10..=1 << 30).contains(&size);
-    if fits { Ok(size) } else { Err("expected a power of two, from 256k to 1024m".to_owned()) }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -479,24 +413,5 @@ mod tests {
         assert_eq!((budget(&[]), budget(&["--preset", "dev"])), (Some(10_000), Some(50_000)));
         assert_eq!((budget(&["--max-cpu", "0.5%"]), budget(&["--max-cpu", "0.00001"])), (Some(5_000), Some(1)));
         assert_eq!((budget(&["--max-cpu", "none"]), budget(&["--max-cpu", "0"])), (None, None));
-        for wrong in ["101%", "-1", "NaN", "", "%", "1%%", "half"] {
-            assert!(parse_max_cpu(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    /// Times and sizes have the units that people type.
-    #[test]
-    fn units_are_known() {
-        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
-        assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));
-        assert_eq!(parse_duration("30").unwrap(), Duration::from_secs(30));
-        for wrong in ["", "s", "0s", "5x", "-1s", "1e9999h"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(parse_size("64K").unwrap(), 65_536);
-        assert_eq!(parse_size("8m").unwrap(), 8 << 20);
-        assert!(parse_size("99999m").is_err());
-        assert!(parse_stack_size("5000").is_err());
-        assert!(parse_ring_size("3m").is_err());
     }
 }

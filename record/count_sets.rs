@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::counts::Counts;
+use crate::skeleton::{OpenProfrecMaps, ProfrecSkel};
 
 /// Elements that are read at once.
 const AT_ONCE: u32 = 1024;
@@ -21,22 +22,39 @@ pub(crate) struct Sizes {
 }
 
 /// A set of maps.
-pub(crate) struct CountSet {
-    pub(crate) counts: MapHandle,
-    pub(crate) stacks: MapHandle,
+struct CountSet {
+    counts: MapHandle,
+    stacks: MapHandle,
     /// Stacks whose places others have.
-    pub(crate) spare: MapHandle,
+    spare: MapHandle,
 }
 
 /// Both sets.
 pub(crate) struct CountSets {
-    pub(crate) sets: [CountSet; 2],
+    sets: [CountSet; 2],
     /// The kernel waits for running programs when this map of maps is changed, to contain `nothing`.
-    pub(crate) barrier: MapHandle,
-    pub(crate) nothing: MapHandle,
+    barrier: MapHandle,
+    nothing: MapHandle,
 }
 
 impl CountSets {
+    /// Those of programs that were loaded for counting.
+    pub(crate) fn of(skeleton: &ProfrecSkel<'_>) -> libbpf_rs::Result<Self> {
+        let maps = &skeleton.maps;
+        let first = CountSet {
+            counts: MapHandle::try_from(&maps.first_counts)?,
+            stacks: MapHandle::try_from(&maps.first_stacks)?,
+            spare: MapHandle::try_from(&maps.first_spare)?,
+        };
+        let second = CountSet {
+            counts: MapHandle::try_from(&maps.second_counts)?,
+            stacks: MapHandle::try_from(&maps.second_stacks)?,
+            spare: MapHandle::try_from(&maps.second_spare)?,
+        };
+        let (barrier, nothing) = (MapHandle::try_from(&maps.barrier)?, MapHandle::try_from(&maps.nothing)?);
+        Ok(Self { sets: [first, second], barrier, nothing })
+    }
+
     /// Waits until all programs have ended that run now.
     pub(crate) fn wait_for_programs(&self) -> Result<()> {
         let descriptor = self.nothing.as_fd().as_raw_fd().to_le_bytes();
@@ -63,6 +81,28 @@ impl CountSets {
         take_stacks(&set.spare, IS_SPARE, &mut counts)?;
         Ok(counts)
     }
+}
+
+/// Has the maps that ticks are counted in created only where they are used.
+pub(crate) fn create(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Result<()> {
+    if let Some(sizes) = sizes {
+        maps.first_counts.set_max_entries(sizes.counts)?;
+        maps.second_counts.set_max_entries(sizes.counts)?;
+        maps.first_stacks.set_max_entries(sizes.stacks)?;
+        maps.second_stacks.set_max_entries(sizes.stacks)?;
+        maps.first_spare.set_max_entries(sizes.stacks / 4)?;
+        maps.second_spare.set_max_entries(sizes.stacks / 4)?;
+        return Ok(());
+    }
+    maps.first_counts.set_autocreate(false)?;
+    maps.second_counts.set_autocreate(false)?;
+    maps.first_stacks.set_autocreate(false)?;
+    maps.second_stacks.set_autocreate(false)?;
+    maps.first_spare.set_autocreate(false)?;
+    maps.second_spare.set_autocreate(false)?;
+    maps.barrier.set_autocreate(false)?;
+    maps.nothing.set_autocreate(false)?;
+    Ok(())
 }
 
 /// Reads and clears a map of stacks, whose ids have this flag where they are referred to.

@@ -33,6 +33,8 @@ struct Count {
     /// Ids of stacks, or negative errors.
     user: i32,
     kernel: i32,
+    /// The threads' name, up to a zero.
+    comm: [u8; 16],
 }
 
 impl Counts {
@@ -67,7 +69,7 @@ impl Counts {
         self.counts.iter().flat_map(|count| count.weights().map(|weight| self.tick(count, weight)))
     }
 
-    fn tick(&self, count: &Count, weight: u32) -> Tick<'_> {
+    fn tick<'a>(&'a self, count: &'a Count, weight: u32) -> Tick<'a> {
         let (user_chain, kernel_chain) = (self.stack(count.user), self.stack(count.kernel));
         let mut registers = [0; REGISTERS];
         if count.user != -EFAULT {
@@ -79,6 +81,7 @@ impl Counts {
             pid: count.pid,
             tid: count.tid,
             cpu: count.cpu,
+            comm: &count.comm,
             weight,
             registers,
             top: 0,
@@ -113,6 +116,7 @@ impl Count {
             ticks: half(tally, 12)?,
             user: half(place, 16)?.cast_signed(),
             kernel: half(place, 20)?.cast_signed(),
+            comm: *place.get(32..)?.first_chunk()?,
         })
     }
 
@@ -134,7 +138,20 @@ mod tests {
     }
 
     fn place(user: i32, kernel: i32) -> Vec<u8> {
-        bytes(&[7, 0, 100, 3, user.cast_unsigned(), kernel.cast_unsigned(), 5, 0, 0, 0, 0, 0])
+        bytes(&[
+            7,
+            0,
+            100,
+            3,
+            user.cast_unsigned(),
+            kernel.cast_unsigned(),
+            5,
+            0,
+            u32::from_le_bytes(*b"work"),
+            0,
+            0,
+            0,
+        ])
     }
 
     /// Fields are found where the BPF program puts them; counts come in the order of their times, with their stacks.
@@ -154,7 +171,7 @@ mod tests {
         assert_eq!(event::words(early.kernel_chain).collect::<Vec<_>>(), [u64::MAX]);
         assert_eq!((late.time, late.tid, late.weight, late.is_in_kernel()), (900, 101, 30, false));
         assert_eq!(event::words(late.user_chain).collect::<Vec<_>>(), [0x1000, 0x2000]);
-        assert_eq!((late.instruction_pointer(), late.has_user_side()), (0x1000, true));
+        assert_eq!((late.instruction_pointer(), late.has_user_side(), late.comm()), (0x1000, true, "work".to_owned()));
     }
 
     /// A count that is more than a sample can stand for becomes several; none of it is lost.

@@ -7,6 +7,8 @@ use crate::chunks::CHUNK;
 
 /// Registers in a tick: 16 general ones by DWARF number, and the instruction pointer.
 pub(crate) const REGISTERS: usize = 17;
+/// Bytes of a thread's name.
+const COMM: usize = 16;
 /// The place of the instruction pointer in [`Tick::registers`].
 pub(crate) const INSTRUCTION_POINTER: usize = 16;
 /// The place of the stack pointer in [`Tick::registers`].
@@ -21,6 +23,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) cpu: u32,
     /// Periods of the clock that it stands for.
     pub(crate) weight: u32,
+    /// The thread's name, which ends with the first zero byte.
+    pub(crate) comm: &'a [u8],
     /// All 0 when the thread has no user side.
     pub(crate) registers: [u64; REGISTERS],
     /// One past the stack's highest address, 0 when unknown.
@@ -112,6 +116,7 @@ impl<'a> Tick<'a> {
         let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [kernel, user, switched, frame_left_out] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [weight, _unused] = [cursor.u32()?, cursor.u32()?];
+        let comm = cursor.take(COMM)?;
         let [inner, outer] = [
             Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
             Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
@@ -126,6 +131,7 @@ impl<'a> Tick<'a> {
             tid,
             cpu,
             weight,
+            comm,
             registers,
             top,
             inner,
@@ -136,6 +142,12 @@ impl<'a> Tick<'a> {
             kernel_chain: cursor.take(kernel as usize)?,
             user_chain: cursor.take(user as usize)?,
         })
+    }
+
+    /// The name that the thread had.
+    pub(crate) fn comm(&self) -> String {
+        let name = self.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
     }
 
     /// Whether it hit the kernel.
@@ -209,6 +221,7 @@ mod tests {
         for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0, 4, 0] {
             bytes.extend(u32::to_le_bytes(half));
         }
+        bytes.extend(b"worker\0behind\0\0\0");
         bytes.extend(payload);
         bytes
     }
@@ -231,6 +244,7 @@ mod tests {
         assert_eq!(words(tick.user_chain).len(), 2);
         assert!(tick.switched);
         assert_eq!((tick.weight, weight_in(&bytes)), (4, 4));
+        assert_eq!(tick.comm(), "worker");
     }
 
     /// Changed chunks that are not among those captured, or not in their order, make a tick malformed.

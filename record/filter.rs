@@ -165,6 +165,7 @@ mod tests {
             pid: 1,
             tid: 1,
             cpu: 0,
+            comm: &[],
             weight: 1,
             registers,
             top: 0x7800,

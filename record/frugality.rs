@@ -12,6 +12,7 @@ use crate::budget::{Budget, Pace, Spent};
 use crate::interrupt::Interrupts;
 use crate::own_cost::{own_cpu_time, thread_cpu_time};
 use crate::sampler::Sampler;
+use crate::slowed::Slowed;
 use crate::stream::{Stream, now};
 
 /// What was spent so far, in nanoseconds.
@@ -36,9 +37,7 @@ pub(crate) struct Frugality {
     /// What an interrupt costs: how to measure it, and nanoseconds, once that is done.
     interrupts: Option<Interrupts>,
     interrupt: u64,
-    /// The least that was sampled.
-    slowest: Pace,
-    steps: u32,
+    slowed: Slowed,
 }
 
 impl Frugality {
@@ -53,14 +52,13 @@ impl Frugality {
             before: Meter::default(),
             interrupts: limit.map(|_| Interrupts::open()),
             interrupt: 0,
-            slowest: Pace::USUAL,
-            steps: 0,
+            slowed: Slowed::new(limit.unwrap_or(0), period),
         }
     }
 
-    /// Looks at what was spent since the last look, and makes the step that the budget asks for.
-    pub(crate) fn look<W: Write>(&mut self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<()> {
-        let Some(budget) = &mut self.budget else { return Ok(()) };
+    /// Looks at what was spent since the last look, and makes the step that the budget asks for. Gives what there is to say about it.
+    pub(crate) fn look<W: Write>(&mut self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<Option<String>> {
+        let Some(budget) = &mut self.budget else { return Ok(None) };
         let elapsed = self.looked.elapsed();
         self.looked += elapsed;
         // Not at the start: everybody waits for that.
@@ -70,31 +68,24 @@ impl Frugality {
         let meter = Meter::read(sampler)?;
         let spent = meter.since(self.before, self.interrupt);
         self.before = meter;
-        let Some(step) = budget.look(elapsed, spent) else { return Ok(()) };
+        let Some(step) = budget.look(elapsed, spent) else { return Ok(None) };
         let time = now();
         sampler.set_pace(step.pace, self.period)?;
         let (whole_stack, stack_size) = sampler.stacks(step.pace);
         let Pace { weight, cut } = step.pace;
-        self.steps += 1;
-        self.slowest = Pace { weight: weight.max(self.slowest.weight), cut: cut || self.slowest.cut };
         let (cost, limit, reason) = (step.cost, self.limit, step.reason);
-        stream.change_pace(PaceRecord { time, weight, whole_stack, stack_size, cost, limit, reason })
+        stream.change_pace(PaceRecord { time, weight, whole_stack, stack_size, cost, limit, reason })?;
+        Ok(self.slowed.step(Pace { weight, cut }, cost, Instant::now()))
+    }
+
+    /// What a sample stands for now.
+    pub(crate) fn weight(&self) -> u32 {
+        self.slowed.pace.weight
     }
 
     /// What was done to keep within the budget, in words; `None` when nothing had to be.
     pub(crate) fn slowed(&self) -> Option<String> {
-        let percent = f64::from(self.limit) / 1e4;
-        let what = match self.slowest {
-            _ if self.steps == 0 => return None,
-            Pace { weight: 1, .. } => "copied less of deep stacks".to_owned(),
-            Pace { weight, cut: false } => format!("sampled up to {weight} times less often"),
-            Pace { weight, .. } => format!("copied less of deep stacks and sampled up to {weight} times less often"),
-        };
-        let steps = if self.steps == 1 { "step" } else { "steps" };
-        let total = self.steps;
-        Some(format!(
-            "{what} ({total} {steps}), to cost at most {percent} % of the machine (--max-cpu none: whatever it costs)"
-        ))
+        self.slowed.text(Instant::now())
     }
 }
 

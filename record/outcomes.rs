@@ -4,37 +4,60 @@ use std::ops::Sub;
 
 use profrec_format::Outcome;
 
-/// Counters of the BPF program; OUTCOMES in bpf/profrec.bpf.c.
+/// Counters of the BPF program; OUTCOMES in bpf/accounts.h.
 const COUNTERS: usize = 20;
 
-/// What became of ticks, each counted as often as it stands for a period of the clock, and what was remarkable about those that were
-/// captured, each counted once; `enum outcome` in bpf/profrec.bpf.c.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outcomes {
-    pub(crate) sent: u64,
-    pub(crate) ring_full: u64,
-    pub(crate) filtered: u64,
-    pub(crate) idle: u64,
-    pub(crate) no_scratch: u64,
-    pub(crate) no_user_side: u64,
-    pub(crate) stacks_cut: u64,
-    pub(crate) unreadable_pages: u64,
-    pub(crate) stacks_switched: u64,
-    /// Spent in the kernel on the ticks that were sent or did not fit into the ring.
-    pub(crate) nanoseconds: u64,
-    /// All, whatever became of them.
-    pub(crate) ticks: u64,
-    /// Ticks that the clock did not give.
-    pub(crate) missed: u64,
-    /// Interrupts of clocks, whatever they stand for.
-    pub(crate) interrupts: u64,
-    /// Interrupts that were captured, for the ring had no room or took them.
-    pub(crate) captured: u64,
-    /// Ticks that could not be counted, because the map of counts was full.
-    pub(crate) counts_full: u64,
-    /// Stacks that have no id, because another one has its place, or because their map was full.
-    pub(crate) stacks_collided: u64,
-    pub(crate) stacks_full: u64,
+/// Declares counters that are summed and compared, each with its number in `enum outcome` of bpf/accounts.h.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $number:literal $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: u64,)*
+        }
+
+        impl $name {
+            /// Takes them from where the BPF program puts them.
+            fn new(counters: &[u64; COUNTERS]) -> Self {
+                Self { $($field: counters[$number],)* }
+            }
+
+            fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+                Self { $($field: with(self.$field, other.$field),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// What became of ticks, each counted as often as it stands for a period of the clock, and what was remarkable about those that were
+    /// captured, each counted once.
+    Outcomes {
+        0 sent,
+        1 ring_full,
+        2 filtered,
+        3 idle,
+        4 no_scratch,
+        5 no_user_side,
+        6 stacks_cut,
+        7 unreadable_pages,
+        8 stacks_switched,
+        /// Spent in the kernel on the ticks that were sent or did not fit into the ring.
+        9 nanoseconds,
+        /// All, whatever became of them.
+        10 ticks,
+        /// Ticks that the clock did not give.
+        11 missed,
+        /// Interrupts of clocks, whatever they stand for.
+        15 interrupts,
+        /// Interrupts that were captured, for the ring had no room or took them.
+        16 captured,
+        /// Ticks that could not be counted, because the map of counts was full.
+        17 counts_full,
+        /// Stacks that have no id, because others have their places, or because their map was full.
+        18 stacks_collided,
+        19 stacks_full,
+    }
 }
 
 impl Outcomes {
@@ -57,28 +80,6 @@ impl Outcomes {
             (Outcome::StacksFull, self.stacks_full),
         ];
         all.into_iter().filter(|(_, count)| *count > 0)
-    }
-
-    fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            sent: with(self.sent, other.sent),
-            ring_full: with(self.ring_full, other.ring_full),
-            filtered: with(self.filtered, other.filtered),
-            idle: with(self.idle, other.idle),
-            no_scratch: with(self.no_scratch, other.no_scratch),
-            no_user_side: with(self.no_user_side, other.no_user_side),
-            stacks_cut: with(self.stacks_cut, other.stacks_cut),
-            unreadable_pages: with(self.unreadable_pages, other.unreadable_pages),
-            stacks_switched: with(self.stacks_switched, other.stacks_switched),
-            nanoseconds: with(self.nanoseconds, other.nanoseconds),
-            ticks: with(self.ticks, other.ticks),
-            missed: with(self.missed, other.missed),
-            interrupts: with(self.interrupts, other.interrupts),
-            captured: with(self.captured, other.captured),
-            counts_full: with(self.counts_full, other.counts_full),
-            stacks_collided: with(self.stacks_collided, other.stacks_collided),
-            stacks_full: with(self.stacks_full, other.stacks_full),
-        }
     }
 }
 
@@ -105,47 +106,8 @@ pub(crate) struct Account {
 impl Account {
     /// Puts counters in their places.
     fn new(counters: [u64; COUNTERS]) -> Self {
-        let [
-            sent,
-            ring_full,
-            filtered,
-            idle,
-            no_scratch,
-            no_user_side,
-            stacks_cut,
-            unreadable_pages,
-            stacks_switched,
-            nanoseconds,
-            ticks,
-            missed,
-            missed_until,
-            due,
-            weight,
-            interrupts,
-            captured,
-            counts_full,
-            stacks_collided,
-            stacks_full,
-        ] = counters;
-        let outcomes = Outcomes {
-            sent,
-            ring_full,
-            filtered,
-            idle,
-            no_scratch,
-            no_user_side,
-            stacks_cut,
-            unreadable_pages,
-            stacks_switched,
-            nanoseconds,
-            ticks,
-            missed,
-            interrupts,
-            captured,
-            counts_full,
-            stacks_collided,
-            stacks_full,
-        };
+        let outcomes = Outcomes::new(&counters);
+        let [.., missed_until, due, weight, _, _, _, _, _] = counters;
         Self { outcomes, missed_until, due, weight }
     }
 
@@ -192,7 +154,7 @@ impl Accounts {
     }
 }
 
-/// Ticks that did not fit into the ring in about a second; `struct lost_second` in bpf/profrec.bpf.c.
+/// Ticks that did not fit into the ring in about a second; `struct lost_second` in bpf/accounts.h.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LostSecond {
     /// Which one; 0 for none.

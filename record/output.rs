@@ -5,9 +5,13 @@ use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use profrec_format::{Error, Recording};
+
+use crate::slow_reader::SlowReader;
+use crate::stop::End;
 
 /// Where a recording goes. It takes a frame as a whole or not at all, as long as what was taken can be cut off again:
 /// behind a torn frame nothing is written.
@@ -21,6 +25,8 @@ pub(crate) struct Output {
     torn: bool,
     /// The disk is asked at each flush.
     sync: bool,
+    /// Where its reader may be slow: how long that is waited for.
+    reader: Option<SlowReader>,
 }
 
 impl Output {
@@ -35,7 +41,14 @@ impl Output {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.with_context(|| format!("syncing {}, where the recording will be", folder.display()))?;
         }
-        Ok(Self { file, own: is_file && !is_stdout, length: 0, torn: false, sync })
+        Ok(Self { file, own: is_file && !is_stdout, length: 0, torn: false, sync, reader: None })
+    }
+
+    /// Waits for a reader that does not read until `end`, and a little longer.
+    pub(crate) fn wait_until(&mut self, end: Arc<End>) {
+        if self.file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            self.reader = Some(SlowReader::new(end));
+        }
     }
 
     /// Whether it is a file that was made for the recording.
@@ -62,7 +75,10 @@ impl Write for Output {
         if self.torn {
             return Err(io::Error::other("it ends inside a frame"));
         }
-        let result = self.file.write_all(bytes);
+        let result = match &mut self.reader {
+            Some(reader) => reader.write_all(&mut self.file, bytes),
+            None => self.file.write_all(bytes),
+        };
         match &result {
             Ok(()) => self.length += bytes.len() as u64,
             Err(_) => self.torn = self.cut_back().is_err(),

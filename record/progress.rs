@@ -10,19 +10,28 @@ use crate::summary;
 /// A line that is written over once a second, if anybody sees it.
 pub(crate) struct Progress {
     visible: bool,
+    quiet: bool,
     cpus: usize,
 }
 
 impl Progress {
     /// Nothing is shown when `quiet`, or when the standard error is not a terminal.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { visible: !quiet && io::stderr().is_terminal(), cpus: online_cpus() }
+        Self { visible: !quiet && io::stderr().is_terminal(), quiet, cpus: online_cpus() }
     }
 
-    /// Shows how far the recording is, how large its file is, and how well the recorder is.
-    pub(crate) fn show(&self, health: &Health, bytes: u64, elapsed: Duration) {
+    /// Shows how far the recording is, how large its file is, how well the recorder is, and what a sample stands for.
+    pub(crate) fn show(&self, health: &Health, bytes: u64, elapsed: Duration, weight: u32) {
         if self.visible {
-            put(&format!("\r\x1b[K{}", line(health, bytes, elapsed, self.cpus)));
+            put(&format!("\r\x1b[K{}", line(health, bytes, elapsed, (self.cpus, weight))));
+        }
+    }
+
+    /// Says something that stays.
+    pub(crate) fn say(&self, text: &str) {
+        self.clear();
+        if !self.quiet {
+            put(&format!("{text}\n"));
         }
     }
 
@@ -35,15 +44,16 @@ impl Progress {
 }
 
 /// The line, of at most 100 columns: one that is longer could not be written over.
-fn line(health: &Health, bytes: u64, elapsed: Duration, cpus: usize) -> String {
+fn line(health: &Health, bytes: u64, elapsed: Duration, (cpus, weight): (usize, u32)) -> String {
     const COLUMNS: usize = 100;
     let (of_one, of_all) = health.cpu_percent(elapsed.as_nanos() as u64, cpus);
     let ticks = match health.ticks {
         0..10_000_000 => health.ticks.to_string(),
         many => format!("{:.1}M", many as f64 / 1e6),
     };
+    let rate = if weight > 1 { format!("  1/{weight} of the rate") } else { String::new() };
     let mut line = format!(
-        "{:.0} s  {ticks} ticks ({})  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {} {}% full  delay {:.1} s",
+        "{:.0} s  {ticks} ticks ({}){rate}  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {} {}% full  delay {:.1} s",
         elapsed.as_secs_f64(),
         health.success(),
         summary::size(bytes),
@@ -70,15 +80,17 @@ mod tests {
     fn the_line_fits() {
         let delays = [312_000_000, 604_000_000, 611_000_000];
         let health = Health { ticks: 1_234, lost: 12, kernel_memory: 9_300_000, fullest: 7, cpu: 400_000_000, delays };
-        let short = line(&health, 123_456, Duration::from_secs(20), 2);
+        let short = line(&health, 123_456, Duration::from_secs(20), (2, 1));
         assert_eq!(
             short,
             "20 s  1234 ticks (99.0%)  123.5 KB  CPU 2.0% (1.0% of 2)  kernel 9.3 MB 7% full  delay 0.6 s"
         );
+        let slow = line(&health, 123_456, Duration::from_secs(20), (2, 8));
+        assert!(slow.contains("(99.0%)  1/8 of the rate  123.5 KB"), "{slow}");
         let day = Duration::from_secs(86_400);
         let health =
             Health { ticks: 123_456_789, kernel_memory: 61_700_000, fullest: 100, cpu: 1_800_000_000_000, ..health };
-        let long = line(&health, 4_321_000_000, day, 64);
+        let long = line(&health, 4_321_000_000, day, (64, 1));
         assert!(long.ends_with("delay 0.6 s"), "{long}");
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn text(error: &Error, finished: &Finished, output: &Path) -> String 
         Some(ErrorKind::FileTooLarge) => {
             lines.push("  the file may not become larger: see `ulimit -f`, or use a lower rate (-F)".to_owned());
         }
-        Some(ErrorKind::BrokenPipe) => {}
+        Some(ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {}
         _ => lines.push("  give another place with -o".to_owned()),
     }
     if samples > 0 && !piped {

@@ -22,6 +22,9 @@ use crate::kernel;
 use crate::narrowing;
 use crate::target::Target;
 
+/// From this version of Linux on, CAP_PERFMON is enough to read what processes have mapped.
+const FIRST_WITH_PERFMON: (u32, u32) = (6, 15);
+
 /// Whom the recorder works for after the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
@@ -77,7 +80,7 @@ pub(crate) fn needed(args: &RecordArgs, target: &Target, account: Option<Account
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     let maps = match held.contains(CapabilitySet::SYS_PTRACE) {
         true => CapabilitySet::SYS_PTRACE,
-        false if kernel::version() >= (6, 15) => CapabilitySet::PERFMON,
+        false if kernel::version() >= FIRST_WITH_PERFMON => CapabilitySet::PERFMON,
         false => CapabilitySet::empty(),
     };
     let mut needed = match (args.embed(), target) {
@@ -91,6 +94,15 @@ pub(crate) fn needed(args: &RecordArgs, target: &Target, account: Option<Account
         needed |= to_create_files(&args.output, account)?;
     }
     Ok(needed)
+}
+
+/// Why stacks of other users' processes will be incomplete with these rights on this version of Linux, if they will.
+pub(crate) fn cannot_read_others(held: CapabilitySet, version: (u32, u32)) -> Option<&'static str> {
+    let may_read = held.contains(CapabilitySet::SYS_PTRACE)
+        || version >= FIRST_WITH_PERFMON && held.intersects(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
+    (!may_read).then_some(
+        "what other users' processes that run already have mapped cannot be read: their stacks will be incomplete",
+    )
 }
 
 /// What it takes to create more files beside the output, as parts and rings do: root may be no owner of the folder.
@@ -200,6 +212,15 @@ mod tests {
         });
         given_up.join().unwrap();
         assert_eq!(capabilities(None).unwrap(), before);
+    }
+
+    /// With two capabilities, others cannot be read before Linux 6.15; with the one for it, they can.
+    #[test]
+    fn who_can_read_others() {
+        let two = CapabilitySet::BPF | CapabilitySet::PERFMON;
+        assert!(cannot_read_others(two, (6, 12)).is_some() && cannot_read_others(two, (6, 15)).is_none());
+        assert!(cannot_read_others(two | CapabilitySet::SYS_PTRACE, (6, 1)).is_none());
+        assert!(cannot_read_others(CapabilitySet::empty(), (7, 0)).is_some());
     }
 
     /// What is tried without rights and does not work keeps those that BPF needs, as far as they were there.

@@ -3,21 +3,19 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
-use std::sync::Mutex;
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, PerfEventOpts, PrintLevel, ProgramInput};
+use libbpf_rs::{Link, MapCore, MapFlags, PerfEventOpts, ProgramInput};
 
 use crate::args::CallGraph;
 use crate::attach::MOST_THREAD_CLOCKS;
 use crate::budget::Pace;
 use crate::cgroup::Cgroup;
-use crate::chunks::CHUNK;
-use crate::count_sets::{CountSet, CountSets, Sizes};
+use crate::count_sets::{self, CountSets, Sizes};
 use crate::counts::Counts;
 use crate::giant_frames::LeftOut;
-use crate::kernel;
+use crate::loading::{check_host, explain, remember_warnings};
 use crate::narrowing::Narrowing;
 use crate::outcomes::{Accounts, LostSecond};
 use crate::own_cost;
@@ -26,23 +24,13 @@ use crate::pid_namespace::PidNamespace;
 use crate::remedy;
 use crate::ring::BpfRing;
 use crate::running_clocks::RunningClocks;
+use crate::scratch;
 use crate::side_band::{SideBand, is_offline};
+use crate::skeleton::{ProfrecSkel, ProfrecSkelBuilder};
 use crate::stream::now;
-
-/// Generated: its panics are for objects that are not the one it was generated from.
-#[allow(missing_docs, unreachable_pub, unused_qualifications)]
-#[allow(clippy::all, clippy::panic, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
-mod skeleton {
-    include!(concat!(env!("OUT_DIR"), "/profrec.skel.rs"));
-}
-
-use skeleton::{OpenProfrecMaps, ProfrecSkel, ProfrecSkelBuilder};
 
 /// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
 const NAMES_AT_ONCE: usize = 64;
-/// All CPUs' copies of stacks that are copied whole take no more kernel memory than this.
-const SCRATCH_LIMIT: u32 = 32 << 20;
-const PAGE: u32 = 4096;
 
 /// How ticks are captured.
 #[derive(Debug)]
@@ -89,7 +77,7 @@ impl Sampler {
     /// Loads the programs; gives the ring that they fill, too.
     pub(crate) fn load(settings: Settings) -> Result<(Self, BpfRing)> {
         check_host()?;
-        libbpf_rs::set_print(Some((PrintLevel::Warn, remember)));
+        remember_warnings();
         // The programs live as long as the recorder: one object, never given back.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut open = ProfrecSkelBuilder::default().open(storage).map_err(explain)?;
@@ -100,8 +88,8 @@ impl Sampler {
             CallGraph::None => 2,
         };
         let cpus = libbpf_rs::num_possible_cpus()? as u32;
-        let whole_stack = settings.whole_stack.min(SCRATCH_LIMIT / cpus).min(settings.ring_size / 4) & !(PAGE - 1);
-        let most_payload = most_payload(whole_stack.max(2 * settings.stack_size));
+        let whole_stack = scratch::whole_stack(settings.whole_stack, cpus, settings.ring_size);
+        let most_payload = scratch::most_payload(whole_stack.max(2 * settings.stack_size));
         (rodata.stack_cap, rodata.most_payload) = (settings.stack_size, most_payload);
         (rodata.period, rodata.inherited_clocks) = (settings.period, settings.inherited_clocks);
         rodata.wakeup_bytes = settings.ring_size / 4;
@@ -123,14 +111,14 @@ impl Sampler {
         }
         open.maps.events.set_max_entries(settings.ring_size)?;
         open.maps.scratch.set_max_entries(cpus)?;
-        open.maps.scratch.set_value_size(scratch_size(most_payload))?;
+        open.maps.scratch.set_value_size(scratch::scratch_size(most_payload))?;
         let fork = settings.only_targets && settings.follow_children;
         // Of a map that no code uses, all entries would be allocated at once.
         open.maps.targets.set_autocreate(settings.only_targets)?;
         open.maps.cgroups.set_autocreate(!cgroups.is_empty())?;
         open.maps.comms.set_autocreate(!comms.is_empty())?;
         open.maps.users.set_autocreate(!users.is_empty())?;
-        create_counts(&mut open.maps, settings.counting)?;
+        count_sets::create(&mut open.maps, settings.counting)?;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
         let _fork = match fork {
@@ -140,7 +128,8 @@ impl Sampler {
         narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
         let ring = BpfRing::map(skeleton.maps.events.as_fd(), settings.ring_size as usize)
             .context("mapping the ring between kernel and recorder")?;
-        let count_sets = settings.counting.map(|_| count_sets(&skeleton)).transpose().context("finding the counts")?;
+        let count_sets =
+            settings.counting.map(|_| CountSets::of(&skeleton)).transpose().context("finding the counts")?;
         let sampler = Self {
             skeleton,
             clocks: RunningClocks::new(most_clocks - 1),
@@ -301,7 +290,7 @@ impl Sampler {
 
     /// When ticks did not fit into the ring: of each CPU, by its number, the seconds of the last minute in which that happened.
     pub(crate) fn lost_seconds(&self) -> Result<Vec<(u32, LostSecond)>> {
-        /// LOST_SECONDS in bpf/profrec.bpf.c.
+        /// LOST_SECONDS in bpf/accounts.h.
         const SLOTS: u32 = 64;
         let mut lost = Vec::new();
         for slot in 0..SLOTS {
@@ -354,44 +343,6 @@ impl Sampler {
     }
 }
 
-/// Has the maps that ticks are counted in created only where they are used.
-fn create_counts(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Result<()> {
-    if let Some(sizes) = sizes {
-        maps.first_counts.set_max_entries(sizes.counts)?;
-        maps.second_counts.set_max_entries(sizes.counts)?;
-        maps.first_stacks.set_max_entries(sizes.stacks)?;
-        maps.second_stacks.set_max_entries(sizes.stacks)?;
-        maps.first_spare.set_max_entries(sizes.stacks / 4)?;
-        maps.second_spare.set_max_entries(sizes.stacks / 4)?;
-        return Ok(());
-    }
-    maps.first_counts.set_autocreate(false)?;
-    maps.second_counts.set_autocreate(false)?;
-    maps.first_stacks.set_autocreate(false)?;
-    maps.second_stacks.set_autocreate(false)?;
-    maps.first_spare.set_autocreate(false)?;
-    maps.second_spare.set_autocreate(false)?;
-    maps.barrier.set_autocreate(false)?;
-    maps.nothing.set_autocreate(false)?;
-    Ok(())
-}
-
-fn count_sets(skeleton: &ProfrecSkel<'_>) -> libbpf_rs::Result<CountSets> {
-    let maps = &skeleton.maps;
-    let first = CountSet {
-        counts: MapHandle::try_from(&maps.first_counts)?,
-        stacks: MapHandle::try_from(&maps.first_stacks)?,
-        spare: MapHandle::try_from(&maps.first_spare)?,
-    };
-    let second = CountSet {
-        counts: MapHandle::try_from(&maps.second_counts)?,
-        stacks: MapHandle::try_from(&maps.second_stacks)?,
-        spare: MapHandle::try_from(&maps.second_spare)?,
-    };
-    let (barrier, nothing) = (MapHandle::try_from(&maps.barrier)?, MapHandle::try_from(&maps.nothing)?);
-    Ok(CountSets { sets: [first, second], barrier, nothing })
-}
-
 /// Fills the maps that narrow the target.
 fn narrow(skeleton: &ProfrecSkel<'_>, narrowing: &Narrowing) -> Result<()> {
     for (index, cgroup) in (0..).zip(&narrowing.cgroups) {
@@ -411,57 +362,7 @@ fn put_cgroup(skeleton: &ProfrecSkel<'_>, index: u32, cgroup: &Cgroup) -> libbpf
     skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)
 }
 
-/// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.
-fn most_payload(stack: u32) -> u32 {
-    let chunk = CHUNK as u32;
-    chunk + stack.div_ceil(chunk) * (chunk + 8)
-}
-
-/// `struct scratch` in bpf/profrec.bpf.c for such a payload.
-fn scratch_size(most_payload: u32) -> u32 {
-    const FIRST_FIELDS: u32 = 16 + 21 * 8 + 14 * 4;
-    const PIECE: u32 = 64 << 10;
-    const CHAIN: u32 = 127 * 8;
-    FIRST_FIELDS + most_payload + PIECE + 2 * CHAIN
-}
-
 fn text(bytes: &[i8]) -> String {
     let bytes: Vec<u8> = bytes.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Fails where nothing can be recorded, before libbpf does with a stranger message.
-fn check_host() -> Result<()> {
-    if let Some(refused) = kernel::too_old().or_else(kernel::no_types) {
-        bail!(refused);
-    }
-    Ok(())
-}
-
-/// What libbpf warned of, for the message of an error that follows.
-static WARNINGS: Mutex<String> = Mutex::new(String::new());
-
-fn remember(_level: PrintLevel, message: String) {
-    const MOST: usize = 64 << 10;
-    if let Ok(mut warnings) = WARNINGS.lock()
-        && warnings.len() < MOST
-    {
-        warnings.push_str(&message);
-    }
-}
-
-/// Says what helps when the BPF programs cannot be loaded.
-fn explain(error: libbpf_rs::Error) -> Error {
-    let text = format!("{error:#}");
-    match error.kind() {
-        // EPERM. EACCES, which is of the same kind, is what the verifier says to a program.
-        libbpf_rs::ErrorKind::PermissionDenied if text.contains("os error 1)") => remedy::bpf(),
-        _ if text.contains("os error 38") => remedy::no_bpf(),
-        _ => {
-            let warnings = WARNINGS.lock().map(|warnings| warnings.clone()).unwrap_or_default();
-            let last: Vec<&str> = warnings.lines().rev().take(8).collect();
-            let last: Vec<&str> = last.into_iter().rev().collect();
-            anyhow!("loading the BPF programs failed: {text}\n{}", last.join("\n"))
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
@@ -15,10 +16,12 @@ use crate::evidence::Evidence;
 use crate::frugality::Frugality;
 use crate::hotplug::Cpus;
 use crate::jit::jvm::JvmAsker;
+use crate::kernel;
 use crate::machine;
 use crate::narrowing::Narrowing;
 use crate::parts::{Parts, realtime};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
+use crate::remedy;
 use crate::rights::{self, Account};
 use crate::ring::BpfRing;
 use crate::sampler::{Sampler, Settings};
@@ -45,10 +48,11 @@ pub(crate) fn record(
     args: &RecordArgs,
     target: Target,
     store: Store,
-    sink: Sink,
+    mut sink: Sink,
     account: Option<Account>,
 ) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(Store::watched(&sink)?)?;
+    sink.wait_until(stop.end());
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
     let sizes = Sizes { stacks: args.stack_entries, counts: args.count_entries };
     let counting = args.counts_every().map(|every| Counting::new(every, sizes));
@@ -95,6 +99,9 @@ pub(crate) fn record(
     }
     let frugality = Frugality::new(args, cpus.len() as u32);
     let triggers = Triggers::new(&args.trigger, args.ring.unwrap_or_default(), whose(&target, !args.no_inherit));
+    if matches!(target, Target::Machine) && !args.quiet {
+        tell_what_cannot_be_read();
+    }
     let needed = rights::needed(args, &target, account)?;
     match target {
         Target::Machine => {}
@@ -171,7 +178,8 @@ impl Session {
                 self.flush()?;
             }
             if self.stream.measure(&self.sampler)? {
-                self.progress.show(&self.stream.health(), self.stream.bytes_written(), self.started.elapsed());
+                let (health, bytes) = (self.stream.health(), self.stream.bytes_written());
+                self.progress.show(&health, bytes, self.started.elapsed(), self.frugality.weight());
             }
             if self.parts.are_full(&self.stream) {
                 return Ok(StopReason::SizeReached);
@@ -204,7 +212,9 @@ impl Session {
         self.cpus.follow(&mut self.sampler, &mut self.stream)?;
         self.stream.flush(&mut self.sampler)?;
         self.sampler.renew_cgroups()?;
-        self.frugality.look(&mut self.sampler, &mut self.stream)?;
+        if let Some(slower) = self.frugality.look(&mut self.sampler, &mut self.stream)? {
+            self.progress.say(&slower);
+        }
         if let Some(why) = self.triggers.look() {
             self.parts.ask(&why);
         }
@@ -292,6 +302,14 @@ impl Session {
             slowed,
         };
         Ok((finished, stop))
+    }
+}
+
+/// Says at the start what will be missing for rights that are.
+fn tell_what_cannot_be_read() {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    if let Some(why) = rights::cannot_read_others(held, kernel::version()) {
+        progress::put(&format!("profrec: without CAP_SYS_PTRACE, {why}\n  what helps: {}\n", remedy::become_able()));
     }
 }
 

@@ -1,9 +1,11 @@
 //! What takes the frames of the part at hand: a file, or memory.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use crate::output::Output;
 use crate::room::Room;
+use crate::stop::End;
 
 /// Where frames go.
 pub(crate) enum Sink {
@@ -13,6 +15,15 @@ pub(crate) enum Sink {
     Part(Output, Room),
     /// Memory: the part may be written to a file later, or never.
     Memory(Vec<u8>),
+}
+
+impl Sink {
+    /// A reader that does not read is waited for until the recording is to end, and a little longer.
+    pub(crate) fn wait_until(&mut self, end: Arc<End>) {
+        if let Self::File(output) = self {
+            output.wait_until(end);
+        }
+    }
 }
 
 impl Write for Sink {

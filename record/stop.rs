@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ExitStatus};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,12 +15,30 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 use crate::proc_maps;
 
+/// The ends of a recording that come by themselves, for whoever waits for something else.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    interrupted: Arc<AtomicBool>,
+    deadline: OnceLock<Instant>,
+}
+
+impl End {
+    #[cfg(test)]
+    pub(crate) fn come(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the recording is to end now.
+    pub(crate) fn has_come(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.deadline.get().is_some_and(|time| Instant::now() >= *time)
+    }
+}
+
 /// Everything that ends a recording.
 pub(crate) struct Stop {
-    interrupted: Arc<AtomicBool>,
+    end: Arc<End>,
     /// What was recorded is asked for now.
     asked: Arc<AtomicBool>,
-    deadline: Option<Instant>,
     /// The recorded processes that have not ended; `None` when their end does not matter.
     running: Option<Vec<OwnedFd>>,
     /// The recorded threads, each behind its process, that are not known to have ended.
@@ -33,22 +51,28 @@ pub(crate) struct Stop {
 impl Stop {
     /// Catches the signals from here on.
     pub(crate) fn new(output: Option<OwnedFd>) -> Result<Self> {
-        let interrupted = Arc::new(AtomicBool::new(false));
+        let end = Arc::<End>::default();
         // A terminal that goes away ends a recording, too, unless nohup says otherwise.
         let ending = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP));
         for signal in ending {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
+            signal_hook::flag::register(signal, Arc::clone(&end.interrupted)).context("catching signals")?;
         }
         let asked = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGUSR1, Arc::clone(&asked)).context("catching signals")?;
         // A file that may not grow is an error of the write then, instead of a sudden end.
         signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching signals")?;
-        Ok(Self { interrupted, asked, deadline: None, running: None, threads: None, child: None, output })
+        Ok(Self { end, asked, running: None, threads: None, child: None, output })
     }
 
     /// The recording ends after this time, from now on.
     pub(crate) fn after(&mut self, duration: Option<Duration>) {
-        self.deadline = duration.and_then(|duration| Instant::now().checked_add(duration));
+        let deadline = duration.and_then(|duration| Instant::now().checked_add(duration));
+        deadline.into_iter().for_each(|deadline| _ = self.end.deadline.set(deadline));
+    }
+
+    /// What is known of the end while nobody asks here.
+    pub(crate) fn end(&self) -> Arc<End> {
+        Arc::clone(&self.end)
     }
 
     /// The recording ends with the last of these processes.
@@ -90,21 +114,19 @@ impl Stop {
 
     /// Why the recording is to end now, if it is.
     pub(crate) fn reason(&self) -> Option<StopReason> {
-        if self.interrupted.load(Ordering::Relaxed) {
+        if self.end.interrupted.load(Ordering::Relaxed) {
             return Some(StopReason::Interrupted);
         }
         if self.running.as_ref().is_some_and(Vec::is_empty) || self.threads.as_ref().is_some_and(Vec::is_empty) {
             return Some(StopReason::TargetEnded);
         }
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Some(StopReason::Duration);
-        }
-        None
+        self.end.has_come().then_some(StopReason::Duration)
     }
 
     /// Waits until one of `rings` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
     pub(crate) fn wait(&mut self, rings: [BorrowedFd<'_>; 2], at_most: Duration) -> Result<()> {
-        let left = self.deadline.map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
+        let left =
+            self.end.deadline.get().map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
         // A ring twice where no reader can go away.
         let output = self.output.as_ref().map_or(rings[0], AsFd::as_fd);
         let mut polled = vec![PollFd::from_borrowed_fd(output, PollFlags::empty())];
@@ -138,7 +160,7 @@ impl Stop {
             return Ok(None);
         };
         let running = self.running.as_ref().is_some_and(|running| !running.is_empty());
-        if running && self.interrupted.load(Ordering::Relaxed) {
+        if running && self.end.interrupted.load(Ordering::Relaxed) {
             let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command's process id")?;
             match rustix::process::kill_process(id, rustix::process::Signal::TERM) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}

@@ -7,7 +7,7 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::args::parse_duration;
+use crate::amounts::parse_duration;
 
 /// How long something has to be true when nothing else is said.
 const AT_ONCE: Duration = Duration::from_secs(1);

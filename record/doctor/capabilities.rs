@@ -5,7 +5,7 @@ use std::env;
 use rustix::thread::{CapabilitySet, capabilities, capability_is_in_ambient_set, no_new_privs};
 
 use super::check::Check;
-use crate::remedy;
+use crate::{kernel, remedy, rights};
 
 /// What is of use to a recorder, and whether recording or only reading needs it.
 const USEFUL: [(CapabilitySet, &str); 8] = [
@@ -57,7 +57,9 @@ fn reading(held: CapabilitySet) -> Check {
     if missing.is_empty() {
         return Check::ok("reading others", "mappings and programs of all users");
     }
-    let found = format!("without {}: stacks of other users' processes may be incomplete", names(missing));
+    let why = rights::cannot_read_others(held, kernel::version());
+    let why = why.unwrap_or("stacks of other users' processes may be incomplete");
+    let found = format!("without {}: {why}", names(missing));
     Check::note("reading others", found, remedy::give_capabilities())
 }
 

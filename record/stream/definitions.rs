@@ -9,7 +9,7 @@ use profrec_format::{Exec as ExecRecord, Image, Mapping, ModuleId, ModuleKind, R
 use super::Stream;
 use crate::event::Tick;
 use crate::process::{Mapped, Thread};
-use crate::{proc_maps, vdso};
+use crate::vdso;
 
 /// A segment's samples are at most this much older than its first: ticks of different CPUs reach the
 /// ring a little out of order.
@@ -28,6 +28,10 @@ impl<W: Write> Stream<W> {
             return Ok(());
         };
         process.used = tick.time;
+        if process.comm.is_empty() {
+            // It was there before, and is gone, or about to be another program.
+            process.comm = tick.comm();
+        }
         let time = process.since.max(earliest).min(tick.time);
         let mut mappings = Vec::new();
         let mut records = Vec::new();
@@ -43,11 +47,8 @@ impl<W: Write> Stream<W> {
             records.extend(process.is_new.then(exec));
         }
         process.is_new &= tick.is_in_kernel() && process.find(tick.instruction_pointer()).is_none();
-        let comm = &process.comm;
-        let thread = process.threads.entry(tick.tid).or_insert_with(|| {
-            let name = proc_maps::thread_name(tick.pid, tick.tid);
-            Thread { comm: if name.is_empty() { comm.clone() } else { name }, since: 0, defined_in: 0 }
-        });
+        let unknown = || Thread { comm: tick.comm(), since: 0, defined_in: 0 };
+        let thread = process.threads.entry(tick.tid).or_insert_with(unknown);
         let thread_record = (thread.defined_in != segment).then(|| {
             thread.defined_in = segment;
             let time = thread.since.max(time).min(tick.time);

@@ -8,9 +8,11 @@ mod accounts;
 mod cpus;
 mod definitions;
 mod events;
+mod gathering;
 mod learning;
+mod parts;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -25,7 +27,6 @@ use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
-use crate::jit::jvm::JvmAsker;
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
 use crate::meter::Meter;
@@ -36,6 +37,7 @@ use crate::raw_stacks::RawStacks;
 use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{ProcessEvent, SideBand, What};
+use parts::Earlier;
 
 /// Ticks of a process that has ended come at most so much later.
 const LAST_TICKS: u64 = 2_000_000_000;
@@ -95,15 +97,6 @@ pub(crate) struct Stream<W: Write> {
     ends_were_lost: bool,
     /// Mappings that are not remembered, of which the recording does not know yet.
     refused_mappings: u64,
-}
-
-/// What parts of a recording hold that have ended.
-#[derive(Debug, Default)]
-struct Earlier {
-    samples: u64,
-    bytes: u64,
-    /// Ticks that the samples stand for, by CPU.
-    ticks: BTreeMap<u32, u64>,
 }
 
 impl<W: Write> Stream<W> {
@@ -312,32 +305,10 @@ impl<W: Write> Stream<W> {
         Ok(())
     }
 
-    /// Asks for evidence of the code addresses that are new to the segment, and writes what was found since.
-    pub(crate) fn exchange_evidence(&mut self) -> Result<()> {
-        self.ask_for_evidence();
-        self.evidence.look_at_run_time_code();
-        self.write_evidence()
-    }
-
     /// Notes that samples are taken at another pace from now on.
     pub(crate) fn change_pace(&mut self, pace: Pace) -> Result<()> {
         self.pace = Some(pace);
         self.write(&Record::Pace(pace))
-    }
-
-    fn ask_for_evidence(&mut self) {
-        if self.code.has_new() {
-            self.evidence.code(self.code.take());
-            self.evidence.run_time_code(self.code.take_at_run_time());
-        }
-    }
-
-    fn write_evidence(&mut self) -> Result<()> {
-        for record in self.evidence.collect() {
-            self.write(&record)?;
-        }
-        self.evidence.giant_functions().for_each(|function| self.giant_frames.learn(function));
-        Ok(())
     }
 
     /// Begins a new segment when this one is full and its evidence complete, or when it would soon be more than a reader takes.
@@ -354,84 +325,9 @@ impl<W: Write> Stream<W> {
         Ok(())
     }
 
-    /// Whether all evidence that the samples need has been written, when they are to be left behind.
-    pub(crate) fn has_all_evidence(&mut self) -> Result<bool> {
-        self.evidence.complete_run_time_code();
-        self.write_evidence()?;
-        Ok(self.evidence.is_idle() && !self.code.has_new())
-    }
-
-    /// Begins a part that stands alone, when all that waited has been flushed. Gives back the writer of the part that ends.
-    pub(crate) fn begin_part(&mut self, next: Writer<W>) -> Writer<W> {
-        let ended = std::mem::replace(&mut self.writer, next);
-        for (cpu, count) in ended.ticks_by_cpu() {
-            *self.earlier.ticks.entry(*cpu).or_default() += count;
-        }
-        self.earlier.samples += ended.samples_in_output();
-        self.earlier.bytes += ended.bytes_written();
-        self.define_all_again();
-        ended
-    }
-
-    /// What samples refer to has to be said again, for a segment stands alone.
-    fn define_all_again(&mut self) {
-        self.segment += 1;
-        self.segment_start = 0;
-        self.ends_with_counts = false;
-        self.code.start_segment();
-        self.kernel_names.start_segment();
-        self.evidence.start_segment();
-        self.is_pace_told = self.pace.is_none();
-    }
-
-    /// Waits for the evidence that is missing, at most until `deadline`, and writes it.
-    pub(crate) fn complete_evidence(&mut self, deadline: std::time::Instant) -> Result<()> {
-        self.ask_for_evidence();
-        self.evidence.search_run_time_code();
-        for record in self.evidence.finish(deadline) {
-            self.write(&record)?;
-        }
-        Ok(())
-    }
-
-    /// Has the JVMs among the processes write the names of their code.
-    pub(crate) fn ask_jvms(&mut self, asker: JvmAsker) {
-        self.ask_for_evidence();
-        self.evidence.ask_jvms(asker);
-    }
-
-    /// Processes whose code has no names, and why.
-    pub(crate) fn take_unnamed(&mut self) -> Vec<(u32, String)> {
-        self.evidence.take_unnamed()
-    }
-
     /// Unchanged pieces of stacks that were not known any more.
     pub(crate) fn unknown_chunks(&self) -> u64 {
         self.chunks.unknown()
-    }
-
-    /// Samples of all parts that do not wait.
-    pub(crate) fn samples_in_output(&self) -> u64 {
-        self.earlier.samples + self.writer.samples_in_output()
-    }
-
-    /// Ticks that these stand for.
-    pub(crate) fn ticks_in_output(&self) -> u64 {
-        self.earlier.ticks.values().sum::<u64>() + self.writer.ticks_in_output()
-    }
-
-    /// Bytes of all parts.
-    pub(crate) fn bytes_written(&self) -> u64 {
-        self.earlier.bytes + self.writer.bytes_written()
-    }
-
-    /// Ticks that these stand for, by CPU.
-    pub(crate) fn ticks_by_cpu(&self) -> BTreeMap<u32, u64> {
-        let mut all = self.earlier.ticks.clone();
-        for (cpu, count) in self.writer.ticks_by_cpu() {
-            *all.entry(*cpu).or_default() += count;
-        }
-        all
     }
 
     /// The writer of the part at hand.

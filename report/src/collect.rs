@@ -136,7 +136,7 @@ pub fn walk_user(
 ) -> Verdict {
     let process = ProcessView { pid: sample.pid, thread: sample.tid, space: instant.space, time: sample.time };
     match &sample.user {
-        _ if instant.between_programs => Verdict::NotRecorded,
+        _ if instant.between_programs => Verdict::ExecOrExit,
         UserState::Stack(stack) => unwinder.walk(stack, process, frames),
         UserState::Chain(addresses) => unwinder.chain(addresses, process, frames),
         UserState::Unwound(stack) => unwinder.unwound(stack, process, frames),
@@ -147,8 +147,11 @@ pub fn walk_user(
 /// A sample without a user side is complete only in a thread of the kernel, whose chain ends in its
 /// entry; the idle threads have process id 0.
 fn kernel_only(sample: &Sample, instant: Instant<'_>) -> Verdict {
-    let kernel_thread = instant.kernel_thread || sample.pid == 0;
-    if kernel_thread && !sample.kernel_chain.is_empty() { Verdict::Complete } else { Verdict::NotRecorded }
+    match instant.kernel_thread || sample.pid == 0 {
+        false => Verdict::ExecOrExit,
+        true if sample.kernel_chain.is_empty() => Verdict::NotRecorded,
+        true => Verdict::Complete,
+    }
 }
 
 /// All addresses of a kernel chain but the innermost are return addresses.
@@ -244,12 +247,12 @@ mod tests {
         assert_eq!((counts, collected.stacks.samples, collected.ticks_read), (vec![12, 1], 13, 15));
     }
 
-    /// A kernel thread's chain ends in its entry; that of another process without a user side was not recorded.
+    /// A kernel thread's chain ends in its entry; another process without a user side is about to have another or to end.
     #[test]
     fn samples_without_a_user_side() {
         let chain = || sample(10, vec![0xff10], UserState::None);
         assert_eq!(verdict(true, chain()), Verdict::Complete);
-        assert_eq!(verdict(false, chain()), Verdict::NotRecorded);
+        assert_eq!(verdict(false, chain()), Verdict::ExecOrExit);
         assert_eq!(verdict(true, sample(10, vec![], UserState::None)), Verdict::NotRecorded);
     }
 

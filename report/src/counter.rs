@@ -32,7 +32,7 @@ const ROOM: usize = 1 << 27;
 const SEGMENT_ROOM: usize = 1 << 25;
 
 /// How many verdicts there are.
-const VERDICTS: usize = 6;
+const VERDICTS: usize = 7;
 
 /// What is counted: one thread with one stack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -217,6 +217,7 @@ const ALL_VERDICTS: [Verdict; VERDICTS] = [
     Verdict::Implausible,
     Verdict::NotCode,
     Verdict::NotRecorded,
+    Verdict::ExecOrExit,
 ];
 
 fn stack_order(stack: &Stack) -> impl Iterator<Item = (LocationId, bool)> + '_ {

@@ -136,13 +136,15 @@ impl Ledger {
 
     fn stacks_text(&self) -> String {
         let verdicts = &self.verdicts;
-        if verdicts.not_recorded == self.shown && self.shown > 0 {
+        if verdicts.not_recorded + verdicts.exec_or_exit == self.shown && self.shown > 0 {
             return "no user stacks were recorded".to_owned();
         }
-        let mut text = if verdicts.complete == self.shown {
+        // Those that there are.
+        let stacks = self.shown - verdicts.exec_or_exit.min(self.shown);
+        let mut text = if verdicts.complete == stacks {
             "all stacks complete".to_owned()
         } else {
-            format!("{} of stacks complete", percent(verdicts.complete, self.shown))
+            format!("{} of stacks complete", percent(verdicts.complete, stacks))
         };
         let incomplete = [
             (verdicts.truncated, "truncated"),
@@ -156,6 +158,13 @@ impl Ledger {
         let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
         if !parts.is_empty() {
             let _ = write!(text, " ({})", parts.join(", "));
+        }
+        match verdicts.exec_or_exit {
+            0 => {}
+            1 => text.push_str(", 1 sample in an exec or exit has none"),
+            count => {
+                let _ = write!(text, ", {} samples in an exec or exit have none", grouped(count));
+            }
         }
         text
     }

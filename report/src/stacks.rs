@@ -95,9 +95,10 @@ pub enum Verdict {
     Implausible,
     /// At a return address that is no code, and no rule of thumb led on.
     NotCode,
-    /// There was no user stack to walk: user stacks were not asked for, or the kernel was just
-    /// replacing the program.
+    /// There was no user stack to walk: user stacks were not asked for.
     NotRecorded,
+    /// There was no user stack: the kernel was just starting or ending the program.
+    ExecOrExit,
 }
 
 impl From<profrec_format::Verdict> for Verdict {
@@ -120,7 +121,7 @@ impl From<Verdict> for profrec_format::Verdict {
             Verdict::Truncated => Self::Truncated,
             Verdict::NoCfi => Self::NoCfi,
             Verdict::Implausible | Verdict::NotCode => Self::Implausible,
-            Verdict::NotRecorded => Self::NotRecorded,
+            Verdict::NotRecorded | Verdict::ExecOrExit => Self::NotRecorded,
         }
     }
 }
@@ -159,6 +160,8 @@ pub struct Verdicts {
     pub not_code: u64,
     /// See [`Verdict::NotRecorded`].
     pub not_recorded: u64,
+    /// See [`Verdict::ExecOrExit`].
+    pub exec_or_exit: u64,
     /// Samples, with whatever verdict, that have a guessed frame inside.
     pub guessed: u64,
 }
@@ -208,6 +211,7 @@ impl Verdicts {
             Verdict::NoCfi => &mut self.no_cfi,
             Verdict::Implausible | Verdict::NotCode => &mut self.implausible,
             Verdict::NotRecorded => &mut self.not_recorded,
+            Verdict::ExecOrExit => &mut self.exec_or_exit,
         }
     }
 }

@@ -15,10 +15,8 @@ from pgbench import Server
 WITHOUT = "nothing"
 
 
-class Gaps:
-    """How long a spinning process is interrupted for each sample that is taken of it."""
-
-    name, whole_machine = "interruptions", False
+class OwnLoad:
+    """A load of load.c."""
 
     def __init__(self, bench):
         self.bench = bench
@@ -28,27 +26,23 @@ class Gaps:
         yield
 
     def start(self, seconds):
-        return subprocess.Popen([self.bench.load, "gaps", str(seconds)], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([self.bench.load, self.load, str(seconds)], stdout=subprocess.PIPE, text=True)
+
+
+class Gaps(OwnLoad):
+    """How long a spinning process is interrupted for each sample that is taken of it."""
+
+    name, load, whole_machine = "interruptions", "gaps", False
 
     def figures(self, child, seconds):
         gaps, nanoseconds = map(int, child.communicate()[0].split())
         return {"gaps": gaps, "gap_us": nanoseconds / 1e3}
 
 
-class Storm:
+class Storm(OwnLoad):
     """Processes started a second, one after the other."""
 
-    name, whole_machine = "fork storm", True
-
-    def __init__(self, bench):
-        self.bench = bench
-
-    @contextlib.contextmanager
-    def ready(self):
-        yield
-
-    def start(self, seconds):
-        return subprocess.Popen([self.bench.load, "storm", str(seconds)], stdout=subprocess.PIPE, text=True)
+    name, load, whole_machine = "fork storm", "storm", True
 
     def figures(self, child, seconds):
         return {"processes_per_second": int(child.communicate()[0]) / seconds}

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use profrec_format::{PaceReason, Recording, Sample};
+use profrec_format::{Pace, PaceReason, Record, Recording, Sample};
 
-use crate::programs::{fixture, profrec_report, run, stderr, stdout, succeed};
+use crate::parts::files;
+use crate::programs::{Running, fixture, profrec_report, run, stderr, stdout, succeed};
 use crate::recorded::{Facts, Place};
 use crate::rights::needs_root;
 
@@ -42,7 +44,8 @@ impl Outcome {
         let steps = self.facts.at("/recording/pace").as_array().unwrap();
         assert!(!steps.is_empty() && steps[0]["reason"] == PaceReason::TooCostly.name(), "{steps:?}");
         let heavy = self.samples.iter().filter(|(_, weight)| *weight > 1).count();
-        assert!(heavy > 5 && self.samples.len() - heavy > 100, "{heavy} of {}", self.samples.len());
+        // How many is for the machine to say; what they are worth is for the sampling error.
+        assert!(heavy > 2 && self.samples.len() - heavy > 50, "{heavy} of {}", self.samples.len());
         let sum: u64 = self.samples.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let number = |name: &str| self.facts.number(&format!("/recording/{name}"));
         assert_eq!((number("ticks"), number("samples")), (sum as f64, self.samples.len() as f64));
@@ -99,7 +102,9 @@ fn cpu_time_stays_right_when_the_rate_falls() {
     let output = run(place.record_frugally().args(SMALL).args(["60s", "--", "sh", "-c", &script]));
     assert!(output.status.success(), "{}", stderr(&output));
     let summary = stderr(&output);
-    assert!(summary.contains("less often") && summary.contains("--max-cpu none"), "{summary}");
+    for words in ["times less often than 4999 Hz, for", "from now on at", "(or none) keeps the rate"] {
+        assert!(summary.contains(words), "{words} is not in {summary}");
+    }
     let outcome = Outcome::of(&place, ["alpha", "beta"]);
     outcome.assert_slowed();
     let seconds = cpu_seconds(&stdout(&output));
@@ -141,6 +146,51 @@ fn inherited_clocks_stay_right() {
     let (share, error) = (outcome.ticks[0] / ticks, outcome.sampling_error(ticks));
     assert!((share - 0.75).abs() < 0.05 + error / 2.0, "{share:.3}, expected 0.75, give or take {error:.3}");
     assert_is_cpu_time(ticks, cpu_seconds(&times)[0], error);
+}
+
+/// Parts of a recording that was slowed down, and what a flight recorder has written of one, each say what their samples stand for, though
+/// that was decided before they began; and the equation of each closes in ticks.
+#[test]
+fn parts_say_what_their_samples_stand_for() {
+    let _guard = needs_root!();
+    let target = Running::start(Command::new(fixture("shares")).args(["60", "0"]));
+    for (kind, least) in [(["--rotate", "1s"], 2), (["--ring", "2s"], 1)] {
+        let place = Place::new();
+        let output = run(place.record_frugally().args(SMALL).arg("6s").args(kind).args(["-p", &target.pid()]));
+        assert!(output.status.success(), "{}", stderr(&output));
+        let files = files(&place);
+        assert!(files.len() >= least, "{files:?}");
+        for path in &files {
+            assert_says_its_weights(path);
+        }
+        let last = fs::read(files.last().unwrap()).unwrap();
+        let last = Recording::open(&last).unwrap();
+        let heavy = samples(&last).iter().filter(|sample| sample.weight > 1).count();
+        let paces: Vec<_> = records(&last).filter_map(|record| pace(&record)).collect();
+        assert!(heavy > 0 && !paces.is_empty(), "{kind:?}: {heavy} of {}", samples(&last).len());
+        assert!(kind[0] == "--ring" || paces[0].reason == PaceReason::GoesOn, "{paces:?}");
+    }
+}
+
+fn records(recording: &Recording<'_>) -> impl Iterator<Item = Record> {
+    recording.segments().iter().flat_map(|segment| segment.records().unwrap())
+}
+
+fn pace(record: &Record) -> Option<Pace> {
+    if let Record::Pace(pace) = record { Some(*pace) } else { None }
+}
+
+fn assert_says_its_weights(path: &Path) {
+    let file = fs::read(path).unwrap();
+    let recording = Recording::open(&file).unwrap();
+    let totals = recording.totals().unwrap();
+    let told: Vec<u32> = records(&recording).filter_map(|record| pace(&record)).map(|pace| pace.weight).collect();
+    let weights: Vec<u32> = samples(&recording).iter().map(|sample| sample.weight).collect();
+    let untold: Vec<_> = weights.iter().filter(|weight| **weight > 1 && !told.contains(weight)).collect();
+    assert!(untold.is_empty(), "{}: {untold:?} are not among {told:?}", path.display());
+    let ticks: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+    let lost: u64 = totals.lost.iter().filter(|(cause, _)| cause.is_samples()).map(|(_, count)| count).sum();
+    assert_eq!((totals.ticks(), totals.expected), (ticks, ticks + lost), "{}: {totals:?}", path.display());
 }
 
 /// Without a budget the rate is what was asked for, whatever that costs.

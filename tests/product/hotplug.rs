@@ -86,7 +86,8 @@ fn a_cpu_that_goes_and_comes_back() {
         facts.assert_accounts_close();
         let last = format!("{:.1}..", facts.number("/recording/duration_seconds") - 0.8);
         let folded = Folded::parse(&recorded.report(&["--folded", "--cpu", "1", "--time", &last]));
-        assert_eq!(folded.of_comm("recursion") > 20, !says, "{said}\n{folded}");
+        // Something spins there all the time.
+        assert_eq!(folded.samples() > 20, !says, "{said}\n{folded}");
         assert!(index == 0 || is_new_kernel() != says, "it has kept the right: {said}");
         let missed = missed_offline(&facts);
         // 199 a second; from when it went to when it came, or to the end.

@@ -73,6 +73,7 @@ fn wait_for_a_beginning(place: &Place) {
         }
         thread::sleep(Duration::from_millis(100));
     }
+    panic!("{} does not begin", place.path().display());
 }
 
 /// The times of all samples, ascending.

@@ -1,21 +1,30 @@
-//! The recorder with few rights, and what it gives up of those that it has.
+//! The recorder with few rights.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
+use crate::given_up::wait_for;
 use crate::programs::{
     Running, copy_program, fixture, profrec, profrec_report, repository, run, stderr, stdout, succeed,
 };
 use crate::recorded::{Facts, Place};
 use crate::rights::{needs_root, skip};
 
-const NOBODY: &str = "65534";
-const SYS_PTRACE: u64 = 1 << 19;
-const READING: u64 = SYS_PTRACE | 1 << 2 | 1 << 40;
-const KILL: u64 = 1 << 5;
+pub(crate) const NOBODY: &str = "65534";
+
+/// Leaves the test visibly unless recording is possible here, also as others; else gives the guard that keeps other recordings out.
+macro_rules! needs_setpriv {
+    () => {{
+        let guard = needs_root!();
+        if !has("setpriv") {
+            return skip("needs setpriv");
+        }
+        guard
+    }};
+}
 
 /// A folder in which everybody may write, with the recorder and a program that everybody may run.
 struct Public(tempfile::TempDir);
@@ -57,7 +66,7 @@ fn as_nobody(capabilities: &str) -> Command {
     command
 }
 
-fn assert_complete(facts: &Facts) {
+pub(crate) fn assert_complete(facts: &Facts) {
     assert!(facts.number("/recording/samples") > 20.0 && facts.share("complete") > 0.9, "{}", facts.at("/stacks"));
 }
 
@@ -69,10 +78,7 @@ fn has(program: &str) -> bool {
 /// program everybody may read.
 #[test]
 fn a_plain_user_with_two_capabilities() {
-    let _guard = needs_root!();
-    if !has("setpriv") {
-        return skip("needs setpriv");
-    }
+    let _guard = needs_setpriv!();
     let public = Public::new();
     let own = Running::start(as_nobody("").arg(public.path("recursion")).arg("60"));
     let roots = Running::start(Command::new(public.path("recursion")).arg("60"));
@@ -109,10 +115,7 @@ fn services_capabilities() -> String {
 /// deleted while it ran; with two of them they are not, so the others are needed.
 #[test]
 fn the_services_capabilities() {
-    let _guard = needs_root!();
-    if !has("setpriv") {
-        return skip("needs setpriv");
-    }
+    let _guard = needs_setpriv!();
     let public = Public::new();
     let secret = public.path("secret");
     copy_program(&fixture("no_frame_pointers"), &secret);
@@ -150,10 +153,7 @@ fn the_services_file() {
 #[test]
 fn locked_memory_is_used_up() {
     const USER: &str = "64998";
-    let _guard = needs_root!();
-    if !has("setpriv") {
-        return skip("needs setpriv");
-    }
+    let _guard = needs_setpriv!();
     let setting = fs::read_to_string("/proc/sys/kernel/perf_event_mlock_kb").unwrap();
     if !(260..520).contains(&setting.trim().parse::<u32>().unwrap()) {
         return skip("needs perf_event_mlock_kb to be for one recording, and not for two");
@@ -179,10 +179,7 @@ fn locked_memory_is_used_up() {
 /// One capability is not enough, and the message names both, and the doctor.
 #[test]
 fn a_plain_user_with_one_capability() {
-    let _guard = needs_root!();
-    if !has("setpriv") {
-        return skip("needs setpriv");
-    }
+    let _guard = needs_setpriv!();
     let public = Public::new();
     for capability in [",+bpf", ",+perfmon"] {
         let output = run(public.record_as_nobody("profrec", capability).args(["-a", "-d", "1s"]));
@@ -198,9 +195,9 @@ fn a_plain_user_with_one_capability() {
 /// A recorder that has the capabilities from its file records for a plain user; the command gains none of them.
 #[test]
 fn a_recorder_with_file_capabilities() {
-    let _guard = needs_root!();
-    if !has("setpriv") || !has("setcap") {
-        return skip("needs setpriv and setcap");
+    let _guard = needs_setpriv!();
+    if !has("setcap") {
+        return skip("needs setcap");
     }
     let public = Public::new();
     let recorder = public.path("profrec");
@@ -218,109 +215,6 @@ fn a_recorder_with_file_capabilities() {
     std::thread::sleep(Duration::from_millis(200));
     succeed(public.record_as_nobody("profrec", "").args(["-d", "0.5", "-p", &own.pid()]));
     assert_complete(&public.facts());
-}
-
-/// A line of /proc/PID/task/TID/status.
-fn status(task: &Path, name: &str) -> String {
-    let status = fs::read_to_string(task.join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').trim().to_owned()
-}
-
-fn tasks(pid: &str) -> Vec<PathBuf> {
-    let folder = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let mut tasks: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
-    tasks.sort();
-    tasks
-}
-
-/// Waits until the recorder has given up its rights, which it does last.
-fn wait_for(recorder: &Running) -> Vec<PathBuf> {
-    let start = Instant::now();
-    while status(&tasks(&recorder.pid())[0], "NoNewPrivs") != "1" {
-        assert!(start.elapsed() < Duration::from_secs(60), "the recorder keeps its rights");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // Its last act is to set the capabilities, a few instructions later.
-    std::thread::sleep(Duration::from_millis(100));
-    tasks(&recorder.pid())
-}
-
-/// Once it is attached, no thread of a recorder that root started has more than it needs: that is to read files, or nothing, and
-/// to end its command.
-#[test]
-fn rights_are_given_up() {
-    let _guard = needs_root!();
-    let target = Running::start(Command::new("sleep").arg("60"));
-    let none: &[&str] = &["--embed", "none"];
-    let script = ["--", "sleep", "60"];
-    for (arguments, kept) in [
-        (&["-a"][..], READING),
-        (&["-p", &target.pid()], READING),
-        (&[none, &["-a"]].concat(), SYS_PTRACE),
-        (&[none, &["-p", &target.pid()]].concat(), 0),
-        (&[none, &script].concat(), KILL),
-    ] {
-        let place = Place::new();
-        let recorder = Running::start(place.record().args(["-F", "9"]).args(arguments));
-        for task in wait_for(&recorder) {
-            let is_main = task.ends_with(recorder.pid());
-            for (set, expected) in [("CapEff", kept), ("CapPrm", kept), ("CapInh", 0), ("CapBnd", 0), ("CapAmb", 0)] {
-                let found = u64::from_str_radix(&status(&task, set), 16).unwrap();
-                let expected = if is_main { expected } else { 0 };
-                assert_eq!(found, expected, "{arguments:?}: {set} of {}", status(&task, "Name"));
-            }
-            assert_eq!(status(&task, "NoNewPrivs"), "1", "{arguments:?}: {}", status(&task, "Name"));
-        }
-        recorder.signal(rustix::process::Signal::INT);
-        let output = recorder.finish_within(Duration::from_secs(60));
-        assert_eq!(output.status.code(), Some(if arguments.contains(&"--") { 143 } else { 0 }), "{}", stderr(&output));
-    }
-}
-
-fn own_rights(output: &Output) -> String {
-    let lines = stdout(output);
-    let found: Vec<&str> = lines.lines().filter(|line| line.starts_with("Cap") || line.starts_with("Uid")).collect();
-    assert_eq!(found.len(), 6, "{lines}");
-    found.join("\n")
-}
-
-/// A recorded command has all the rights that it has without the recorder, whoever the recorder works for; the file belongs to
-/// that account, and so do all threads of the recorder.
-#[test]
-fn a_command_keeps_its_rights() {
-    let _guard = needs_root!();
-    let alone = own_rights(&succeed(Command::new("cat").arg("/proc/self/status")));
-    for user in [&[][..], &["--user", "nobody"]] {
-        let place = Place::new();
-        let recorded = succeed(place.record().args(["-q"]).args(user).args(["--", "cat", "/proc/self/status"]));
-        assert_eq!(own_rights(&recorded), alone, "{user:?}");
-        assert_eq!(fs::metadata(place.path()).unwrap().uid(), if user.is_empty() { 0 } else { 65534 });
-    }
-}
-
-/// `--user` is the account of all threads, also without any right that reading takes; the recording is as good as another.
-#[test]
-fn another_account() {
-    let _guard = needs_root!();
-    let target = Running::start(Command::new(fixture("recursion")).arg("60"));
-    let place = Place::new();
-    let without_rights = ["--embed", "none", "--user", "nobody", "-d", "0.5", "-p", &target.pid()];
-    let output = succeed(place.record().args(["-F", "999"]).args(without_rights));
-    assert_complete(&place.recorded(output).facts());
-    let place = Place::new();
-    let recorder = Running::start(place.record().args(["-F", "999", "--user", "nobody", "-p", &target.pid()]));
-    for task in wait_for(&recorder) {
-        for ids in ["Uid", "Gid"] {
-            assert_eq!(status(&task, ids), [NOBODY; 4].join("\t"), "{}", status(&task, "Name"));
-        }
-        assert_eq!(status(&task, "Groups"), "");
-    }
-    std::thread::sleep(Duration::from_millis(500));
-    recorder.signal(rustix::process::Signal::INT);
-    let output = recorder.finish_within(Duration::from_secs(60));
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_complete(&place.recorded(output).facts());
 }
 
 /// Parts go on in a folder of another user, for root and for that user; where the account of `--user` may not create them, it is said at
@@ -350,10 +244,7 @@ fn parts_without_rights() {
 /// Who cannot become another user is told so, before anything is written; an account that is not there is named.
 #[test]
 fn no_other_account() {
-    let _guard = needs_root!();
-    if !has("setpriv") {
-        return skip("needs setpriv");
-    }
+    let _guard = needs_setpriv!();
     let public = Public::new();
     let output = run(public.record_as_nobody("profrec", ",+bpf,+perfmon").args(["--user", "root", "-a"]));
     assert!(output.status.code() == Some(1) && stderr(&output).contains("sudo"), "{}", stderr(&output));

@@ -24,6 +24,7 @@ mod doctor;
 mod elsewhere;
 mod endings;
 mod formats;
+mod given_up;
 mod golden;
 mod hostile_hosts;
 mod hotplug;

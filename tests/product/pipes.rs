@@ -61,6 +61,32 @@ fn the_reader_goes_away() {
     }
 }
 
+/// A reader that is there and does not read keeps nobody from ending the recording: neither Ctrl-C nor the time that was given.
+#[test]
+fn the_reader_does_not_read() {
+    let _guard = needs_root!();
+    let target = busy();
+    for (duration, signal) in [("600s", true), ("1s", false)] {
+        let mut command = Command::new(profrec());
+        // More than a pipe takes: the code of the whole machine, and its names.
+        command.args(["record", "-q", "-a", "-F", "4999", "--max-cpu", "none", "--embed", "symbols", "-o", "-"]);
+        command.args(["-d", duration]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut recorder = command.spawn().unwrap();
+        let reader = recorder.stdout.take().unwrap();
+        std::thread::sleep(Duration::from_millis(2_500));
+        if signal {
+            succeed(Command::new("kill").args(["-INT", &recorder.id().to_string()]));
+        }
+        let start = Instant::now();
+        let output = recorder.wait_with_output().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(60), "it went on for {:?}", start.elapsed());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("its reader does not read"), "{}", stderr(&output));
+        drop(reader);
+    }
+    succeed(Command::new("kill").args(["-0", &target.pid()]));
+}
+
 /// When there is nobody to be told either, it is still an end and no accident.
 #[test]
 fn nobody_listens() {

@@ -66,6 +66,29 @@ fn a_child_of_a_process_that_was_never_seen() {
     assert_eq!(outside_modules(&folded, "sh"), [""; 0]);
 }
 
+/// A process that was there before, has never run since, and ends soon after its first tick, has the name that it had.
+#[test]
+fn a_process_that_wakes_to_end() {
+    let _guard = needs_root!();
+    let folder = tempfile::tempdir().unwrap();
+    let (go, shell) = (folder.path().join("go"), folder.path().join("sleeper"));
+    succeed(Command::new("mkfifo").arg(&go));
+    copy_program(&fs::canonicalize("/bin/sh").unwrap(), &shell);
+    let script = format!("read word < {}; j=0; while [ $j -lt 30000 ]; do j=$((j+1)); done", go.display());
+    let sleeper = Running::start(Command::new(&shell).args(["-c", &script]));
+    let place = Place::new();
+    let recorder = Running::start(place.record().args(["-q", "-a", "-F", "999", "--embed", "none"]));
+    wait_for(&place.path());
+    std::thread::sleep(Duration::from_secs(1));
+    fs::write(&go, "go\n").unwrap();
+    sleeper.finish_within(Duration::from_secs(30));
+    recorder.signal(Signal::INT);
+    let output = recorder.finish_within(Duration::from_secs(30));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let folded = place.recorded(output).folded();
+    assert!(folded.of_comm("sleeper") > 3, "{folded}");
+}
+
 /// Records a running process for a second.
 fn record_running(pid: &str) -> Recorded {
     let place = Place::new();

@@ -28,10 +28,12 @@ fn the_recorder_over_time() {
     assert_eq!(total("samples"), facts.number("/recording/samples"));
     assert_eq!(total("lost"), facts.lost_samples());
     assert!(total("cpu_seconds") > 0.0 && total("bpf_seconds") > 0.0 && total("bytes") > 0.0);
-    let (covered, whole) = (total("interval_seconds"), facts.number("/recording/duration_seconds"));
-    assert!(covered <= whole && covered > 0.8 * whole, "{covered} of {whole} seconds");
     let steps = measured.at("/steps").as_array().unwrap().len();
     assert!(steps >= 2, "{steps} measurements in three seconds");
+    // Up to the last one, which has the last samples: how long it takes then to close the file is the machine's affair.
+    let (covered, last) = (total("interval_seconds"), measured.number(&format!("/steps/{}/seconds", steps - 1)));
+    assert!(last <= facts.number("/recording/duration_seconds") && last > 1.0);
+    assert!((covered - last).abs() < 0.01, "{covered} of {last} seconds are measured");
     for step in 0..steps {
         let number = |what: &str| measured.number(&format!("/steps/{step}/{what}"));
         assert!(number("memory") > 1e6 && number("kernel_memory") > 8e6, "{}", measured.at("/steps"));

@@ -83,7 +83,7 @@ fn a_storm_of_short_processes() {
     let facts = recorded.facts();
     assert_eq!(facts.number("/recording/expected"), facts.number("/recording/samples") + facts.lost_samples());
     // A process that is about to end has no user memory any more.
-    let with_user_side = 1.0 - facts.share("not_recorded");
+    let with_user_side = 1.0 - facts.share("exec_or_exit");
     assert!(facts.share("complete") > 0.95 * with_user_side, "{}", facts.at("/stacks"));
 }
 

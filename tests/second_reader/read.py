@@ -176,9 +176,10 @@ class Recording:
         found["last_time"] = max(found["last_time"], frame.last)
 
     def index_agrees(self):
-        # Earlier versions had no weights; what stands there otherwise says nothing of where segments are.
-        for segment in self.index + self.found:
-            segment.pop("weight", None)
+        # Earlier versions had no weights.
+        for said, found in zip(self.index, self.found):
+            if not said["weight"]:
+                found["weight"] = 0
         return self.index == self.found
 
     def end(self):

@@ -141,6 +141,8 @@ fn unwound(sample: &Sample, frames: &[WalkedFrame], verdict: Verdict) -> Sample 
     let &Sample { time, pid, tid, cpu, weight, .. } = sample;
     let frames = frames.iter().map(|frame| UnwoundFrame { address: frame.address, guessed: frame.guessed });
     let user = match sample.user {
+        // Of what a new program has taken the place of, there are registers still.
+        _ if verdict == Verdict::ExecOrExit => UserState::None,
         UserState::None => UserState::None,
         _ => UserState::Unwound(UnwoundStack { frames: frames.collect(), verdict: verdict.into() }),
     };

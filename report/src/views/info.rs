@@ -34,7 +34,10 @@ fn recording(text: &mut String, facts: &Facts) {
     machine(text, &header.machine);
     line(text, "recorder", &header.recorder);
     line(text, "command line", &header.command_line.join(" "));
-    line(text, "started", &format!("{} UTC", utc(header.start_realtime / 1_000_000_000)));
+    // A redacted recording does not tell when it was made.
+    if header.start_realtime > header.start_monotonic {
+        line(text, "started", &format!("{} UTC", utc(header.start_realtime / 1_000_000_000)));
+    }
     line(text, "duration", &format!("{:.3} s, {}", facts.seconds(), stop(facts)));
     line(text, "clock", &format!("{}, {:.0} Hz on each of {} CPUs", header.event, facts.frequency(), header.cpus));
     for (from, to) in facts.gaps() {
@@ -219,6 +222,7 @@ fn stacks(text: &mut String, profile: &Profile) {
         ("no unwind information", verdicts.no_cfi),
         ("implausible", verdicts.implausible),
         ("not recorded", verdicts.not_recorded),
+        ("in an exec or exit, without a user stack", verdicts.exec_or_exit),
         ("with guessed frames", verdicts.guessed),
     ];
     for (what, count) in all {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gimli::{
     AttributeValue, DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_call_file, DW_AT_call_line,
-    DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name, DW_AT_ranges, DW_AT_specification, DW_TAG_inlined_subroutine, DW_TAG_subprogram, EntriesRaw,
-    Range, UnitOffset, UnitRef,
+    DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name, DW_AT_ranges, DW_AT_specification, DW_TAG_inlined_subroutine,
+    DW_TAG_subprogram, EntriesRaw, Range, UnitOffset, UnitRef,
 };
 
 use super::Bytes;

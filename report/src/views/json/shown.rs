@@ -16,6 +16,7 @@ pub(super) struct Stacks {
     implausible: u64,
     not_code: u64,
     not_recorded: u64,
+    exec_or_exit: u64,
     guessed: u64,
 }
 
@@ -72,6 +73,7 @@ pub(super) fn stacks(profile: &Profile) -> Stacks {
         implausible: verdicts.implausible,
         not_code: verdicts.not_code,
         not_recorded: verdicts.not_recorded,
+        exec_or_exit: verdicts.exec_or_exit,
         guessed: verdicts.guessed,
     }
 }

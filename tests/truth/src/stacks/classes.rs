@@ -91,6 +91,7 @@ fn verdict_name(verdict: Verdict) -> &'static str {
         Verdict::Implausible => "implausible",
         Verdict::NotCode => "not code",
         Verdict::NotRecorded => "not recorded",
+        Verdict::ExecOrExit => "exec or exit",
     }
 }
 
