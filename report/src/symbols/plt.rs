@@ -13,11 +13,14 @@ pub(super) const SUFFIX: &str = "@plt";
 const MAX_STUB: u64 = 24;
 /// What is particular about stubs of an architecture.
 struct Form {
-    /// Every jump through a slot in a section at an address: where its stub begins, and the slot.
-    jumps: fn(&[u8], u64) -> Vec<(u64, u64)>,
+    /// Every jump through a slot in the bytes of a section at an address.
+    jumps: fn(&[u8], u64) -> Vec<Jump>,
     /// The relocation of a slot that is filled with what a function chooses.
     chosen: u32,
 }
+
+/// Where a stub begins, and the slot that it jumps through.
+type Jump = (u64, u64);
 
 /// `jmp *offset(%rip)` of x86-64, the jump of every form of stub.
 const JUMP: [u8; 2] = [0xff, 0x25];
@@ -54,7 +57,7 @@ pub(super) fn stubs(file: &object::File<'_>) -> Vec<Symbol> {
     stubs
 }
 
-fn jumps_of_x86_64(code: &[u8], address: u64) -> Vec<(u64, u64)> {
+fn jumps_of_x86_64(code: &[u8], address: u64) -> Vec<Jump> {
     let jumps = code.windows(6).enumerate().filter_map(|(at, bytes)| {
         let offset = bytes.strip_prefix(&JUMP)?.first_chunk().copied().map(i32::from_le_bytes)?;
         let slot = address.wrapping_add(at as u64 + 6).wrapping_add_signed(i64::from(offset));
@@ -67,7 +70,7 @@ fn jumps_of_x86_64(code: &[u8], address: u64) -> Vec<(u64, u64)> {
 }
 
 /// `adrp x16, page; ldr x17, [x16, offset]`, behind which the stub jumps to x17.
-fn jumps_of_aarch64(code: &[u8], address: u64) -> Vec<(u64, u64)> {
+fn jumps_of_aarch64(code: &[u8], address: u64) -> Vec<Jump> {
     let words: Vec<u32> =
         code.chunks_exact(4).map(|word| word.first_chunk().copied().map_or(0, u32::from_le_bytes)).collect();
     let jumps = words.windows(2).enumerate().filter_map(|(index, pair)| {
