@@ -11,10 +11,13 @@ const SECTIONS: [&str; 4] = [".plt", ".plt.sec", ".plt.got", ".iplt"];
 pub(super) const SUFFIX: &str = "@plt";
 /// No stub is longer; the last one of a section ends there.
 const MAX_STUB: u64 = 24;
+/// Where a stub begins, and the slot that it jumps through.
+type Jump = (u64, u64);
+
 /// What is particular about stubs of an architecture.
 struct Form {
-    /// Every jump through a slot in a section at an address: where its stub begins, and the slot.
-    jumps: fn(&[u8], u64) -> Vec<(u64, u64)>,
+    /// Every jump through a slot in a section at an address.
+    jumps: fn(&[u8], u64) -> Vec<Jump>,
     /// The relocation of a slot that is filled with what a function chooses.
     chosen: u32,
 }
