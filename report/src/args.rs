@@ -103,6 +103,13 @@ impl Args {
         }
     }
 
+    /// Whether files or lines are shown, or matched: to find them takes longer than to find functions.
+    pub fn needs_lines(&self) -> bool {
+        let FilterArgs { focus, ignore, hide, show, root, .. } = &self.filter;
+        let is_matched = [focus, ignore, hide, show, root].iter().any(|pattern| pattern.is_some());
+        self.view.json || is_matched || matches!(self.view.by, By::File | By::Line)
+    }
+
     /// Where files of the modules are looked for; nowhere with --no-local-files.
     pub fn sources(&self) -> Option<Sources> {
         let debuginfod = match self.no_debuginfod {
@@ -466,6 +473,18 @@ mod tests {
             assert!(Args::try_parse_from(&line).is_ok(), "{line:?}");
             line.push("--self".to_owned());
             assert_eq!(Args::try_parse_from(&line).is_ok(), filter == "time", "{line:?}");
+        }
+    }
+
+    /// Lines are looked for where a view shows them or a pattern may mean a file, and only there.
+    #[test]
+    fn lines_where_they_are_needed() {
+        let needs = |line: &str| Args::try_parse_from(line.split(' ')).unwrap().needs_lines();
+        for with in ["--json", "--by line", "--by file --tree", "--focus a.c", "--hide a.c", "--folded --root a.c"] {
+            assert!(needs(&format!("report a {with}")), "{with}");
+        }
+        for without in ["--tree", "--folded", "--by module", "--flamegraph x.svg", "--info", "--callers f"] {
+            assert!(!needs(&format!("report a {without}")), "{without}");
         }
     }
 

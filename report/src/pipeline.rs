@@ -123,11 +123,11 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     Ok(profile)
 }
 
-/// What of names the view shows: to find lines takes longer than to find functions.
+/// What of names the view shows.
 fn wanted(args: &Args) -> Wanted {
     Wanted {
         inlines: !args.no_inline,
-        lines: args.view.json,
+        lines: args.needs_lines(),
         fold_clones: args.fold_clones,
         cache: if args.no_cache { None } else { Cache::of_user() },
     }

@@ -110,7 +110,10 @@ fn a_package_of_all_units() {
         let folder = tempfile::tempdir().unwrap();
         let Some(program) = build(folder.path(), version) else { return };
         let package = program.with_extension("dwp");
-        let packed = Command::new(tool).arg("-e").arg(&program).arg("-o").arg(&package).status();
+        let packed = Command::new(tool)
+            .args(["-e", "program", "-o", "program.dwp"])
+            .current_dir(program.parent().unwrap())
+            .status();
         let Ok(packed) = packed else {
             eprintln!("skipped: there is no {tool}");
             continue;

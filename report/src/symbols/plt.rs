@@ -11,6 +11,9 @@ const SECTIONS: [&str; 4] = [".plt", ".plt.sec", ".plt.got", ".iplt"];
 pub(super) const SUFFIX: &str = "@plt";
 /// No stub is longer; the last one of a section ends there.
 const MAX_STUB: u64 = 24;
+/// Where a stub begins, and the slot that it jumps through.
+type Jump = (u64, u64);
+
 /// What is particular about stubs of an architecture.
 struct Form {
     /// Every jump through a slot in the bytes of a section at an address.
@@ -18,9 +21,6 @@ struct Form {
     /// The relocation of a slot that is filled with what a function chooses.
     chosen: u32,
 }
-
-/// Where a stub begins, and the slot that it jumps through.
-type Jump = (u64, u64);
 
 /// `jmp *offset(%rip)` of x86-64, the jump of every form of stub.
 const JUMP: [u8; 2] = [0xff, 0x25];

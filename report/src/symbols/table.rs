@@ -33,8 +33,13 @@ struct Rank {
     unsized_symbol: bool,
     not_a_function: bool,
     local: bool,
+    /// Aliases that a library keeps for its old callers say that they are not for new ones.
+    discouraged: bool,
     underscores: usize,
 }
+
+/// How glibc's discouraged aliases end.
+const DISCOURAGED: &[u8] = b"_do_not_use";
 
 /// A module's functions, sorted by address.
 #[derive(Debug, Default)]
@@ -76,6 +81,7 @@ impl<'a> SymbolTable<'a> {
             unsized_symbol: size == 0,
             not_a_function: !function,
             local: symbol.is_local(),
+            discouraged: name.ends_with(DISCOURAGED),
             underscores: leading_underscores(name),
         };
         self.entries.push(Entry { start, end, sized: size > 0, rank, name });
@@ -88,7 +94,8 @@ impl<'a> SymbolTable<'a> {
             let sized = symbol.size > 0;
             let end = if sized { symbol.address.saturating_add(symbol.size) } else { u64::MAX };
             let underscores = leading_underscores(name);
-            let rank = Rank { unsized_symbol: !sized, not_a_function: false, local: false, underscores };
+            let discouraged = name.ends_with(DISCOURAGED);
+            let rank = Rank { unsized_symbol: !sized, not_a_function: false, local: false, discouraged, underscores };
             self.entries.push(Entry { start: symbol.address, end, sized, rank, name });
         }
     }
@@ -212,6 +219,8 @@ mod tests {
     fn the_plainest_alias_is_shown() {
         let symbols = [symbol(0x100, 8, "__libc_malloc"), symbol(0x100, 8, "malloc"), symbol(0x100, 8, "__malloc")];
         assert_eq!(name_at(&symbols, 0x104).as_deref(), Some("malloc"));
+        let symbols = [symbol(0x100, 8, "isinff128_do_not_use"), symbol(0x100, 8, "__isinff128")];
+        assert_eq!(name_at(&symbols, 0x104).as_deref(), Some("__isinff128"));
     }
 
     /// A symbol at the end of the address space is no overflow.

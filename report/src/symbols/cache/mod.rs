@@ -46,7 +46,8 @@ pub struct Cache {
 /// What the names of a module depend on.
 #[derive(Debug)]
 struct Key {
-    identity: Vec<u8>,
+    /// The file's name, without its ending: one for reports with lines, one for those without.
+    file: String,
     bytes: Vec<u8>,
 }
 
@@ -68,7 +69,8 @@ impl Key {
             bytes.extend_from_slice(file.path().as_os_str().as_encoded_bytes());
             bytes.push(b'\n');
         }
-        Self { identity: identity.to_vec(), bytes }
+        let file = format!("{}{}", hex(identity), if lines { "-lines" } else { "" });
+        Self { file, bytes }
     }
 }
 
@@ -116,7 +118,7 @@ impl Cache {
     }
 
     fn path(&self, key: &Key) -> PathBuf {
-        self.folder.join(hex(&key.identity)).with_extension(ENDING)
+        self.folder.join(&key.file).with_extension(ENDING)
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

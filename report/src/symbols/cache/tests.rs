@@ -23,7 +23,7 @@ fn known() -> Known {
 }
 
 fn key(text: &str) -> Key {
-    Key { identity: vec![0xab, 0xcd], bytes: text.as_bytes().to_vec() }
+    Key { file: "abcd".into(), bytes: text.as_bytes().to_vec() }
 }
 
 fn cache() -> (tempfile::TempDir, Cache) {
@@ -108,7 +108,7 @@ fn only_own_files() {
 #[test]
 fn the_oldest_goes() {
     let (_folder, mut cache) = cache();
-    let keys = [1, 2, 3].map(|number| Key { identity: vec![number; 20], bytes: vec![number] });
+    let keys = [1, 2, 3].map(|number| Key { file: number.to_string(), bytes: vec![number] });
     cache.write(&keys[0], &known());
     let size = fs::metadata(cache.path(&keys[0])).unwrap().len();
     cache.limit = 2 * size;
