@@ -127,7 +127,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
 fn wanted(args: &Args) -> Wanted {
     Wanted {
         inlines: !args.no_inline,
-        lines: args.view.json,
+        lines: args.needs_lines(),
         fold_clones: args.fold_clones,
         cache: if args.no_cache { None } else { Cache::of_user() },
     }
