@@ -141,7 +141,7 @@ pub struct ViewArgs {
         long = "self",
         conflicts_with_all = [
             "diff", "check", "tree", "folded", "info", "flamegraph", "callers", "callees", "by", "sort", "min_percent", "pid", "tid",
-            "comm", "cpu", "kernel", "user", "cgroup", "focus", "ignore", "hide", "show", "root"
+            "comm", "cpu", "kernel", "user", "cgroup", "focus", "ignore", "hide", "show", "root", "strict"
         ]
     )]
     pub own: bool,
@@ -320,6 +320,13 @@ impl Args {
     /// How they are brought together.
     pub fn shape(&self) -> Shape {
         Shape { refinement: self.refinement(), by: self.view.by }
+    }
+
+    /// Whether source files and lines are shown, or looked for.
+    pub fn needs_lines(&self) -> bool {
+        let FilterArgs { focus, ignore, hide, show, root, .. } = &self.filter;
+        let asks_for_files = [focus, ignore, hide, show, root].into_iter().any(Option::is_some);
+        asks_for_files || self.view.json || matches!(self.view.by, By::File | By::Line)
     }
 
     fn refinement(&self) -> Refinement {
@@ -502,6 +509,21 @@ mod tests {
         assert_eq!(of("report a --why libc"), (file.clone(), Some(Some("libc".to_owned()))));
         assert_eq!(of("report --why libc a"), (file.clone(), Some(Some("libc".to_owned()))));
         assert_eq!(of("report a"), (file, None));
+    }
+
+    /// Files and lines take long to find: they are where they are shown, or where an expression can mean a file.
+    #[test]
+    fn lines_are_found_where_they_matter() {
+        let needed =
+            |options: &str| Args::try_parse_from(format!("report a {options}").split(' ')).unwrap().needs_lines();
+        for options in
+            ["--json", "--by line", "--by file --tree", "--focus x", "--ignore x", "--hide x", "--show x", "--root x"]
+        {
+            assert!(needed(options), "{options}");
+        }
+        for options in ["--tree", "--by module", "--callers x", "--kernel"] {
+            assert!(!needed(options), "{options}");
+        }
     }
 
     /// Only --scrub looks for names and unwind information in files: the others refuse what they would ignore.

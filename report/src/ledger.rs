@@ -184,7 +184,7 @@ impl Ledger {
 fn unnamed(names: &Names, location_samples: &[u64]) -> Vec<Unnamed> {
     let mut reasons: BTreeMap<Reason, (u64, u64)> = BTreeMap::new();
     for (reason, &samples) in names.unnamed.iter().zip(location_samples) {
-        if let Some(reason) = reason {
+        if let Some(reason) = reason.as_ref().filter(|_| samples > 0) {
             let (locations, frames) = reasons.entry(*reason).or_default();
             *locations += 1;
             *frames += samples;

@@ -183,6 +183,7 @@ fn every_view_tells_what_was_left_out() {
     assert_eq!(json["left_out"], serde_json::json!({"focus": 1, "callers": 3}));
     assert_eq!(place.json(&["--diff", "--focus", "walk"])["after"]["left_out"], serde_json::json!({"focus": 1}));
     assert!(!place.shown(&[]).contains("left out"));
+    assert!(place.shown(&["--ignore", "."]).contains("left out: 100% of 10 samples: 10 by --ignore"));
 }
 
 /// Shares are of what is left, and the counts of modules, processes and stacks are of it, too.

@@ -282,6 +282,18 @@ pub(crate) mod tests {
         assert_eq!(shown, [("prog", 10, "embedded"), ("[kernel]", 3, "embedded")]);
     }
 
+    /// Two functions that read the same, in one stack, are one in what is compared by name, and count once.
+    #[test]
+    fn functions_that_read_the_same() {
+        let mut profile = sample_profile();
+        for function in &mut profile.functions {
+            function.name = if &*function.name == "main" { "work".into() } else { function.name.clone() };
+        }
+        let together = profile.by_name();
+        let found = together.iter().filter(|function| &*function.name == "work").collect::<Vec<_>>();
+        assert_eq!((found.len(), found[0].self_samples, found[0].total_samples), (1, 6, 9));
+    }
+
     /// A profile of nothing is no division by zero.
     #[test]
     fn nothing_is_zero_percent() {

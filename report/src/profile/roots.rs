@@ -1,5 +1,6 @@
 //! What a sample is of as a whole, whatever its stack: what stands at the root of the tree.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{By, Code, Function, PathCount, Process};
@@ -27,14 +28,14 @@ impl<'a> Roots<'a> {
         if !self.by.is_of_samples() {
             return Vec::new();
         }
-        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        let mut groups: BTreeMap<Cow<'_, str>, u64> = BTreeMap::new();
         for count in &self.stacks.counts {
             *groups.entry(self.root(count)).or_default() += count.samples;
         }
         let groups = groups.into_iter().map(|(name, samples)| Function {
             self_samples: samples,
             total_samples: samples,
-            ..Function::new(name.into(), "".into(), Code::User)
+            ..Function::new((*name).into(), "".into(), Code::User)
         });
         groups.collect()
     }
@@ -42,27 +43,28 @@ impl<'a> Roots<'a> {
     /// How often each stack was seen under each root. Above and below a function, there is a root only where it is asked for.
     pub(super) fn path_counts(&self, side: Option<Side>) -> Vec<PathCount> {
         let has_root = side.is_none() || self.by.is_of_samples();
-        let mut counts: BTreeMap<(Option<String>, usize), u64> = BTreeMap::new();
+        let mut counts: BTreeMap<(Option<Cow<'_, str>>, usize), u64> = BTreeMap::new();
         for count in self.stacks.counts.iter().filter(|count| (count.stack as usize) < self.stacks.stacks.len()) {
             let root = has_root.then(|| self.root(count));
             *counts.entry((root, count.stack as usize)).or_default() += count.samples;
         }
-        counts.into_iter().map(|((root, path), samples)| PathCount { root, path, samples }).collect()
+        let counts = counts.into_iter();
+        counts.map(|((root, path), samples)| PathCount { root: root.map(Cow::into_owned), path, samples }).collect()
     }
 
     /// The name of the sample's thread, unless something else is asked for.
-    fn root(&self, count: &Count) -> String {
+    fn root(&self, count: &'a Count) -> Cow<'a, str> {
         let Count { comm, pid, tid, cpu, .. } = count;
-        let process = self.processes.get(pid);
+        let process = self.processes.get(pid).copied();
         match self.by {
-            By::Thread => format!("{comm} ({pid}/{tid})"),
-            By::Process => format!("{} ({pid})", process.map_or(comm, |process| &process.comm)),
-            By::Cpu => cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("CPU {cpu}")),
+            By::Thread => format!("{comm} ({pid}/{tid})").into(),
+            By::Process => format!("{} ({pid})", process.map_or(comm, |process| &process.comm)).into(),
+            By::Cpu => cpu.map_or(UNKNOWN.into(), |cpu| format!("CPU {cpu}").into()),
             By::Cgroup => match process.map_or("", |process| &*process.cgroup) {
-                "" => UNKNOWN.to_owned(),
-                cgroup => cgroup.to_owned(),
+                "" => UNKNOWN.into(),
+                cgroup => cgroup.into(),
             },
-            _ => comm.clone(),
+            _ => comm.into(),
         }
     }
 }

@@ -93,11 +93,13 @@ impl<'a> Selection<'a> {
         evidence: &Evidence,
     ) -> Result<Matches> {
         let Refinement { focus, ignore, hide, show, root, around } = refinement;
-        let modules: Vec<String> = names.functions.iter().map(|function| home_name(&function.home, evidence)).collect();
         let mut matches = Matches { given: Vec::new() };
         let patterns = [("focus", focus), ("ignore", ignore), ("hide", hide), ("show", show), ("root", root)];
+        let patterns = patterns.iter().filter_map(|(option, pattern)| Some((*option, pattern.as_ref()?)));
+        let patterns: Vec<(&'static str, &Pattern)> = patterns.collect();
+        let asked = names.functions.iter().filter(|_| !patterns.is_empty());
+        let modules: Vec<String> = asked.map(|function| home_name(&function.home, evidence)).collect();
         for (option, pattern) in patterns {
-            let Some(pattern) = pattern else { continue };
             let found = self.frames_of_pattern(pattern, names, &modules);
             if !found.contains(&true) {
                 self.notes.push(format!("--{option} matches no function, source file or module here"));

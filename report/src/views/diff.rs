@@ -1,6 +1,6 @@
 //! A diff as a table, and as a differential flame graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io;
 
@@ -87,7 +87,8 @@ pub fn flame_graph(before: &Profile, after: &Profile, min_percent: Option<f64>) 
         format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
     };
     let lines: Vec<String> = stacks(before, after).into_iter().map(scaled).collect();
-    flamegraph::draw(&mut options(before, after), &lines, min_percent)
+    let svg = flamegraph::draw(&mut options(before, after), &lines, min_percent)?;
+    Ok(flamegraph::legend::add(svg, &BTreeSet::new(), &left_out(before, after)))
 }
 
 /// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
@@ -115,18 +116,20 @@ fn millionths(samples: u64, all: u64) -> u64 {
     (share(samples, all) * WHOLE).round() as u64
 }
 
+/// What was left out of each for its stacks, in words.
+fn left_out(before: &Profile, after: &Profile) -> String {
+    let texts = [("before", before), ("after", after)];
+    let texts = texts.iter().filter_map(|(name, profile)| Some(format!("{name}, {}", profile.ledger.left_out_text()?)));
+    texts.collect::<Vec<_>>().join("; ")
+}
+
 fn options(before: &Profile, after: &Profile) -> Options<'static> {
     let mut options = Options::default();
-    let left_out = [("before", before), ("after", after)].map(|(name, profile)| match profile.ledger.left_out_text() {
-        Some(text) => format!("; {name}, {text}"),
-        None => String::new(),
-    });
     options.title = "Change of CPU time: red grew, blue shrank".to_owned();
     options.subtitle = Some(format!(
-        "widths: after ({} samples); colours: change of share against before ({} samples); both scaled to one million; what vanished has no width{}",
+        "widths: after ({} samples); colours: change of share against before ({} samples); both scaled to one million; what vanished has no width",
         grouped(after.samples),
-        grouped(before.samples),
-        left_out.concat()
+        grouped(before.samples)
     ));
     options.count_name = "millionths of the samples".to_owned();
     options

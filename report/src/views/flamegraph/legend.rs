@@ -15,8 +15,11 @@ const LETTER: usize = 7;
 
 /// Adds the legend of these kinds of frames to a drawing, and what is to be said beside it. One that is made in another way than
 /// expected stays as it is.
-pub(super) fn add(svg: Vec<u8>, kinds: &BTreeSet<Kind>, beside: &str) -> Vec<u8> {
+pub(in crate::views) fn add(svg: Vec<u8>, kinds: &BTreeSet<Kind>, beside: &str) -> Vec<u8> {
     let Ok(text) = String::from_utf8(svg) else { return Vec::new() };
+    if kinds.is_empty() && beside.is_empty() {
+        return text.into_bytes();
+    }
     moved(&text, &legend(kinds, beside)).unwrap_or(text).into_bytes()
 }
 

@@ -1,6 +1,6 @@
 //! An SVG flame graph. The colour says what kind of frame it is, its shade tells neighbours apart.
 
-mod legend;
+pub(super) mod legend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,8 +19,8 @@ const MIN_SHARE: f64 = 0.05;
 
 /// The frame above all others.
 const ALL: Color = Color { r: 215, g: 215, b: 220 };
-/// What is behind the frames.
-const BACKGROUND: Color = Color { r: 250, g: 250, b: 250 };
+/// What is behind the frames: darker than those of a diff that did not change.
+const BACKGROUND: Color = Color { r: 236, g: 236, b: 238 };
 
 /// The flame graph of a profile, without frames below `min_percent` of the samples.
 pub fn view(profile: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
@@ -167,7 +167,8 @@ mod tests {
         let bare = draw(&mut options(&sample_profile()), &["prog;main 1".to_owned()], None).unwrap();
         let height =
             |svg: &str| svg.split_once("height=\"").unwrap().1.split_once('"').unwrap().0.parse::<u32>().unwrap();
-        let (with, without) = (legend::add(bare.clone(), &BTreeSet::new(), ""), String::from_utf8(bare).unwrap());
+        let (with, without) =
+            (legend::add(bare.clone(), &BTreeSet::new(), "left out"), String::from_utf8(bare).unwrap());
         let with = String::from_utf8(with).unwrap();
         assert_eq!(height(&with), height(&without) + 22);
         assert!(with.contains("<svg id=\"frames\" y=\"22\"") && with.contains("viewBox=\"0 0 1200 "));
