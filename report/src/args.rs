@@ -134,7 +134,7 @@ pub struct ViewArgs {
         long = "self",
         conflicts_with_all = [
             "diff", "check", "tree", "folded", "info", "flamegraph", "callers", "callees", "by", "sort", "min_percent", "pid", "tid",
-            "comm", "cpu", "kernel", "user", "cgroup", "focus", "ignore", "hide", "show", "root"
+            "comm", "cpu", "kernel", "user", "cgroup", "strict", "focus", "ignore", "hide", "show", "root"
         ]
     )]
     pub own: bool,
