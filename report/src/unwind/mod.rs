@@ -130,7 +130,7 @@ impl<'a> Unwinder<'a> {
             true => self.frame(step.cursor.address, step.cursor.place, step.cursor.guessed, process),
             false => step.frame,
         }));
-        let verdict = stop.map_or(Verdict::Implausible, |stop| self.finish(stop, &walk, (stack, process), frames));
+        let verdict = stop.map_or(Verdict::Implausible, |stop| self.finish(stop, &mut walk, (stack, process), frames));
         if stop.is_some() {
             self.last_walks.keep(process.thread, walk);
         }
@@ -195,21 +195,25 @@ impl<'a> Unwinder<'a> {
     fn finish(
         &mut self,
         stop: Stop,
-        walk: &LastWalk,
+        walk: &mut LastWalk,
         (stack, process): (&UserStack, ProcessView<'_>),
         frames: &mut Vec<WalkedFrame>,
     ) -> Verdict {
+        let known = walk.found.take();
         let has_guess = walk.steps.iter().any(|step| step.cursor.guessed);
         let Some(outermost) = walk.steps.first().map(|step| &step.cursor) else { return stop.verdict() };
         match stop {
             // A stack that was made by hand is told by one word alone: behind a guess that is no proof.
             Stop::NewStack { .. } if has_guess => return Verdict::NoCfi,
             Stop::NewStack { first: true } => self.move_to(outermost.instruction_pointer, process, frames),
-            Stop::End | Stop::NewStack { .. } => {}
-            _ if self.strict => {}
-            Stop::Truncated => self.rejoin(stack, process, frames),
-            Stop::NoCfi | Stop::NoReturnAddress | Stop::Implausible => self.search(outermost, (stack, process), frames),
+            _ => {}
         }
+        let start = self.start_of_search(stop, outermost, stack);
+        walk.found = start.map(|start| match known {
+            Some(found) if found.holds(start, stack, walk.boundary) => found,
+            _ => self.search(start, stack, process),
+        });
+        frames.extend(walk.found.iter().flat_map(|found| &found.frames));
         stop.verdict()
     }
 

@@ -38,46 +38,58 @@ struct Chain {
     places: HashMap<u64, usize>,
 }
 
+/// Frames that were found again, and what they depend on.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Where the search began.
+    pub(super) start: u64,
+    /// The first is marked as guessed: nobody knows what is between it and the frame before.
+    pub(super) frames: Vec<WalkedFrame>,
+    /// The lowest address that was read.
+    lowest: u64,
+    /// More steps than this were not needed.
+    steps: usize,
+}
+
+impl Found {
+    /// Whether the same is found in a stack that is the same from the boundary on.
+    pub(super) fn holds(&self, start: u64, stack: &UserStack, boundary: u64) -> bool {
+        self.start == start && self.lowest >= boundary && self.steps < most_steps(stack)
+    }
+}
+
+/// Steps that may be taken, over all chains.
+fn most_steps(stack: &UserStack) -> usize {
+    stack.words.len().saturating_mul(STEPS_PER_WORD)
+}
+
 impl Unwinder<'_> {
-    /// Appends the frames at the outer end of a stack. The first is marked as guessed: nobody knows what is
-    /// between it and the frame before.
-    pub(super) fn rejoin(&mut self, stack: &UserStack, process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) {
-        self.go_on_from(seam(stack), (stack, process), frames);
-    }
-
-    /// The same where neither call frame information nor a rule of thumb leads out of a frame: its callers are somewhere above.
-    pub(super) fn search(
-        &mut self,
-        frame: &Cursor,
-        (stack, process): (&UserStack, ProcessView<'_>),
-        frames: &mut Vec<WalkedFrame>,
-    ) {
-        if let Some(stack_pointer) = frame.registers.get(self.machine.stack_pointer) {
-            let words = words_from(stack, stack_pointer);
-            self.go_on_from(words, (stack, process), frames);
+    /// Where the callers of a walk's last frame may be found again; `None` if nowhere.
+    pub(super) fn start_of_search(&self, stop: Stop, outermost: &Cursor, stack: &UserStack) -> Option<u64> {
+        match stop {
+            // Elsewhere, where a word stands does not tell where the frame that it leads to ends.
+            _ if self.strict || !self.machine.call_pushes => None,
+            Stop::Truncated => seam(stack),
+            Stop::NoCfi | Stop::NoReturnAddress | Stop::Implausible => {
+                outermost.registers.get(self.machine.stack_pointer)
+            }
+            Stop::End | Stop::NewStack { .. } => None,
         }
     }
 
-    /// Appends what all believable chains from any of these words have in common.
-    fn go_on_from(
-        &mut self,
-        words: &[StackWord],
-        (stack, process): (&UserStack, ProcessView<'_>),
-        frames: &mut Vec<WalkedFrame>,
-    ) {
-        // Elsewhere, where a word stands does not tell where the frame that it leads to ends.
-        if !self.machine.call_pushes {
-            return;
-        }
+    /// What all believable chains from there on have in common.
+    pub(super) fn search(&mut self, start: u64, stack: &UserStack, process: ProcessView<'_>) -> Found {
         let mut reference: Option<Chain> = None;
         let mut agreed = 0;
-        let mut steps = stack.words.len().saturating_mul(STEPS_PER_WORD);
-        for word in words {
+        let mut steps = most_steps(stack);
+        let reads = Reads::default();
+        let memory = Memory::new(stack, &reads);
+        for word in words_from(stack, start) {
             let Some(stack_pointer) = word.address.checked_add(8) else { continue };
             let known = reference.as_ref().is_some_and(|chain| chain.places.contains_key(&stack_pointer));
-            let start = (!known).then(|| self.frame_after(word, process)).flatten();
-            let Some(start) = start else { continue };
-            match self.follow(start, (stack, process), reference.as_ref(), &mut steps) {
+            let first = (!known).then(|| self.frame_after(word, process)).flatten();
+            let Some(first) = first else { continue };
+            match self.follow(first, (memory, process), reference.as_ref(), &mut steps) {
                 Followed::Joined(place) => agreed = agreed.max(place),
                 Followed::End(chain) => match &reference {
                     None => reference = Some(chain),
@@ -86,12 +98,14 @@ impl Unwinder<'_> {
                 Followed::Nowhere => {}
             }
         }
+        let lowest = reads.take().0.min(start);
         if steps == 0 {
-            return;
+            return Found { start, lowest, steps: usize::MAX, frames: Vec::new() };
         }
-        let Some(outer) = reference.as_ref().and_then(|chain| chain.frames.get(agreed..)) else { return };
+        let outer = reference.as_ref().and_then(|chain| chain.frames.get(agreed..)).unwrap_or_default();
         let seam = outer.iter().take(1).map(|frame| WalkedFrame { guessed: true, ..*frame });
-        frames.extend(seam.chain(outer.iter().skip(1).copied()));
+        let frames = seam.chain(outer.iter().skip(1).copied()).collect();
+        Found { start, lowest, steps: most_steps(stack) - steps, frames }
     }
 
     /// The frame that goes on at the address in this word, if it is code.
@@ -107,12 +121,11 @@ impl Unwinder<'_> {
     fn follow(
         &mut self,
         start: Cursor,
-        (stack, process): (&UserStack, ProcessView<'_>),
+        (memory, process): (Memory<'_>, ProcessView<'_>),
         other: Option<&Chain>,
         steps: &mut usize,
     ) -> Followed {
         let mut chain = Chain::default();
-        let reads = Reads::default();
         let mut cursor = start;
         while *steps > 0 {
             *steps -= 1;
@@ -122,7 +135,7 @@ impl Unwinder<'_> {
             }
             chain.places.insert(stack_pointer, chain.frames.len());
             chain.frames.push(self.frame(cursor.address, cursor.place, false, process));
-            match self.step(&cursor, Memory::new(stack, &reads), process) {
+            match self.step(&cursor, memory, process) {
                 Ok(next) => cursor = next,
                 Err(Stop::End) => return Followed::End(chain),
                 Err(_) => return Followed::Nowhere,
@@ -142,13 +155,11 @@ enum Followed {
     Nowhere,
 }
 
-/// The words at the inner end of the outer slice; none if the stack was captured in one.
-fn seam(stack: &UserStack) -> &[StackWord] {
-    let [_, .., outer] = stack.ranges[..] else { return &[] };
-    if stack.top == 0 || outer.end < stack.top || outer.start <= stack.sp {
-        return &[];
-    }
-    words_from(stack, outer.start)
+/// The inner end of the outer slice; `None` if the stack was captured in one.
+fn seam(stack: &UserStack) -> Option<u64> {
+    let [_, .., outer] = stack.ranges[..] else { return None };
+    let is_outer = stack.top != 0 && outer.end >= stack.top && outer.start > stack.sp;
+    is_outer.then_some(outer.start)
 }
 
 /// The words from an address on among which chains may start.

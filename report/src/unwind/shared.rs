@@ -16,6 +16,7 @@
 use foldhash::HashMap;
 use profrec_format::{StackRange, StackWord, UserStack};
 
+use super::rejoin::Found;
 use super::step::Stop;
 use super::{Cursor, ProcessView, WalkedFrame};
 
@@ -47,7 +48,9 @@ pub(super) struct LastWalk {
     ranges: Vec<StackRange>,
     top: u64,
     /// From here up, the new sample's stack is as the one that was walked.
-    boundary: u64,
+    pub boundary: u64,
+    /// What was found again behind the walk's end.
+    pub found: Option<Found>,
     /// Steps before this one may yet be met.
     next: usize,
 }
@@ -66,7 +69,7 @@ impl LastWalks {
         let version = (process.pid, process.space.version());
         let known = self.threads.remove(&process.thread);
         let mut walk = known.unwrap_or_else(|| LastWalk::none(version));
-        self.frames -= walk.steps.len();
+        self.frames -= walk.frames();
         self.words -= walk.words.len();
         if walk.version != version || walk.top != stack.top {
             walk = LastWalk::none(version);
@@ -77,11 +80,11 @@ impl LastWalks {
 
     /// Keeps a walk for the thread's next sample.
     pub(super) fn keep(&mut self, thread: u32, walk: LastWalk) {
-        if self.frames + walk.steps.len() > FRAMES || self.words + walk.words.len() > WORDS {
+        if self.frames + walk.frames() > FRAMES || self.words + walk.words.len() > WORDS {
             *self = Self::default();
         }
-        if walk.steps.len() <= FRAMES && walk.words.len() <= WORDS {
-            self.frames += walk.steps.len();
+        if walk.frames() <= FRAMES && walk.words.len() <= WORDS {
+            self.frames += walk.frames();
             self.words += walk.words.len();
             self.threads.insert(thread, walk);
         }
@@ -91,7 +94,11 @@ impl LastWalks {
 impl LastWalk {
     fn none(version: (u32, u64)) -> Self {
         let (steps, words, ranges) = Default::default();
-        Self { steps, stop: Stop::End, version, words, ranges, top: 0, boundary: 0, next: 0 }
+        Self { steps, stop: Stop::End, version, words, ranges, top: 0, boundary: 0, found: None, next: 0 }
+    }
+
+    fn frames(&self) -> usize {
+        self.steps.len() + self.found.as_ref().map_or(0, |found| found.frames.len())
     }
 
     /// Replaces the stack by that of a new sample, and finds out how much of it is the same.

@@ -46,11 +46,11 @@ pub(crate) fn stops(path: &str, program: &[u8]) -> Vec<Stop> {
 }
 
 fn stop(line: &str) -> Stop {
-    let [name, ip, sp, top] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-    let (ip, sp, top) = (hexadecimal(ip), hexadecimal(sp), hexadecimal(top));
+    let fields: Vec<&str> = line.split(' ').collect();
+    let [ip, sp, top] = [1, 2, 3].map(|field| hexadecimal(fields[field]));
     let ranges = vec![StackRange { start: sp, end: top }];
     let stack = UserStack { ip, sp, top, ranges, ..UserStack::default() };
-    Stop { name: name.to_owned(), frames: String::new(), stack }
+    Stop { name: fields[0].to_owned(), frames: String::new(), stack }
 }
 
 fn keep(stack: &mut UserStack, program: &[u8], (what, place, value): (&str, &str, u64)) {

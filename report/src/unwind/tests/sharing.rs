@@ -11,7 +11,8 @@ const SAVES: [u8; 4] = [0x0e, 32, 0x83, 2];
 /// `def_cfa rbx + 16`: a function whose frame is told by rbx.
 const BY_RBX: [u8; 3] = [0x0c, 3, 16];
 
-/// Five functions that call each other, from the same place or another, with rbx and rbp saved on the way.
+/// Five functions that call each other, from the same place or another, with rbx and rbp saved on the way; and code
+/// without call frame information from 0x7000 on.
 fn program() -> Program {
     let program = Program::new().function(0x1000, &[]).function(0x2000, &THREE_WORDS).function(0x3000, &FRAME_POINTER);
     program.function(0x4000, &SAVES).function(0x5000, &BY_RBX).function(0x6000, &[0x07, 16, 0])
@@ -36,7 +37,7 @@ prop_compose! {
     fn any_samples()(
         words in proptest::collection::vec((0u64..40, any_value()), 4..24),
         changes in proptest::collection::vec(
-            (0u64..12, 0usize..32, any_value(), 0u64..6, any_value(), any_value(), 0u64..4),
+            (0u64..12, 0usize..32, any_value(), 0u64..7, any_value(), any_value(), 0u64..4),
             1..12,
         ),
     ) -> Vec<UserStack> {
@@ -52,7 +53,7 @@ prop_compose! {
 }
 
 fn any_value() -> impl Strategy<Value = u64> {
-    let code = (1u64..7, 0u64..3).prop_map(|(function, place)| BASE + 0x1000 * function + 0x10 * place);
+    let code = (1u64..8, 0u64..3).prop_map(|(function, place)| BASE + 0x1000 * function + 0x10 * place);
     prop_oneof![3 => code, 2 => (0u64..40).prop_map(|place| 0x5000 + 8 * place)]
 }
 
