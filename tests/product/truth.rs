@@ -107,7 +107,7 @@ fn another_unwinder_walks_the_same_stacks() {
             assert!(NOT_BY_FRAMEHOP.iter().any(|known| why.starts_with(known)), "{name}: {difference}\n{example}");
             accounted += difference["samples"].as_u64().unwrap();
         }
-        assert!(samples > 50 && accounted == samples, "{name}: {accounted} of {samples}");
+        assert!(samples > 10 && accounted == samples, "{name}: {accounted} of {samples}");
     }
 }
 
@@ -117,7 +117,7 @@ fn raw_stacks_are_told_and_scrubbed() {
     let _guard = needs_root!();
     let recorded = record(&["--keep-raw"], &[&fixture("recursion"), Path::new("0.3")]);
     let raw_stacks = |facts: &Facts| facts.number("/recording/raw_stacks");
-    assert!(raw_stacks(&recorded.facts()) > 50.0, "{}", recorded.facts().at("/recording"));
+    assert!(raw_stacks(&recorded.facts()) > 10.0, "{}", recorded.facts().at("/recording"));
     assert!(recorded.report(&["--info"]).contains("stacks are also here as they were"));
     let scrubbed = recorded.path().with_file_name("scrubbed.prof");
     recorded.report(&["--scrub", "-o", scrubbed.to_str().unwrap()]);

@@ -17,14 +17,14 @@ MOST_OF_A_STACK = 1 << 20
 
 def functions():
     """The functions of the source file that main is in; without debug information, those that have the names of fixtures."""
-    table = gdb.selected_frame().find_sal().symtab
-    if table is None or not table.is_valid():
+    main = gdb.selected_frame().function()
+    if main is None:
         for name in ("main", "outer", "middle", "spin"):
             yield int(gdb.parse_and_eval(f"(unsigned long)&{name}"))
         return
-    for block in (table.global_block(), table.static_block()):
+    for block in (main.symtab.global_block(), main.symtab.static_block()):
         for symbol in block:
-            if symbol.is_function and symbol.symtab.filename == table.filename:
+            if symbol.is_function and symbol.symtab.filename == main.symtab.filename:
                 yield int(symbol.value().address)
 
 
