@@ -1,11 +1,10 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::amounts::{
     MaxCpu, Rotation, parse_duration, parse_file_size, parse_flush, parse_long_time, parse_max_cpu, parse_memory,
@@ -13,9 +12,6 @@ use crate::amounts::{
 };
 use crate::narrowing;
 use crate::trigger::Trigger;
-
-/// What --max-size has to leave to the parts of a recording.
-const LEAST_FOR_PARTS: u64 = 512 << 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -278,40 +274,6 @@ pub(crate) enum Embed {
 }
 
 impl RecordArgs {
-    /// What the definition above cannot say.
-    pub(crate) fn check(&self) -> Result<(), clap::Error> {
-        self.check_parts()?;
-        let who = self.all || !self.pids.is_empty() || !self.tids.is_empty() || !self.command.is_empty();
-        if who || self.is_narrowed() {
-            return Ok(());
-        }
-        let message = "nothing to record: give -p PID, -t TID, --cgroup PATH, --comm NAME, --uid USER, -a for the whole \
-                       machine, or -- COMMAND";
-        Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
-    }
-
-    fn check_parts(&self) -> Result<(), clap::Error> {
-        let wrong = |message| Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
-        let has_parts = self.rotate.is_some() || self.ring.is_some();
-        if has_parts && self.output == Path::new("-") {
-            return wrong(
-                "--rotate and --ring make several files, and cannot write to the standard output: give a file with -o",
-            );
-        }
-        if has_parts && self.output.file_name().is_none() {
-            return wrong("--rotate and --ring need the name of a file: give one with -o, such as -o DIR/app.prof");
-        }
-        if self.keep.is_some() && !has_parts {
-            return wrong("--keep is about the files of --rotate or --ring: one of these is missing");
-        }
-        if self.rotate.is_some() && self.max_size.is_some_and(|bytes| bytes < LEAST_FOR_PARTS) {
-            return wrong(
-                "with --rotate, --max-size has to be at least 512k: parts of an eighth of it would hold nothing",
-            );
-        }
-        Ok(())
-    }
-
     /// How often counts are written, when ticks are counted in the kernel.
     pub(crate) fn counts_every(&self) -> Option<Duration> {
         const USUAL: Duration = Duration::from_secs(10);
@@ -359,6 +321,8 @@ impl RecordArgs {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn record(words: &[&str]) -> Result<RecordArgs, clap::Error> {

@@ -86,6 +86,7 @@ mod symbols;
 mod target;
 mod trigger;
 mod vdso;
+mod wrong_usage;
 
 use std::os::fd::AsFd;
 use std::path::Path;

@@ -1,0 +1,47 @@
+//! What the definition of the command line cannot say: options that need others, or mean nothing.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use crate::args::{Cli, RecordArgs};
+
+/// What --max-size has to leave to the parts of a recording.
+const LEAST_FOR_PARTS: u64 = 512 << 10;
+
+impl RecordArgs {
+    /// Says what is wrong with them.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        self.check_parts()?;
+        let who = self.all || !self.pids.is_empty() || !self.tids.is_empty() || !self.command.is_empty();
+        if who || self.is_narrowed() {
+            return Ok(());
+        }
+        let message = "nothing to record: give -p PID, -t TID, --cgroup PATH, --comm NAME, --uid USER, -a for the whole \
+                       machine, or -- COMMAND";
+        Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
+    }
+
+    fn check_parts(&self) -> Result<(), clap::Error> {
+        let wrong = |message| Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+        let has_parts = self.rotate.is_some() || self.ring.is_some();
+        if has_parts && self.output == Path::new("-") {
+            return wrong(
+                "--rotate and --ring make several files, and cannot write to the standard output: give a file with -o",
+            );
+        }
+        if has_parts && self.output.file_name().is_none() {
+            return wrong("--rotate and --ring need the name of a file: give one with -o, such as -o DIR/app.prof");
+        }
+        if self.keep.is_some() && !has_parts {
+            return wrong("--keep is about the files of --rotate or --ring: one of these is missing");
+        }
+        if self.rotate.is_some() && self.max_size.is_some_and(|bytes| bytes < LEAST_FOR_PARTS) {
+            return wrong(
+                "with --rotate, --max-size has to be at least 512k: parts of an eighth of it would hold nothing",
+            );
+        }
+        Ok(())
+    }
+}
