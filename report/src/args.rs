@@ -322,13 +322,6 @@ impl Args {
         Shape { refinement: self.refinement(), by: self.view.by }
     }
 
-    /// Whether source files and lines are shown, or looked for.
-    pub fn needs_lines(&self) -> bool {
-        let FilterArgs { focus, ignore, hide, show, root, .. } = &self.filter;
-        let asks_for_files = [focus, ignore, hide, show, root].into_iter().any(Option::is_some);
-        asks_for_files || self.view.json || matches!(self.view.by, By::File | By::Line)
-    }
-
     fn refinement(&self) -> Refinement {
         let FilterArgs { focus, ignore, hide, show, root, .. } = self.filter.clone();
         Refinement { focus, ignore, hide, show, root, around: self.view.around() }
