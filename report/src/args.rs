@@ -504,21 +504,6 @@ mod tests {
         assert_eq!(of("report a"), (file, None));
     }
 
-    /// Files and lines take long to find: they are where they are shown, or where an expression can mean a file.
-    #[test]
-    fn lines_are_found_where_they_matter() {
-        let needed =
-            |options: &str| Args::try_parse_from(format!("report a {options}").split(' ')).unwrap().needs_lines();
-        for options in
-            ["--json", "--by line", "--by file --tree", "--focus x", "--ignore x", "--hide x", "--show x", "--root x"]
-        {
-            assert!(needed(options), "{options}");
-        }
-        for options in ["--tree", "--by module", "--callers x", "--kernel"] {
-            assert!(!needed(options), "{options}");
-        }
-    }
-
     /// Only --scrub looks for names and unwind information in files: the others refuse what they would ignore.
     #[test]
     fn cut_and_merge_ignored_where_files_are() {
