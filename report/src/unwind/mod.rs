@@ -232,7 +232,8 @@ impl<'a> Unwinder<'a> {
     fn step(&mut self, cursor: &Cursor, memory: Memory<'_>, process: ProcessView<'_>) -> Result<Cursor, Stop> {
         let (module, address) = cursor.place.ok_or(Stop::Implausible)?;
         let in_call = !cursor.interrupted;
-        let Some(row) = self.rows.row(self.modules, module, address, in_call) else {
+        let of_row = self.address_of_row(module, address, in_call);
+        let Some(row) = self.rows.row(self.modules, module, of_row, in_call) else {
             let code = self
                 .modules
                 .code_at(module, cursor.instruction_pointer.wrapping_sub(cursor.address).wrapping_add(address));
@@ -244,6 +245,19 @@ impl<'a> Unwinder<'a> {
         }
         let caller = cursor.leaving(self.machine, memory).by_row(row)?;
         self.arrive(caller, process, false).ok_or(Stop::NoReturnAddress)
+    }
+
+    /// Where the row of an address is looked for: behind a system call that ends a function, such as `rt_sigreturn`, a thread that is in the
+    /// kernel still is in that function.
+    fn address_of_row(&mut self, module: ModuleIndex, address: u64, in_call: bool) -> u64 {
+        let syscall: &[u8] = match self.arch {
+            Arch::Aarch64 => &[0x01, 0, 0, 0xd4],
+            _ => &[0x0f, 0x05],
+        };
+        let start = address.wrapping_sub(syscall.len() as u64);
+        let is_behind = || self.modules.code_at(module, start).is_some_and(|code| code.starts_with(syscall));
+        let is_last = !in_call && self.rows.row(self.modules, module, address, false).is_none() && is_behind();
+        if is_last { start } else { address }
     }
 
     /// The caller's frame, if its return address is in code.

@@ -90,6 +90,19 @@ fn file(code: &[(usize, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// A thread in the kernel, in a system call that ends a function, is in that function though nothing of it follows; behind anything
+/// else that ends one, it is not.
+#[test]
+fn a_system_call_ends_a_function() {
+    let stack = stack(0x1100, &[(0x5000, 0x5100)], &[(0x5000, BASE + 0x3010), (0x5080, BASE + 0x1010)]);
+    let walk = |code: &[u8]| {
+        let program = Program::new().function(0x1000, &[]).function(0x3000, &END);
+        program.strictly().with_file(file(&[(0x10fe, code), (0x300b, &[0xe8])])).walk(&stack)
+    };
+    assert_eq!(walk(&[0x0f, 0x05]), (vec![0x1100, 0x300f], vec![false; 2], Verdict::Complete));
+    assert_eq!(walk(&[0x0f, 0x0b]), (vec![0x1100], vec![false], Verdict::NoCfi));
+}
+
 /// Where the code is at hand, only what stands behind a call is taken for a return address.
 #[test]
 fn a_return_address_stands_behind_a_call() {
