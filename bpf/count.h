@@ -88,6 +88,12 @@ static __always_inline __s32 stack_id(void *ctx, void *stacks, void *spare, __u6
 	return id;
 }
 
+static __always_inline void note_user_side(const struct place *place)
+{
+	if (place->user_stack == -EFAULT)
+		count(NOTE_NO_USER_SIDE);
+}
+
 static __always_inline bool count_place(void *counts, const struct place *place, __u64 time, __u32 weight)
 {
 	struct tally one = { .first = time, .tid = (__u32)current_ids(), .ticks = weight };
@@ -115,9 +121,11 @@ static __always_inline bool count_stacks(void *ctx, bool in_kernel, __u64 time, 
 	if (active_set) {
 		place.user_stack = stack_id(ctx, &second_stacks, &second_spare, BPF_F_USER_STACK);
 		place.kernel_stack = in_kernel ? stack_id(ctx, &second_stacks, &second_spare, 0) : -ENOENT;
+		note_user_side(&place);
 		return count_place(&second_counts, &place, time, weight);
 	}
 	place.user_stack = stack_id(ctx, &first_stacks, &first_spare, BPF_F_USER_STACK);
 	place.kernel_stack = in_kernel ? stack_id(ctx, &first_stacks, &first_spare, 0) : -ENOENT;
+	note_user_side(&place);
 	return count_place(&first_counts, &place, time, weight);
 }

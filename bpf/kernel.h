@@ -46,6 +46,7 @@ enum {
 enum {
 	ENOENT = 2,
 	ENOMEM = 12,
+	EFAULT = 14,
 	EEXIST = 17,
 };
 

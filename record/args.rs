@@ -10,6 +10,7 @@ use crate::amounts::{
     MaxCpu, Rotation, parse_duration, parse_file_size, parse_flush, parse_long_time, parse_max_cpu, parse_memory,
     parse_ring_size, parse_rotation, parse_stack_size,
 };
+use crate::count_sets::Sizes;
 use crate::narrowing;
 use crate::trigger::Trigger;
 
@@ -173,27 +174,25 @@ pub(crate) struct RecordArgs {
     pub(crate) user: Option<String>,
 
     /// Count stacks in the kernel instead of sending each, for weeks: by frame pointers, without the times of single samples.
-    /// Implied by --preset monitor
-    #[arg(long, conflicts_with = "call_graph", help_heading = "Counting")]
+    /// Implied by --preset monitor, unless --call-graph says how to sample
+    #[arg(long, conflicts_with_all = ["whole_stack", "stack_size", "ring_size", "keep_raw"], help_heading = "Counting")]
     pub(crate) count: bool,
 
     /// How often counts are read and written: what SIGKILL can cost [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_flush, help_heading = "Counting")]
     pub(crate) flush: Option<Duration>,
 
-    /// Distinct stacks between two flushes, a KB of kernel memory each, twice
+    /// Distinct stacks between two flushes: 2.5 KB of kernel memory each, and up to 1 KB of the recorder's at a flush [default: 16384]
     #[arg(
-        long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_024..=1 << 20), default_value = "16384",
-        help_heading = "Counting"
+        long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_024..=1 << 20), help_heading = "Counting"
     )]
-    pub(crate) stack_entries: u32,
+    pub(crate) stack_entries: Option<u32>,
 
-    /// Distinct threads' names, CPUs and stacks between two flushes
+    /// Distinct threads' names, CPUs and stacks between two flushes [default: 32768]
     #[arg(
-        long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_024..=1 << 22), default_value = "32768",
-        help_heading = "Counting"
+        long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1_024..=1 << 22), help_heading = "Counting"
     )]
-    pub(crate) count_entries: u32,
+    pub(crate) count_entries: Option<u32>,
 
     /// How user stacks are captured [default: dwarf]
     #[arg(long, value_enum, help_heading = "Stacks")]
@@ -246,7 +245,7 @@ pub(crate) enum Preset {
     Dev,
     /// 99 a second: for production
     Prod,
-    /// 10 a second: for weeks
+    /// 10 a second, counted in the kernel (--count): for weeks
     Monitor,
 }
 
@@ -281,6 +280,11 @@ impl RecordArgs {
         (self.count || implied).then(|| self.flush.unwrap_or(USUAL))
     }
 
+    /// How many stacks and counts there is room for.
+    pub(crate) fn count_sizes(&self) -> Sizes {
+        Sizes { stacks: self.stack_entries.unwrap_or(16 << 10), counts: self.count_entries.unwrap_or(32 << 10) }
+    }
+
     /// How user stacks are captured.
     pub(crate) fn call_graph(&self) -> CallGraph {
         let default = if self.counts_every().is_some() { CallGraph::Fp } else { CallGraph::Dwarf };
@@ -290,6 +294,11 @@ impl RecordArgs {
     /// What evidence is embedded. Where each flush would have it again, only what is asked for.
     pub(crate) fn embed(&self) -> Embed {
         self.embed.unwrap_or(if self.counts_every().is_some() { Embed::None } else { Embed::Unwind })
+    }
+
+    /// Names of code that is made at run time are embedded: nobody can fetch them later.
+    pub(crate) fn names_run_time_code(&self) -> bool {
+        self.embed != Some(Embed::None)
     }
 
     /// Only some of what the target does is recorded.
@@ -359,6 +368,31 @@ mod tests {
         assert!(record(&["--comm", "cc1plus", "--", "make"]).is_ok());
         assert!(record(&["--cgroup", "/x", "--", "make"]).is_err());
         assert!(record(&["--comm", "sixteen letters!"]).is_err());
+    }
+
+    /// What is about counting needs it, the preset for weeks implies it, and a way to sample excludes it.
+    #[test]
+    fn counting_is_asked_for() {
+        let counts = |words: &[&str]| {
+            let args = record(&[&["-a"], words].concat())?;
+            args.check().map(|()| (args.counts_every().is_some(), args.call_graph()))
+        };
+        let counted = (true, CallGraph::Fp);
+        assert_eq!(counts(&[]).unwrap(), (false, CallGraph::Dwarf));
+        assert_eq!(counts(&["--count", "--flush", "1s"]).unwrap(), counted);
+        assert_eq!(counts(&["--count", "--call-graph", "fp"]).unwrap(), counted);
+        assert_eq!(counts(&["--preset", "monitor", "--stack-entries", "1024"]).unwrap(), counted);
+        assert_eq!(counts(&["--preset", "monitor", "--call-graph", "dwarf"]).unwrap(), (false, CallGraph::Dwarf));
+        for wrong in [
+            &["--flush", "1s"][..],
+            &["--count-entries", "2048"],
+            &["--count", "--call-graph", "dwarf"],
+            &["--count", "--ring-size", "1m"],
+            &["--count", "--whole-stack", "1m"],
+            &["--preset", "monitor", "--call-graph", "dwarf", "--flush", "5s"],
+        ] {
+            assert!(counts(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     /// Rate, interval and preset give the same kind of number, and exclude each other.

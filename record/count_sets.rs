@@ -1,5 +1,6 @@
 //! The two sets of maps that ticks are counted in: one is active, the other one is read.
 
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
@@ -19,6 +20,13 @@ const IS_SPARE: u32 = 1 << 30;
 pub(crate) struct Sizes {
     pub(crate) stacks: u32,
     pub(crate) counts: u32,
+}
+
+impl Sizes {
+    /// Entries for stacks whose places others have.
+    pub(crate) fn spare(self) -> u32 {
+        self.stacks / 4
+    }
 }
 
 /// A set of maps.
@@ -90,8 +98,13 @@ pub(crate) fn create(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Re
         maps.second_counts.set_max_entries(sizes.counts)?;
         maps.first_stacks.set_max_entries(sizes.stacks)?;
         maps.second_stacks.set_max_entries(sizes.stacks)?;
-        maps.first_spare.set_max_entries(sizes.stacks / 4)?;
-        maps.second_spare.set_max_entries(sizes.stacks / 4)?;
+        maps.first_spare.set_max_entries(sizes.spare())?;
+        maps.second_spare.set_max_entries(sizes.spare())?;
+        let stack = longest_chain() * 8;
+        maps.first_stacks.set_value_size(stack)?;
+        maps.second_stacks.set_value_size(stack)?;
+        maps.first_spare.set_value_size(stack)?;
+        maps.second_spare.set_value_size(stack)?;
         return Ok(());
     }
     maps.first_counts.set_autocreate(false)?;
@@ -105,6 +118,14 @@ pub(crate) fn create(maps: &mut OpenProfrecMaps<'_>, sizes: Option<Sizes>) -> Re
     Ok(())
 }
 
+/// Addresses in the longest chain that the kernel walks: MAX_CHAIN in bpf/profrec.bpf.c, or what the administrator allows.
+fn longest_chain() -> u32 {
+    const MOST: u32 = 127;
+    let allowed = fs::read_to_string("/proc/sys/kernel/perf_event_max_stack");
+    let allowed = allowed.ok().and_then(|text| text.trim().parse().ok());
+    allowed.unwrap_or(MOST).clamp(1, MOST)
+}
+
 /// Reads and clears a map of stacks, whose ids have this flag where they are referred to.
 fn take_stacks(map: &MapHandle, flag: u32, counts: &mut Counts) -> Result<()> {
     // The kernel finds the next key by the one before: so none is deleted meanwhile.
@@ -113,7 +134,7 @@ fn take_stacks(map: &MapHandle, flag: u32, counts: &mut Counts) -> Result<()> {
         let addresses = map.lookup(&id, MapFlags::ANY).context("reading stacks")?;
         map.delete(&id).context("clearing stacks")?;
         if let (Some(addresses), Some(id)) = (addresses, id.first_chunk()) {
-            counts.add_stack(u32::from_le_bytes(*id) | flag, addresses);
+            counts.add_stack(u32::from_le_bytes(*id) | flag, &addresses);
         }
     }
     Ok(())

@@ -15,12 +15,14 @@ pub(crate) struct Counting {
     every: Duration,
     taken: Instant,
     sizes: Sizes,
+    /// How full the maps were when they were taken last.
+    fill: RingFill,
 }
 
 impl Counting {
     /// From now on, in maps of these sizes.
     pub(crate) fn new(every: Duration, sizes: Sizes) -> Self {
-        Self { every, taken: Instant::now(), sizes }
+        Self { every, taken: Instant::now(), sizes, fill: RingFill::default() }
     }
 
     /// How long there is to wait for the next flush.
@@ -28,14 +30,18 @@ impl Counting {
         self.every.saturating_sub(self.taken.elapsed())
     }
 
-    /// Counts were taken: they are due again after the time that was asked for, also when one flush took longer. Gives how full the maps
-    /// were.
-    pub(crate) fn taken(&mut self, counts: &Counts) -> RingFill {
-        self.taken += self.every;
-        if self.left().is_zero() {
-            self.taken = Instant::now();
-        }
-        counts.fill(self.sizes)
+    /// Counts were taken. They are due again in the rhythm that was asked for; when they were taken early, or too late for the next time,
+    /// from now on.
+    pub(crate) fn taken(&mut self, counts: &Counts) {
+        let now = Instant::now();
+        let in_rhythm = self.taken + self.every;
+        self.taken = if in_rhythm > now || in_rhythm + self.every <= now { now } else { in_rhythm };
+        self.fill = counts.fill(self.sizes);
+    }
+
+    /// How full the maps were when they were taken last.
+    pub(crate) fn fill(&self) -> RingFill {
+        self.fill
     }
 }
 
@@ -43,7 +49,7 @@ impl Counting {
 mod tests {
     use super::*;
 
-    /// Flushes keep their rhythm; one that comes too late for the next one begins a new one.
+    /// Flushes keep their rhythm; one that comes early, or too late for the next one, begins a new one.
     #[test]
     fn flushes_keep_their_rhythm() {
         let mut counting = Counting::new(Duration::from_secs(100), Sizes { stacks: 1, counts: 1 });
@@ -52,6 +58,10 @@ mod tests {
         assert!(counting.left().is_zero());
         counting.taken(&Counts::default());
         assert!(counting.left() > Duration::from_secs(60) && counting.left() <= Duration::from_secs(70));
+        for _early in 0..3 {
+            counting.taken(&Counts::default());
+            assert!(counting.left() > Duration::from_secs(90) && counting.left() <= Duration::from_secs(100));
+        }
         counting.taken = counting.taken.checked_sub(Duration::from_secs(500)).unwrap_or(counting.taken);
         counting.taken(&Counts::default());
         assert!(counting.left() > Duration::from_secs(90));

@@ -18,7 +18,7 @@ const EFAULT: i32 = 14;
 pub(crate) struct Counts {
     counts: Vec<Count>,
     /// Addresses, innermost first, by the ids of stacks.
-    stacks: FxHashMap<u32, Vec<u8>>,
+    stacks: FxHashMap<u32, Box<[u8]>>,
 }
 
 /// How often a stack was hit, by the threads of one name of a program, on one CPU.
@@ -44,8 +44,11 @@ impl Counts {
     }
 
     /// Adds an element of the map of stacks.
-    pub(crate) fn add_stack(&mut self, id: u32, addresses: Vec<u8>) {
-        self.stacks.insert(id, addresses);
+    pub(crate) fn add_stack(&mut self, id: u32, addresses: &[u8]) {
+        let (words, _) = addresses.as_chunks::<8>();
+        // The rest of the element is zeros.
+        let length = words.iter().position(|word| *word == [0; 8]).unwrap_or(words.len());
+        self.stacks.insert(id, addresses[..8 * length].into());
     }
 
     /// Whether nothing was counted.
@@ -59,7 +62,8 @@ impl Counts {
             let bytes_in_use = entries as u64 * bytes;
             RingFill { bytes: bytes_in_use, peak: bytes_in_use, size: u64::from(most) * bytes }
         };
-        let (stacks, counts) = (of(self.stacks.len(), STACK, sizes.stacks), of(self.counts.len(), COUNT, sizes.counts));
+        let (stacks, counts) =
+            (of(self.stacks.len(), STACK, sizes.stacks + sizes.spare()), of(self.counts.len(), COUNT, sizes.counts));
         if stacks.peak * counts.size >= counts.peak * stacks.size { stacks } else { counts }
     }
 
@@ -88,6 +92,7 @@ impl Counts {
             inner: nothing,
             outer: nothing,
             chunks: Chunks::default(),
+            stack_is_lost: count.user < 0 && count.user != -EFAULT,
             switched: false,
             frame_left_out: false,
             kernel_chain,
@@ -97,11 +102,7 @@ impl Counts {
 
     fn stack(&self, id: i32) -> &[u8] {
         let id = u32::try_from(id).ok();
-        let addresses = id.and_then(|id| self.stacks.get(&id)).map_or(&[][..], Vec::as_slice);
-        let (words, _) = addresses.as_chunks::<8>();
-        // The rest of the map's element is zeros.
-        let length = words.iter().position(|word| *word == [0; 8]).unwrap_or(words.len());
-        &addresses[..8 * length]
+        id.and_then(|id| self.stacks.get(&id)).map_or(&[], |addresses| addresses)
     }
 }
 
@@ -161,10 +162,11 @@ mod tests {
         counts.add(&place(2, -2), &bytes(&[900, 0, 101, 30]));
         counts.add(&place(2, 1), &bytes(&[800, 0, 102, 4]));
         counts.add(&place(2, 1)[..20], &bytes(&[800, 0, 102, 4]));
-        counts.add_stack(2, [0x1000_u64, 0x2000, 0].iter().flat_map(|word| word.to_le_bytes()).collect());
-        counts.add_stack(1, [u64::MAX, 0].iter().flat_map(|word| word.to_le_bytes()).collect());
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        counts.add_stack(2, &words(&[0x1000, 0x2000, 0]));
+        counts.add_stack(1, &words(&[u64::MAX, 0]));
         assert_eq!(counts.fill(Sizes { stacks: 100, counts: 4 }), RingFill { bytes: 128, peak: 128, size: 256 });
-        assert_eq!(counts.fill(Sizes { stacks: 4, counts: 100 }), RingFill { bytes: 2_032, peak: 2_032, size: 4_064 });
+        assert_eq!(counts.fill(Sizes { stacks: 4, counts: 100 }), RingFill { bytes: 2_032, peak: 2_032, size: 5_080 });
         let ticks: Vec<_> = counts.ticks().collect();
         let [early, late] = &ticks[..] else { unreachable!("two ticks") };
         assert_eq!((early.time, early.pid, early.tid, early.cpu, early.weight), (800, 100, 102, 5, 4));
@@ -172,6 +174,18 @@ mod tests {
         assert_eq!((late.time, late.tid, late.weight, late.is_in_kernel()), (900, 101, 30, false));
         assert_eq!(event::words(late.user_chain).collect::<Vec<_>>(), [0x1000, 0x2000]);
         assert_eq!((late.instruction_pointer(), late.has_user_side(), late.comm()), (0x1000, true, "work".to_owned()));
+    }
+
+    /// A stack whose place others have is lost; that of a thread without a user side is none.
+    #[test]
+    fn stacks_are_lost_or_there_is_none() {
+        const COLLIDED: i32 = -17;
+        let is_lost = |user| {
+            let mut counts = Counts::default();
+            counts.add(&place(user, -2), &bytes(&[1, 0, 1, 5]));
+            counts.ticks().map(|tick| tick.stack_is_lost).collect::<Vec<_>>()
+        };
+        assert_eq!((is_lost(COLLIDED), is_lost(-EFAULT)), (vec![true], vec![false]));
     }
 
     /// A count that is more than a sample can stand for becomes several; none of it is lost.

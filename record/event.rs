@@ -36,6 +36,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) chunks: Chunks<'a>,
     /// The outer slice is of another stack: the one that the thread started on.
     pub(crate) switched: bool,
+    /// There is a user stack, but nobody knows it: ticks were counted, and it had no place.
+    pub(crate) stack_is_lost: bool,
     /// The gap between inner and outer chunks is a giant frame that the recorder has told of.
     pub(crate) frame_left_out: bool,
     /// 8 bytes an address, innermost first.
@@ -138,6 +140,7 @@ impl<'a> Tick<'a> {
             outer,
             chunks,
             switched: switched != 0,
+            stack_is_lost: false,
             frame_left_out: frame_left_out != 0,
             kernel_chain: cursor.take(kernel as usize)?,
             user_chain: cursor.take(user as usize)?,

@@ -172,6 +172,7 @@ mod tests {
             inner: Slice { start: 0x7000, bytes: inner },
             outer: Slice { start: 0x7800 - outer.len() as u64, bytes: outer },
             chunks: Default::default(),
+            stack_is_lost: false,
             switched: false,
             frame_left_out: false,
             kernel_chain: &[],

@@ -32,6 +32,8 @@ pub(crate) struct Frugality {
     budget: Option<Budget>,
     limit: u32,
     period: u64,
+    /// Ticks are counted: what the recorder does itself, at a flush, is not less with fewer of them.
+    counts: bool,
     looked: Instant,
     before: Meter,
     /// What an interrupt costs: how to measure it, and nanoseconds, once that is done.
@@ -48,6 +50,7 @@ impl Frugality {
             budget: limit.map(|limit| Budget::new(limit, cpus, period, copies)),
             limit: limit.unwrap_or(0),
             period,
+            counts: args.counts_every().is_some(),
             looked: Instant::now(),
             before: Meter::default(),
             interrupts: limit.map(|_| Interrupts::open()),
@@ -66,7 +69,7 @@ impl Frugality {
             self.interrupt = interrupts.measure();
         }
         let meter = Meter::read(sampler)?;
-        let spent = meter.since(self.before, self.interrupt);
+        let spent = meter.since(self.before, self.interrupt, self.counts);
         self.before = meter;
         let Some(step) = budget.look(elapsed, spent) else { return Ok(None) };
         let time = now();
@@ -96,15 +99,14 @@ impl Meter {
         Ok(Self { thread: thread_cpu_time(), process: own_cpu_time(), in_kernel, ticks })
     }
 
-    fn since(self, before: Self, interrupt: u64) -> Spent {
+    /// What was spent since another time. What the recorder itself does with counts is done as often when there are fewer ticks.
+    fn since(self, before: Self, interrupt: u64, counts: bool) -> Spent {
         let thread = self.thread.saturating_sub(before.thread);
         let others = self.process.saturating_sub(before.process).saturating_sub(thread);
         let in_kernel = self.in_kernel - before.in_kernel;
         let interrupts = (self.ticks - before.ticks) * interrupt;
-        Spent {
-            sampling: thread.as_nanos() as u64 + in_kernel + interrupts,
-            in_kernel,
-            evidence: others.as_nanos() as u64,
-        }
+        let (thread, others) = (thread.as_nanos() as u64, others.as_nanos() as u64);
+        let (of_ticks, of_programs) = if counts { (0, thread + others) } else { (thread, others) };
+        Spent { sampling: of_ticks + in_kernel + interrupts, in_kernel, evidence: of_programs }
     }
 }

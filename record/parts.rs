@@ -63,15 +63,21 @@ impl Parts {
         self.store.full_at().is_some_and(|bytes| stream.writer().bytes_written() >= bytes)
     }
 
+    /// Whether the part should end.
+    pub(crate) fn are_due(&self, stream: &Stream<Sink>) -> bool {
+        let (end, bytes) = (self.store.part_end(), stream.writer().bytes_written());
+        let is_old = end.time.is_some_and(|time| self.begun.elapsed() >= time);
+        self.due.is_some() || is_old || end.bytes.is_some_and(|most| bytes >= most)
+    }
+
     /// Ends the part when it is time and its evidence is complete, and begins the next. Ticks of before `looked` have been used.
     pub(crate) fn tend(&mut self, stream: &mut Stream<Sink>, sampler: &mut Sampler, looked: u64) -> Result<()> {
         self.store.tend(false);
-        let (end, bytes) = (self.store.part_end(), stream.writer().bytes_written());
-        let is_old = end.time.is_some_and(|time| self.begun.elapsed() >= time);
-        if is_old || end.bytes.is_some_and(|most| bytes >= most) {
-            self.due.get_or_insert_with(Instant::now);
+        if !self.are_due(stream) {
+            return Ok(());
         }
-        let Some(due) = self.due else { return Ok(()) };
+        let due = *self.due.get_or_insert_with(Instant::now);
+        let (end, bytes) = (self.store.part_end(), stream.writer().bytes_written());
         let cannot_wait = due.elapsed() >= PATIENCE || end.bytes.is_some_and(|most| bytes >= most + most / 2);
         if stream.has_all_evidence()? || cannot_wait {
             self.turn(stream, sampler, looked)?;

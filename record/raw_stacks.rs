@@ -68,6 +68,7 @@ mod tests {
                 outer: Slice { start: 0x5000, bytes: &[2; 8] },
                 chunks: Chunks::new(2, 0, changed),
                 switched: false,
+                stack_is_lost: false,
                 frame_left_out: false,
                 kernel_chain: &[],
                 user_chain: &[],

@@ -83,9 +83,10 @@ pub(crate) fn needed(args: &RecordArgs, target: &Target, account: Option<Account
         false if kernel::version() >= FIRST_WITH_PERFMON => CapabilitySet::PERFMON,
         false => CapabilitySet::empty(),
     };
-    let mut needed = match (args.embed(), target) {
-        (Embed::None, Target::Machine) => maps,
-        (Embed::None, _) => CapabilitySet::empty(),
+    let reads_files = args.embed() != Embed::None || args.names_run_time_code();
+    let mut needed = match (reads_files, target) {
+        (false, Target::Machine) => maps,
+        (false, _) => CapabilitySet::empty(),
         _ => maps | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::CHECKPOINT_RESTORE,
     };
     // Ctrl-C ends the command too, which may have become another user.

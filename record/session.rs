@@ -9,7 +9,6 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
-use crate::count_sets::Sizes;
 use crate::counting::{self, Counting};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
@@ -40,6 +39,9 @@ const LOOK: Duration = Duration::from_millis(300);
 const FIRST_LOOK: Duration = Duration::from_millis(40);
 /// How long samples may wait in the recorder: what `kill -9` can cost.
 const FLUSH: Duration = Duration::from_millis(600);
+/// Of what counting does not use, there is as little as there can be.
+const LEAST_STACK: u32 = 4 << 10;
+const LEAST_RING: u32 = 64 << 10;
 /// How long the end of a recording may wait for unwind evidence.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,13 +56,13 @@ pub(crate) fn record(
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     sink.wait_until(stop.end());
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
-    let sizes = Sizes { stacks: args.stack_entries, counts: args.count_entries };
+    let sizes = args.count_sizes();
     let counting = args.counts_every().map(|every| Counting::new(every, sizes));
     let settings = Settings {
         call_graph: args.call_graph(),
-        whole_stack: args.whole_stack,
-        stack_size: args.stack_size,
-        ring_size: args.ring_size,
+        whole_stack: if counting.is_some() { LEAST_STACK } else { args.whole_stack },
+        stack_size: if counting.is_some() { LEAST_STACK } else { args.stack_size },
+        ring_size: if counting.is_some() { LEAST_RING } else { args.ring_size },
         period: args.period(),
         inherited_clocks: clocks.are_inherited(),
         only_targets: clocks.needs_filter(),
@@ -77,7 +79,7 @@ pub(crate) fn record(
     let name = store.path().unwrap_or_else(|| args.output.clone());
     let begun = Parts::begin(store, sink, header);
     let (parts, writer) = begun.with_context(|| format!("writing {}", name.display()))?;
-    let evidence = Evidence::start(args.embed(), account)?;
+    let evidence = Evidence::start(args.embed(), args.names_run_time_code(), account)?;
     let follow = match &target {
         Target::Machine => Follow::Everything,
         _ if target.has_children(args) => Follow::Children,
@@ -131,6 +133,7 @@ pub(crate) fn record(
         started,
         looked,
         counting,
+        part_has_counts: false,
         jvm_asker,
     };
     let ended = session.watch();
@@ -157,6 +160,8 @@ struct Session {
     looked: u64,
     /// When ticks are counted in the kernel.
     counting: Option<Counting>,
+    /// The part at hand is to end, and has what was counted until that was known.
+    part_has_counts: bool,
     /// Asks JVMs for names at the end.
     jvm_asker: Option<JvmAsker>,
 }
@@ -167,6 +172,7 @@ impl Session {
         let mut flushed = self.started;
         loop {
             let (look, flush) = match &self.counting {
+                Some(_) if self.part_has_counts => (FIRST_LOOK, counting::LOOK),
                 Some(counting) => (counting.left(), counting::LOOK),
                 None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
             };
@@ -192,11 +198,15 @@ impl Session {
 
     /// What is done whenever the ring is looked at.
     fn look(&mut self) -> Result<()> {
+        self.count_into_part()?;
         self.parts.tend(&mut self.stream, &mut self.sampler, self.looked)?;
         self.stream.turn_segment(&mut self.sampler)?;
         match &self.counting {
             Some(counting) if counting.left().is_zero() || self.stream.has_many_events() => self.take_counts()?,
-            Some(_) => self.stream.take_process_events(),
+            Some(counting) => {
+                self.stream.note_ring(counting.fill());
+                self.stream.take_process_events();
+            }
             None => self.drain()?,
         }
         self.stream.exchange_evidence()?;
@@ -236,12 +246,23 @@ impl Session {
         self.stream.catch_up(self.looked.saturating_sub(5_000_000))
     }
 
+    /// Takes what was counted until now, once, into a part that is to end.
+    fn count_into_part(&mut self) -> Result<()> {
+        let is_due = self.counting.is_some() && self.parts.are_due(&self.stream);
+        if is_due && !self.part_has_counts {
+            self.take_counts()?;
+        }
+        self.part_has_counts = is_due;
+        Ok(())
+    }
+
     /// Uses what was counted since the last time.
     fn take_counts(&mut self) -> Result<()> {
         self.looked = now();
         let mut counts = self.sampler.take_counts()?;
         if let Some(counting) = &mut self.counting {
-            self.stream.note_ring(counting.taken(&counts));
+            counting.taken(&counts);
+            self.stream.note_ring(counting.fill());
         }
         self.stream.counts(&mut counts)?;
         self.stream.catch_up(self.looked)

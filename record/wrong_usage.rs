@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use crate::args::{Cli, RecordArgs};
+use crate::args::{CallGraph, Cli, RecordArgs};
 
 /// What --max-size has to leave to the parts of a recording.
 const LEAST_FOR_PARTS: u64 = 512 << 10;
@@ -14,6 +14,7 @@ impl RecordArgs {
     /// Says what is wrong with them.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         self.check_parts()?;
+        self.check_counting()?;
         let who = self.all || !self.pids.is_empty() || !self.tids.is_empty() || !self.command.is_empty();
         if who || self.is_narrowed() {
             return Ok(());
@@ -21,6 +22,18 @@ impl RecordArgs {
         let message = "nothing to record: give -p PID, -t TID, --cgroup PATH, --comm NAME, --uid USER, -a for the whole \
                        machine, or -- COMMAND";
         Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
+    }
+
+    fn check_counting(&self) -> Result<(), clap::Error> {
+        let wrong = |message| Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+        if self.count && self.call_graph.is_some_and(|call_graph| call_graph != CallGraph::Fp) {
+            return wrong("--count follows frame pointers: leave --call-graph out, or sample instead of --count");
+        }
+        let is_about_counts = self.flush.is_some() || self.stack_entries.is_some() || self.count_entries.is_some();
+        if is_about_counts && self.counts_every().is_none() {
+            return wrong("--flush, --stack-entries and --count-entries are about --count, which is missing");
+        }
+        Ok(())
     }
 
     fn check_parts(&self) -> Result<(), clap::Error> {

@@ -67,7 +67,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Starts the thread.
-    pub(crate) fn start(embed: Embed, account: Option<Account>) -> Result<Self> {
+    pub(crate) fn start(embed: Embed, names_run_time_code: bool, account: Option<Account>) -> Result<Self> {
         let most_files = open_files::allow_more();
         let (requests, received) = sync_channel(QUEUE);
         let (answer, answers) = channel();
@@ -88,7 +88,7 @@ impl Evidence {
                 }
             })
             .context("starting the thread that gathers unwind evidence")?;
-        let run_time_code = RunTimeCode::new(embed);
+        let run_time_code = RunTimeCode::new(names_run_time_code);
         let private_maps = PrivateMaps::new();
         let (giant_functions, waiting) = Default::default();
         Ok(Self { requests, answers, giant_functions, run_time_code, private_maps, waiting, outstanding: 0 })
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn evidence_comes_once_a_segment() {
         let (file, offset) = this_executable();
-        let mut evidence = Evidence::start(Embed::Symbols, None).unwrap();
+        let mut evidence = Evidence::start(Embed::Symbols, true, None).unwrap();
         for file in [Some(file), None] {
             let records = ask(&mut evidence, file, offset);
             assert!(matches!(records[0], Record::Layout(Layout { module: 3, .. })));
@@ -240,7 +240,7 @@ mod tests {
     /// Code that is shown when the segment was already searched for names is searched for, too, before the segment ends.
     #[test]
     fn code_of_the_last_look_is_searched_for() {
-        let mut evidence = Evidence::start(Embed::Symbols, None).unwrap();
+        let mut evidence = Evidence::start(Embed::Symbols, true, None).unwrap();
         let is_asked = |evidence: &mut Evidence| {
             evidence.complete_run_time_code();
             let is_asked = !evidence.is_idle();
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn nothing_embedded_leaves_the_layout() {
         let (file, offset) = this_executable();
-        let mut evidence = Evidence::start(Embed::None, None).unwrap();
+        let mut evidence = Evidence::start(Embed::None, false, None).unwrap();
         assert!(matches!(ask(&mut evidence, Some(file), offset)[..], [Record::Layout(_)]));
         evidence.code(vec![(9, 0)]);
         assert!(evidence.finish(Instant::now() + Duration::from_secs(60)).is_empty());

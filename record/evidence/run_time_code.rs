@@ -6,7 +6,6 @@ use profrec_format::Record;
 use rustc_hash::FxHashSet;
 
 use super::{Evidence, Request};
-use crate::args::Embed;
 use crate::jit::jvm::JvmAsker;
 use crate::jit::{JitTarget, Request as JitRequest, is_jitdump};
 
@@ -30,8 +29,8 @@ pub(super) struct RunTimeCode {
 }
 
 impl RunTimeCode {
-    pub(super) fn new(embed: Embed) -> Self {
-        Self { is_off: embed == Embed::None, ..Self::default() }
+    pub(super) fn new(is_wanted: bool) -> Self {
+        Self { is_off: !is_wanted, ..Self::default() }
     }
 
     pub(super) fn start_segment(&mut self) {

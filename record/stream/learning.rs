@@ -46,7 +46,12 @@ impl<W: Write> Stream<W> {
 
     /// Learns of every process that there is: one that ends before its ticks are seen cannot be asked then.
     pub(crate) fn learn_all(&mut self) -> Result<()> {
-        proc_maps::processes().into_iter().try_for_each(|pid| self.learn_unknown(pid, now()))
+        for pid in proc_maps::processes() {
+            self.learn_unknown(pid, now())?;
+            // Children that are soon gone have their parent's.
+            self.find_cgroup(pid, 0);
+        }
+        Ok(())
     }
 
     /// Learns of a process that is not known, or not rightly.

@@ -184,7 +184,12 @@ impl<W: Write> Stream<W> {
     /// Whether so many process events wait for ticks that they should not wait longer.
     pub(crate) fn has_many_events(&self) -> bool {
         const MANY: usize = 16 << 10;
-        self.pending.len() >= MANY
+        const BYTES: usize = 4 << 20;
+        let bytes = |event: &ProcessEvent| match &event.what {
+            What::Mapping { path, .. } => path.len(),
+            _ => 0,
+        };
+        self.pending.len() >= MANY || self.pending.iter().map(bytes).sum::<usize>() >= BYTES
     }
 
     fn use_tick(&mut self, tick: &Tick<'_>) -> Result<()> {
@@ -220,6 +225,10 @@ impl<W: Write> Stream<W> {
         sample.weight = tick.weight;
         sample.kernel_chain.clear();
         sample.kernel_chain.extend(event::words(tick.kernel_chain));
+        if tick.stack_is_lost {
+            sample.user = UserState::Chain(Vec::new());
+            return;
+        }
         if !tick.has_user_side() {
             sample.user = UserState::None;
             return;

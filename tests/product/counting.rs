@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::programs::{Running, fixture, stderr, succeed};
-use crate::recorded::{Place, Recorded, record};
+use crate::programs::{Running, fixture, profrec_report, stderr, stdout, succeed};
+use crate::recorded::{Facts, Place, Recorded, record};
 use crate::rights::needs_root;
 
 /// Distinct stacks of many threads' names and processes, for as long as it is asked for: hundreds of short processes.
@@ -23,21 +23,22 @@ fn segments(recorded: &Recorded) -> f64 {
     recorded.facts().number("/recording/segments")
 }
 
-/// Over a hundred flushes, under the load of a storm of processes, the sum of what is in the file is what the kernel has
+/// Over a hundred flushes and more, under the load of a storm of processes, the sum of what is in the file is what the kernel has
 /// counted, on each CPU; each flush is a segment.
 #[test]
 fn nothing_is_lost_between_two_flushes() {
     let _guard = needs_root!();
-    let (place, _storm) = (Place::new(), Running::quiet(&mut storm("14")));
+    let (place, _storm) = (Place::new(), Running::quiet(&mut storm("26")));
     let mut command = place.record();
-    let output = succeed(command.args(["-a", "--count", "--flush", "100ms", "-F", "999", "-d", "12s"]));
+    let output = succeed(command.args(["-a", "--count", "--flush", "100ms", "-F", "999", "-d", "24s"]));
     let recorded = place.recorded(output);
     let facts = recorded.facts();
     facts.assert_accounts_close();
     assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
     assert_eq!(facts.number("/recording/expected"), facts.number("/recording/ticks"));
     assert!(facts.number("/recording/ticks") > facts.number("/recording/samples"), "{}", facts.at("/recording"));
-    assert!(segments(&recorded) > 60.0, "{} segments", segments(&recorded));
+    // A flush joins the segment before while evidence of that is still gathered.
+    assert!(segments(&recorded) > 100.0, "{} segments", segments(&recorded));
     let check = recorded.report(&["--check"]);
     assert!(check.starts_with("whole"), "{check}");
     for process in facts.at("/processes").as_array().unwrap() {
@@ -79,6 +80,39 @@ fn maps_that_are_too_small_are_told() {
     assert!(full > 0.0 && said.contains("--count-entries"), "{said}");
     let collided = facts.number("/recording/all_ticks/outcomes/stack_collided");
     assert!(collided > 0.0 && said.contains("--stack-entries"), "{said}");
+    // A stack that is not known is told as that, not as one that was not there.
+    assert!(facts.number("/stacks/not_recorded") > 0.0, "{}", facts.at("/stacks"));
+}
+
+/// What a signal asks for has all ticks until then, however far the next flush is.
+#[test]
+fn a_part_has_what_was_counted_until_its_end() {
+    let _guard = needs_root!();
+    let (place, mut shares) = (Place::new(), Command::new(fixture("framed_shares")));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "1h", "-F", "499", "-d", "6s", "--rotate", "1h"]);
+    let (recorder, _shares) = (Running::start(&mut command), Running::quiet(shares.arg("8")));
+    thread::sleep(Duration::from_secs(4));
+    recorder.signal(Signal::USR1);
+    recorder.finish_within(Duration::from_secs(60));
+    let facts = |part: u32| {
+        let path = place.path().with_file_name(format!("it.{part:06}.prof"));
+        Facts::parse(&stdout(&succeed(Command::new(profrec_report()).arg(path).arg("--json"))))
+    };
+    for part in [facts(1), facts(2)] {
+        part.assert_accounts_close();
+        let (seconds, ticks) = (part.number("/recording/duration_seconds"), part.number("/recording/ticks"));
+        assert!(seconds > 0.5 && ticks > 100.0 * seconds, "{}", part.at("/recording"));
+    }
+}
+
+/// Names of code that was made at run time are in the recording: nobody could fetch them later.
+#[test]
+fn names_of_run_time_code_are_counted_too() {
+    let _guard = needs_root!();
+    let recorded = record(&["--count", "--flush", "500ms"], &[&fixture("perf_map"), Path::new("2")]);
+    let folded = recorded.folded();
+    assert!(folded.share("...;first method(int)") + folded.share("...;second:method") > 0.3, "{folded}");
 }
 
 /// A recorder that stands still loses nothing but time: the kernel goes on counting in the same maps.
