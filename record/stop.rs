@@ -1,6 +1,7 @@
 //! When a recording ends: a signal, the time asked for, or the end of what is recorded. And the signal that asks for what there is.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ use crate::proc_maps;
 pub(crate) struct End {
     interrupted: Arc<AtomicBool>,
     deadline: OnceLock<Instant>,
+    /// The recorded processes, where the recording ends with the last of them.
+    processes: OnceLock<Vec<OwnedFd>>,
 }
 
 impl End {
@@ -30,6 +33,11 @@ impl End {
 
     /// Whether the recording is to end now.
     pub(crate) fn has_come(&self) -> bool {
+        self.is_asked_for() || self.processes.get().is_some_and(|processes| processes.iter().all(has_ended))
+    }
+
+    /// Whether somebody, or the command line, has it end now.
+    fn is_asked_for(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed) || self.deadline.get().is_some_and(|time| Instant::now() >= *time)
     }
 }
@@ -88,6 +96,8 @@ impl Stop {
                 Err(error) => return Err(error).with_context(|| format!("watching process {pid}")),
             }
         }
+        let held: io::Result<Vec<_>> = running.iter().map(OwnedFd::try_clone).collect();
+        _ = self.end.processes.set(held.context("watching processes")?);
         self.running = Some(running);
         Ok(())
     }
@@ -120,7 +130,7 @@ impl Stop {
         if self.running.as_ref().is_some_and(Vec::is_empty) || self.threads.as_ref().is_some_and(Vec::is_empty) {
             return Some(StopReason::TargetEnded);
         }
-        self.end.has_come().then_some(StopReason::Duration)
+        self.end.is_asked_for().then_some(StopReason::Duration)
     }
 
     /// Waits until one of `rings` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
@@ -169,6 +179,12 @@ impl Stop {
         }
         Ok(Some(child.wait().context("waiting for the command")?))
     }
+}
+
+/// Whether a process that is held has ended.
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 /// Whether whoever started us wants this signal to be ignored.

@@ -26,7 +26,9 @@ impl Waiting {
     pub(super) fn push(&mut self, request: Request) {
         let addresses = addresses(&request);
         // Without the mark of a segment, what comes later would be taken for known. There are never two in a row.
-        let is_mark = matches!(request, Request::NewSegment);
+        // The end of a process frees what is held of it; and whoever asks for a look asks for no other one before it was taken.
+        let is_mark =
+            matches!(request, Request::NewSegment | Request::Jit(jit::Request::Ended(_) | jit::Request::Look));
         if !is_mark && (self.requests.len() >= MOST || self.addresses + addresses > MOST_ADDRESSES) {
             if !std::mem::replace(&mut self.is_told, true) {
                 progress::put(

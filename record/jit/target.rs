@@ -121,8 +121,8 @@ impl JitTarget {
             FileType::Symlink => return Err("it is a symbolic link".to_owned()),
             _ => return Err("it is no regular file".to_owned()),
         }
-        let by_root = stat.st_uid == 0 && stat.st_nlink == 1;
-        if !by_root && !self.users.contains(&stat.st_uid) {
+        let is_own = if stat.st_uid == 0 { stat.st_nlink == 1 } else { self.users.contains(&stat.st_uid) };
+        if !is_own {
             let user = self.users.first().copied().unwrap_or_default();
             return Err(format!("it belongs to user {}, and the process runs as user {user}", stat.st_uid));
         }

@@ -121,7 +121,8 @@ fn recorders_of_recorders() {
         let output = recorder.finish_within(Duration::from_secs(30));
         assert!(output.status.success(), "{}", stderr(&output));
         let facts = place.recorded(output).facts();
-        let (expected, samples) = (facts.number("/recording/expected"), facts.number("/recording/samples"));
-        assert_eq!(expected, samples + facts.lost_samples(), "{}", facts.at("/recording"));
+        // The first one keeps within its budget: on a machine that is busy, its samples stand for many.
+        let (expected, ticks) = (facts.number("/recording/expected"), facts.number("/recording/ticks"));
+        assert_eq!(expected, ticks + facts.lost_samples(), "{}", facts.at("/recording"));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use profrec_format::{PerfMap, Record, Recording};
+use tempfile::TempDir;
 
 use crate::folded::Folded;
 use crate::programs::{Running, copy_program, fixture, stderr, succeed};
@@ -26,6 +27,14 @@ fn perf_maps(recorded: &Recorded) -> Vec<PerfMap> {
 
 fn names(recorded: &Recorded) -> BTreeSet<String> {
     perf_maps(recorded).into_iter().flat_map(|map| map.symbols).map(|symbol| symbol.name).collect()
+}
+
+/// A copy of a fixture program where it is also seen when something else is mounted on `/tmp`, and its folder.
+fn outside_of_tmp(name: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let program = folder.path().join(name);
+    copy_program(&fixture(name), &program);
+    (folder, program)
 }
 
 /// Whether a program is there; else the test is skipped.
@@ -60,7 +69,8 @@ fn a_perf_map_names_both_methods_at_an_address() {
 #[test]
 fn a_perf_map_of_other_namespaces() {
     let _guard = needs_root!();
-    let script = format!("mount -t tmpfs none /tmp && exec {} 1", fixture("perf_map").display());
+    let (_folder, program) = outside_of_tmp("perf_map");
+    let script = format!("mount -t tmpfs none /tmp && exec {} 1", program.display());
     let command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", &script].map(Path::new);
     assert_both_methods(&record(&SYMBOLS, &command).folded());
 }
@@ -115,10 +125,9 @@ fn a_jitdump_names_what_was_moved() {
 #[test]
 fn a_map_that_leads_elsewhere_is_refused() {
     let _guard = needs_root!();
-    let script = format!(
-        "mount -t tmpfs none /tmp && ln -s /etc/passwd /tmp/perf-$$.map && exec {} 1",
-        fixture("jit").display()
-    );
+    let (_folder, program) = outside_of_tmp("jit");
+    let script =
+        format!("mount -t tmpfs none /tmp && ln -s /etc/passwd /tmp/perf-$$.map && exec {} 1", program.display());
     let place = Place::new();
     let mut command = place.record();
     command.args(["-F", "999", "--", "unshare", "--mount", "sh", "-c", &script]);

@@ -254,7 +254,8 @@ fn agrees_on_what_an_earlier_version_lacks() {
         [machine.cpu_model, machine.cpus_possible, machine.cpus_online, machine.kernel_build, machine.clock_source];
     let machine = 8 * 8 + texts.iter().map(String::len).sum::<usize>();
     let mut raw = RawRecording::take_apart(&bytes).unwrap();
-    raw.head.truncate(raw.head.len() - machine - 1);
+    // Behind `scrubbed`: the machine, and how often counts were written.
+    raw.head.truncate(raw.head.len() - 1 - machine - 8);
     for frame in raw.frames.iter_mut().filter(|frame| frame.kind == 4) {
         frame.content.truncate(frame.content.len() - 8);
     }
