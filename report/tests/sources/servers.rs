@@ -142,15 +142,12 @@ fn shared_debug_info_that_is_here() {
     }
 }
 
-/// Without a URL nobody is asked, and that is said; `--no-debuginfod` as well.
+/// Without a URL nobody is asked, and that is said.
 #[test]
 fn nobody_is_asked_without_a_url() {
     let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
     let found = program.find(&asking("", cache.path(), &[]));
-    let left_out = |why: &str| Outcome::LeftOut(why.to_owned());
-    assert_eq!(found.outcomes(Step::Debuginfod), [&left_out("DEBUGINFOD_URLS is not set")]);
-    let sources = Sources { debuginfod: Debuginfod::off("--no-debuginfod"), ..folders(&[]) };
-    assert_eq!(program.find(&sources).outcomes(Step::Debuginfod), [&left_out("--no-debuginfod")]);
+    assert_eq!(found.outcomes(Step::Debuginfod), [&Outcome::LeftOut("DEBUGINFOD_URLS is not set".to_owned())]);
 }
 
 /// A server that was started for a test.
