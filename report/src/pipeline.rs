@@ -92,7 +92,7 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
     if let Some(sources) = &sources {
         files.find_kernel(&evidence, recording.header(), sources);
-        files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), &sources.debuginfod);
+        files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), sources);
     }
     let names = Names::find(&collected.stacks.locations, &evidence, &files, &wanted(args));
     let mut facts = Facts::gather(&recording);

@@ -83,7 +83,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["symbols", "cut", "merge"], help_heading = "Names")]
     pub no_local_files: bool,
 
-    /// Ask no debuginfod server, whatever DEBUGINFOD_URLS says
+    /// Ask no debuginfod server, whatever DEBUGINFOD_URLS says; files that were fetched before are used
     #[arg(long, conflicts_with_all = ["cut", "merge", "scrub"], help_heading = "Names")]
     pub no_debuginfod: bool,
 
@@ -119,10 +119,10 @@ impl Args {
 
     /// Where files of the modules are looked for; nowhere with --no-local-files.
     pub fn sources(&self) -> Option<Sources> {
-        let debuginfod = match self.no_debuginfod {
-            true => Debuginfod::off("--no-debuginfod"),
-            false => Debuginfod::from_environment(|name| std::env::var_os(name)),
-        };
+        let mut debuginfod = Debuginfod::from_environment(|name| std::env::var_os(name));
+        if self.no_debuginfod {
+            debuginfod = debuginfod.without_servers("--no-debuginfod");
+        }
         (!self.no_local_files).then(|| Sources { folders: self.symbols.clone(), debuginfod, ..Sources::default() })
     }
 

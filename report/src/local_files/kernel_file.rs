@@ -22,6 +22,8 @@ const BANNER: usize = 512;
 pub struct KernelFile {
     /// The file.
     pub file: MappedFile,
+    /// Its build-id, or its fingerprint when it has none.
+    pub identity: Vec<u8>,
     /// What the kernel's addresses are more than those in the file.
     pub slide: u64,
 }
@@ -42,7 +44,7 @@ pub(super) fn find(symbols: &[KernelSymbol], header: &Header, sources: &Sources)
             if !contents.debug_info {
                 return Err(Outcome::NothingNew);
             }
-            Ok(KernelFile { file, slide })
+            Ok(KernelFile { file, identity: contents.identity, slide })
         });
         match judged {
             Ok(found) => {

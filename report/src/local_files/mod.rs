@@ -8,7 +8,7 @@
 //! 4. the debug file that a found binary names (`.gnu_debuglink`), by its checksum
 //! 5. what debuginfod's clients have fetched before
 //! 6. the file that debug info shares with others (`.gnu_debugaltlink`)
-//! 7. once it is known which modules have samples, debuginfod's servers
+//! 7. once it is known which modules have samples, debuginfod's servers; then the sixth again, before a server is asked for it
 
 mod attempt;
 pub mod debuginfod;
@@ -56,6 +56,7 @@ impl Default for Sources {
 /// The local files of all modules of a recording.
 #[derive(Debug, Default)]
 pub struct LocalFiles {
+    folders: Vec<Folder>,
     modules: Vec<ModuleFiles>,
     by_identity: BTreeMap<Vec<u8>, usize>,
     kernel: Option<KernelFile>,
@@ -65,10 +66,10 @@ pub struct LocalFiles {
 impl LocalFiles {
     /// Looks for the files of every module. No server is asked yet.
     pub fn find(evidence: &Evidence, sources: &Sources) -> Self {
-        let folders: Vec<Folder> = sources.folders.iter().cloned().map(Folder::new).collect();
-        let mut found = Self::default();
+        let folders = sources.folders.iter().cloned().map(Folder::new).collect();
+        let mut found = Self { folders, ..Self::default() };
         for module in &evidence.modules {
-            let files = find_module(module, &folders, sources);
+            let files = find_module(module, &found.folders, sources);
             if files.binary().is_some() {
                 found.by_identity.entry(module.identity().to_vec()).or_insert(found.modules.len());
             }
@@ -79,13 +80,16 @@ impl LocalFiles {
 
     /// Asks the servers for what is missing of modules that have samples, those with most samples first: `samples` has
     /// those of each module, by its place in the evidence.
-    pub fn fetch(&mut self, evidence: &Evidence, samples: &[u64], debuginfod: &Debuginfod) {
+    pub fn fetch(&mut self, evidence: &Evidence, samples: &[u64], sources: &Sources) {
         let modules = self.modules.iter_mut().zip(&evidence.modules).zip(samples);
         let mut wanted: Vec<_> = modules.filter(|(_, samples)| **samples > 0).collect();
         wanted.sort_by_key(|(_, samples)| std::cmp::Reverse(**samples));
-        let mut fetching = debuginfod.start();
+        let mut fetching = sources.debuginfod.start();
         for ((files, module), _) in wanted {
             fetching.complete(files, module);
+            // What came may share a part with a file that is here.
+            find_shared(files, &self.folders, sources);
+            fetching.complete_shared(files, module);
         }
     }
 
@@ -128,7 +132,9 @@ fn find_module(module: &ModuleEvidence, folders: &[Folder], sources: &Sources) -
         look_into(folder, identity, &mut files);
     }
     match recorded_path(&module.module.path) {
-        Ok(path) => files.attempt(Step::RecordedPath, &path, identity),
+        Ok(path) => {
+            files.attempt(Step::RecordedPath, &path, identity);
+        }
         Err(outcome) => files.note(Step::RecordedPath, &*module.module.path, outcome),
     }
     for path in build_id_paths(&sources.system_debug.join(".build-id"), &module.module.build_id) {
@@ -171,7 +177,9 @@ fn find_shared(files: &mut ModuleFiles, folders: &[Folder], sources: &Sources) {
     let Some(link) = files.missing_alt_link().cloned() else { return };
     for path in links::alt_link_paths(&link.debug_file, &link.name) {
         match hints::require_harmless(&path) {
-            Ok(()) => files.attempt_shared(Step::DebugAltLink, &path, &link.build_id),
+            Ok(()) => {
+                files.attempt_shared(Step::DebugAltLink, &path, &link.build_id);
+            }
             Err(outcome) => files.note(Step::DebugAltLink, path.display().to_string(), outcome),
         }
     }

@@ -80,14 +80,17 @@ impl ModuleFiles {
         self.alt_link.as_ref().filter(|_| self.shared.is_none())
     }
 
-    /// Notes what came of a place.
+    /// Notes what came of a place; once, also if it is looked at again.
     pub(super) fn note(&mut self, step: Step, place: impl Into<String>, outcome: Outcome) {
-        self.attempts.push(Attempt { step, place: place.into(), outcome });
+        let attempt = Attempt { step, place: place.into(), outcome };
+        if !self.attempts.contains(&attempt) {
+            self.attempts.push(attempt);
+        }
     }
 
-    /// Looks at one file and keeps it if it belongs to the module and offers something new.
-    pub(super) fn attempt(&mut self, step: Step, path: &Path, identity: &[u8]) {
-        self.attempt_with(step, path, |files, path| files.judge(path, identity, None));
+    /// Looks at one file and keeps it if it belongs to the module and offers something new; says whether it was kept.
+    pub(super) fn attempt(&mut self, step: Step, path: &Path, identity: &[u8]) -> bool {
+        self.attempt_with(step, path, |files, path| files.judge(path, identity, None))
     }
 
     /// The same for a file that proves itself by its checksum if it has no build-id.
@@ -95,23 +98,30 @@ impl ModuleFiles {
         self.attempt_with(step, path, |files, path| files.judge(path, identity, Some(checksum)));
     }
 
-    /// Looks at one file that may be the shared one.
-    pub(super) fn attempt_shared(&mut self, step: Step, path: &Path, build_id: &[u8]) {
-        if self.shared.is_none() {
-            let outcome = self.judge_shared(path, build_id);
-            self.note(step, path.display().to_string(), outcome);
+    /// Looks at one file that may be the shared one; says whether it was kept.
+    pub(super) fn attempt_shared(&mut self, step: Step, path: &Path, build_id: &[u8]) -> bool {
+        if self.shared.is_some() {
+            return false;
         }
+        let outcome = self.judge_shared(path, build_id);
+        self.note_of_file(step, path.display().to_string(), outcome)
     }
 
-    fn attempt_with(&mut self, step: Step, path: &Path, judge: impl FnOnce(&mut Self, &Path) -> Outcome) {
+    fn attempt_with(&mut self, step: Step, path: &Path, judge: impl FnOnce(&mut Self, &Path) -> Outcome) -> bool {
         let place = path.display().to_string();
         // What is in debuginfod's cache may have been replaced since.
         let is_the_same = |attempt: &Attempt| attempt.place == place && attempt.step != Step::DebuginfodCache;
         if self.is_whole() || self.attempts.iter().any(is_the_same) {
-            return;
+            return false;
         }
         let outcome = judge(self, path);
+        self.note_of_file(step, place, outcome)
+    }
+
+    fn note_of_file(&mut self, step: Step, place: String, outcome: Outcome) -> bool {
+        let is_kept = matches!(outcome, Outcome::Taken(_));
         self.note(step, place, outcome);
+        is_kept
     }
 
     fn judge(&mut self, path: &Path, identity: &[u8], checksum: Option<u32>) -> Outcome {

@@ -1,11 +1,12 @@
 //! Inlined functions, files and lines of the kernel, from its own file. The functions' names are in the recording.
 
-use std::path::Path;
+use foldhash::HashMap;
 
+use super::cache::Remembered;
 use super::dwarf::{self, DebugFiles, DwarfFrame};
 use super::module::RawFrame;
 use super::{ModuleSymbols, Source, Wanted};
-use crate::local_files::LocalFiles;
+use crate::local_files::{KernelFile, LocalFiles};
 use crate::progress;
 use crate::stacks::Location;
 
@@ -13,9 +14,8 @@ use crate::stacks::Location;
 #[derive(Debug)]
 pub(super) struct KernelLines<'h> {
     how: &'h Wanted,
-    /// Ascending, as recorded.
-    addresses: Vec<u64>,
-    frames: Vec<Vec<DwarfFrame>>,
+    /// By address, as recorded.
+    frames: HashMap<u64, Vec<DwarfFrame>>,
     /// Where it is from, or why there is nothing.
     pub(super) symbols: Option<ModuleSymbols>,
 }
@@ -27,30 +27,22 @@ impl<'h> KernelLines<'h> {
             Location::Kernel { address } => Some(*address),
             _ => None,
         });
-        let mut addresses: Vec<u64> = kernel.collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let Some(attempts) = files.kernel_attempts().filter(|_| !addresses.is_empty()) else {
-            return Self { how, addresses: Vec::new(), frames: Vec::new(), symbols: None };
+        let addresses: Vec<u64> = kernel.collect();
+        let mut found = Self { how, frames: HashMap::default(), symbols: None };
+        let Some(attempts) = files.kernel_attempts().filter(|_| !addresses.is_empty()) else { return found };
+        let why = match files.kernel() {
+            None => "from the recording; no lines: no debug info of this kernel was found".to_owned(),
+            // The names in the recording are all that is shown.
+            Some(_) if !how.inlines && !how.lines => "from the recording; no lines are wanted".to_owned(),
+            Some(kernel) => found.read(kernel, &addresses),
         };
-        let (frames, why) = match files.kernel() {
-            None => (Vec::new(), "from the recording; no lines: no debug info of this kernel was found".to_owned()),
-            Some(kernel) => {
-                let path = kernel.file.path();
-                match read(kernel.file.bytes(), path, kernel.slide, &addresses, how.lines) {
-                    Ok(frames) => (frames, format!("from the recording, lines from {}", path.display())),
-                    Err(why) => (Vec::new(), format!("from the recording; {} cannot be read: {why}", path.display())),
-                }
-            }
-        };
-        let symbols = ModuleSymbols { source: Source::Embedded, why, tried: attempts.to_vec() };
-        Self { how, addresses, frames, symbols: Some(symbols) }
+        found.symbols = Some(ModuleSymbols { source: Source::Embedded, why, tried: attempts.to_vec() });
+        found
     }
 
     /// The frames of a recorded function of the kernel at an address, innermost first.
     pub(super) fn frames(&self, address: u64, name: &str) -> Vec<RawFrame> {
-        let index = self.addresses.binary_search(&address).ok();
-        let known = index.and_then(|index| self.frames.get(index)).map_or(&[][..], Vec::as_slice);
+        let known = self.frames.get(&address).map_or(&[][..], Vec::as_slice);
         let Some((outermost, inlined)) = known.split_last() else {
             return vec![self.frame(name, &DwarfFrame::default(), false)];
         };
@@ -61,17 +53,41 @@ impl<'h> KernelLines<'h> {
     fn frame(&self, name: &str, known: &DwarfFrame, inlined: bool) -> RawFrame {
         RawFrame { name: self.how.readable(name).into(), file: known.file.clone(), line: known.line, inlined }
     }
+
+    /// Looks the addresses up, in what earlier reports have found or in the file; says where they are from.
+    fn read(&mut self, kernel: &KernelFile, addresses: &[u64]) -> String {
+        let mut known = Remembered::of(&kernel.identity, &[&kernel.file], self.how);
+        let in_file = |address: &u64| address.wrapping_sub(kernel.slide);
+        let mut unknown: Vec<u64> = addresses.iter().map(in_file).collect();
+        unknown.retain(|address| !known.frames().contains_key(address));
+        unknown.sort_unstable();
+        unknown.dedup();
+        let path = kernel.file.path().display();
+        let learnt = if unknown.is_empty() { Ok(None) } else { learn(kernel, &unknown, self.how, &mut known) };
+        let why = match learnt {
+            Ok(None) => format!("from the recording, lines from {path}"),
+            Ok(Some(trouble)) => format!("from the recording, lines from {path}; {trouble}"),
+            Err(why) => format!("from the recording; {path} cannot be read: {why}"),
+        };
+        let frames =
+            addresses.iter().filter_map(|address| Some((*address, known.frames().get(&in_file(address))?.clone())));
+        self.frames = frames.collect();
+        known.keep();
+        why
+    }
 }
 
-fn read(bytes: &[u8], path: &Path, slide: u64, addresses: &[u64], lines: bool) -> Result<Vec<Vec<DwarfFrame>>, String> {
-    let doing = progress::doing("lines of the kernel", addresses.len() as u64);
-    let main = object::File::parse(bytes).map_err(|error| error.to_string())?;
-    let mut in_file: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(slide)).collect();
-    // Ascending also where the distance takes some of them around the end.
-    let around = in_file.iter().zip(in_file.iter().skip(1)).position(|(a, b)| a > b).map_or(0, |at| at + 1);
-    in_file.rotate_left(around);
-    let files = DebugFiles { main: &main, shared: None, paths: &[path] };
-    let mut found = dwarf::frames_at(files, &in_file, lines, &doing).map_err(|error| error.to_string())?;
-    found.frames.rotate_right(around);
-    Ok(found.frames)
+/// Looks up what is not known; says what of it is missing.
+fn learn(
+    kernel: &KernelFile,
+    unknown: &[u64],
+    how: &Wanted,
+    known: &mut Remembered<'_>,
+) -> Result<Option<String>, String> {
+    let doing = progress::doing("lines of the kernel", unknown.len() as u64);
+    let main = object::File::parse(kernel.file.bytes()).map_err(|error| error.to_string())?;
+    let files = DebugFiles { main: &main, shared: None, paths: &[kernel.file.path()] };
+    let found = dwarf::frames_at(files, unknown, how.lines, &doing).map_err(|error| error.to_string())?;
+    known.learn(unknown, found.frames, &found.passing);
+    Ok(found.trouble)
 }

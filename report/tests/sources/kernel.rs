@@ -1,13 +1,15 @@
 //! Lines of the kernel, from a file that was linked as the kernel is.
 
 use std::fs;
+use std::os::unix::fs::DirEntryExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use profrec_format::{Header, KernelSymbol, Machine};
 use profrec_report::evidence::Evidence;
 use profrec_report::local_files::{LocalFiles, Outcome, Sources};
 use profrec_report::stacks::Location;
-use profrec_report::symbols::{Names, Wanted};
+use profrec_report::symbols::{Cache, Names, Wanted};
 
 use super::program::{Program, folders};
 
@@ -30,6 +32,15 @@ fn vmlinux() -> Program {
 }
 
 fn find(program: &Program, sources: &Sources, slides: [u64; 2], build: &str) -> (Names, Vec<Outcome>) {
+    find_with(program, sources, (slides, build), &Wanted::all())
+}
+
+fn find_with(
+    program: &Program,
+    sources: &Sources,
+    (slides, build): ([u64; 2], &str),
+    how: &Wanted,
+) -> (Names, Vec<Outcome>) {
     let symbol = |name: &str, extent: &std::ops::Range<u64>, slide: u64| KernelSymbol {
         address: extent.start + slide,
         size: extent.end - extent.start,
@@ -45,7 +56,7 @@ fn find(program: &Program, sources: &Sources, slides: [u64; 2], build: &str) -> 
     let mut files = LocalFiles::default();
     files.find_kernel(&evidence, &header, sources);
     let addresses = program.hidden.clone().map(|address| Location::Kernel { address: address + slides[0] });
-    let names = Names::find(&addresses.collect::<Vec<_>>(), &evidence, &files, &Wanted::all());
+    let names = Names::find(&addresses.collect::<Vec<_>>(), &evidence, &files, how);
     let outcomes = files.kernel_attempts().unwrap().iter().map(|attempt| attempt.outcome.clone());
     (names, outcomes.collect())
 }
@@ -81,4 +92,32 @@ fn another_kernel_is_refused() {
         assert!(names.functions.iter().all(|function| &*function.name == "hidden"));
         assert!(names.kernel.unwrap().why.contains("no lines"));
     }
+}
+
+/// What was found is kept for the next report, whatever address the kernel has by then; where neither inlined functions nor
+/// lines are shown, the file's debug info is not read at all.
+#[test]
+fn lines_are_kept() {
+    let program = vmlinux();
+    fs::rename(program.path("prog"), program.path("vmlinux")).unwrap();
+    let sources = folders(&[program.folder.path()]);
+    let kept = program.path("kept");
+    let all = Wanted { cache: Some(Cache::at(kept.clone())), ..Wanted::all() };
+    let names = |slide: u64, how: &Wanted| find_with(&program, &sources, ([slide; 2], BUILD), how).0;
+
+    let plain = names(SLIDE, &Wanted { inlines: false, lines: false, ..all.clone() });
+    assert!(!kept.exists(), "it was read for nothing");
+    assert!(plain.functions.iter().all(|function| &*function.name == "hidden"));
+    assert!(plain.kernel.unwrap().why.ends_with("no lines are wanted"));
+
+    let first = names(SLIDE, &all);
+    let files = || -> Vec<_> { fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap()).collect() };
+    assert_eq!(files().len(), 1);
+    let inode = files()[0].ino();
+    let file = fs::File::open(files()[0].path()).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let again = names(2 * SLIDE, &all);
+    assert_eq!((&again.functions, &again.locations), (&first.functions, &first.locations));
+    assert_eq!(files()[0].ino(), inode, "nothing was new");
+    assert!(file.metadata().unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH, "it was used");
 }

@@ -106,7 +106,7 @@ impl Program {
     pub(crate) fn find_with(&self, module: ModuleEvidence, sources: &Sources) -> Found {
         let evidence = Evidence { modules: vec![module], ..Evidence::default() };
         let mut files = LocalFiles::find(&evidence, sources);
-        files.fetch(&evidence, &[1], &sources.debuginfod);
+        files.fetch(&evidence, &[1], sources);
         let names = Names::find(&self.locations(), &evidence, &files, &Wanted::all());
         Found { names, attempts: files.module(0).unwrap().attempts().to_vec() }
     }

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use profrec_report::evidence::Evidence;
 use profrec_report::local_files::debuginfod::Debuginfod;
-use profrec_report::local_files::{Outcome, Sources, Step, hex};
+use profrec_report::local_files::{Contents, LocalFiles, Outcome, Sources, Step, hex};
 
 use super::program::{Program, folders};
 use super::server::Server;
@@ -73,32 +74,80 @@ fn a_server_has_the_program_alone() {
     assert_eq!(server.requests(), [place(&program.identity, "debuginfo"), place(&program.identity, "executable")]);
 }
 
-/// What debug files share comes from the server too, by its own build-id.
+/// The program, whose debug info is shared with another, in `common.debug`; and the build-id of that file.
+fn with_shared_debug_info() -> (Program, Vec<u8>) {
+    let program = Program::new();
+    fs::copy(program.path("prog"), program.path("second")).unwrap();
+    program.run("dwz -m common.debug prog second");
+    let shared = Contents::of(&fs::read(program.path("common.debug")).unwrap()).unwrap().identity;
+    (program, shared)
+}
+
+/// A server with these files of such a program.
+fn serve(program: &Program, files: &[(&[u8], &str)]) -> Server {
+    let file = |(identity, name): &(&[u8], &str)| (place(identity, "debuginfo"), fs::read(program.path(name)).unwrap());
+    Server::with_files(files.iter().map(file).collect())
+}
+
+/// What debug files share comes from the server too, by its own build-id; for two modules, and one build at two paths, it
+/// comes once.
 #[test]
 fn shared_debug_info_from_a_server() {
     needs!("dwz");
-    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
-    fs::copy(program.path("prog"), program.path("second")).unwrap();
-    program.run("dwz -m common.debug prog second");
-    let file = |name: &str| fs::read(program.path(name)).unwrap();
-    let shared = profrec_report::local_files::Contents::of(&file("common.debug")).unwrap().identity;
-    let server = Server::with_files(vec![
-        (place(&program.identity, "debuginfo"), file("prog")),
-        (place(&shared, "debuginfo"), file("common.debug")),
-    ]);
-    let found = program.find(&asking(&server.url, cache.path(), &[]));
-    found.require_debug_info();
+    let ((program, shared), cache) = (with_shared_debug_info(), tempfile::tempdir().unwrap());
+    let server = serve(&program, &[(&program.identity, "prog"), (&shared, "common.debug")]);
+    let sources = asking(&server.url, cache.path(), &[]);
+    let modules: Vec<_> = ["/nonexistent/a/prog", "/nonexistent/b/prog"]
+        .map(|path| {
+            let mut module = program.evidence();
+            path.clone_into(&mut module.module.path);
+            module
+        })
+        .into();
+    let evidence = Evidence { modules, ..Evidence::default() };
+    let mut files = LocalFiles::find(&evidence, &sources);
+    files.fetch(&evidence, &[1, 1], &sources);
+    let asked = [place(&program.identity, "debuginfo"), place(&shared, "debuginfo")];
+    assert_eq!(server.requests(), asked);
+    for files in [0, 1].map(|index| files.module(index).unwrap()) {
+        assert!(files.debug_info().is_some() && files.shared_debug_info().is_some(), "{:#?}", files.attempts());
+    }
+    program.find(&sources).require_debug_info();
+    assert_eq!(server.requests(), asked);
 }
 
-/// Without a URL nobody is asked, and that is said; `--no-debuginfod` as well.
+/// What fetched debug info shares with others is not asked for where it is on this machine: in debuginfod's cache, in a
+/// folder given with `--symbols`, in the system's tree.
+#[test]
+fn shared_debug_info_that_is_here() {
+    needs!("dwz");
+    for is_in in ["cache", "folder", "tree"] {
+        let ((program, shared), cache) = (with_shared_debug_info(), tempfile::tempdir().unwrap());
+        let server = serve(&program, &[(&program.identity, "prog")]);
+        let (elsewhere, digits) = (tempfile::tempdir().unwrap(), hex(&shared));
+        let mut sources = asking(&server.url, cache.path(), &[]);
+        let at = match is_in {
+            "cache" => cache.path().join(&digits).join("debuginfo"),
+            "folder" => elsewhere.path().join("renamed"),
+            _ => elsewhere.path().join(".build-id").join(&digits[..2]).join(format!("{}.debug", &digits[2..])),
+        };
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::copy(program.path("common.debug"), at).unwrap();
+        match is_in {
+            "folder" => sources.folders.push(elsewhere.path().to_owned()),
+            _ => sources.system_debug = elsewhere.path().to_owned(),
+        }
+        program.find(&sources).require_debug_info();
+        assert_eq!(server.requests(), [place(&program.identity, "debuginfo")], "{is_in}");
+    }
+}
+
+/// Without a URL nobody is asked, and that is said.
 #[test]
 fn nobody_is_asked_without_a_url() {
     let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
     let found = program.find(&asking("", cache.path(), &[]));
-    let left_out = |why: &str| Outcome::LeftOut(why.to_owned());
-    assert_eq!(found.outcomes(Step::Debuginfod), [&left_out("DEBUGINFOD_URLS is not set")]);
-    let sources = Sources { debuginfod: Debuginfod::off("--no-debuginfod"), ..folders(&[]) };
-    assert_eq!(program.find(&sources).outcomes(Step::Debuginfod), [&left_out("--no-debuginfod")]);
+    assert_eq!(found.outcomes(Step::Debuginfod), [&Outcome::LeftOut("DEBUGINFOD_URLS is not set".to_owned())]);
 }
 
 /// A server that was started for a test.

@@ -67,10 +67,19 @@ fn only_the_user_says_who_is_asked() {
     for quiet in ["--no-debuginfod", "--no-local-files"] {
         assert!(report(&program, &server.url, &[], &[&recording, quiet]).status.success());
     }
+    let why = report(&program, &server.url, &[], &[&recording, "--no-debuginfod", "--why"]);
+    assert!(String::from_utf8_lossy(&why.stdout).contains("left out: --no-debuginfod"), "{why:?}");
     assert!(server.requests().is_empty());
     let output = report(&program, &server.url, &[], &[&recording]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("hidden"), "{output:?}");
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with("debuginfod: debuginfo of /nonexistent/prog from http://127.0.0.1:"), "{told}");
     assert_eq!(server.requests().len(), 1);
+
+    // What has come is used, whoever may be asked now.
+    let output = report(&program, &server.url, &[], &[&recording, "--no-debuginfod"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("hidden"), "{output:?}");
+    let why = report(&program, &server.url, &[], &[&recording, "--no-debuginfod", "--why"]);
+    let why = String::from_utf8(why.stdout).unwrap();
+    assert!(why.contains("debuginfod's cache") && server.requests().len() == 1, "{why}");
 }

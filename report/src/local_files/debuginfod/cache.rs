@@ -1,7 +1,7 @@
 //! The folder where debuginfod's clients keep what they fetched: `BUILD-ID/debuginfo`, `BUILD-ID/executable`. A file that is
 //! empty says that no server had it, for a while.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -24,7 +24,13 @@ pub(super) struct Cache {
 pub(super) struct Unfinished {
     path: PathBuf,
     target: PathBuf,
+    /// Locked as long as it is being fetched. The lock ends with the process, which a number would not tell of one in
+    /// another container.
+    _lock: File,
 }
+
+/// What stands in the names of unfinished files between what they are and who fetches them.
+const UNFINISHED: &str = ".profrec-";
 
 impl Cache {
     /// The folder that libdebuginfod takes.
@@ -72,10 +78,25 @@ impl Cache {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         self.create_folder(build_id)?;
         let target = self.path(build_id, kind);
+        self.remove_abandoned(build_id, kind);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = target.with_file_name(format!("{}.profrec-{}-{number}", kind.name(), std::process::id()));
+        let path = target.with_file_name(format!("{}{UNFINISHED}{}-{number}", kind.name(), std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok((Unfinished { path, target }, file))
+        // Where files cannot be locked, nothing that was left there is removed either.
+        let _ = file.try_lock();
+        Ok((Unfinished { path, target, _lock: file.try_clone()? }, file))
+    }
+
+    /// Removes what reports have left that were interrupted while they fetched this file.
+    fn remove_abandoned(&self, build_id: &str, kind: Kind) {
+        let prefix = format!("{}{UNFINISHED}", kind.name());
+        let is_unfinished = |name: &OsStr| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        for entry in fs::read_dir(self.root.join(build_id)).into_iter().flatten().flatten() {
+            if is_unfinished(&entry.file_name()) && is_abandoned(&entry.path()) {
+                // What cannot be removed takes room, and harms nothing.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn path(&self, build_id: &str, kind: Kind) -> PathBuf {
@@ -85,6 +106,12 @@ impl Cache {
     fn create_folder(&self, build_id: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.root.join(build_id))
     }
+}
+
+/// Whether nobody fetches into an unfinished file any more.
+fn is_abandoned(path: &Path) -> bool {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    is_file && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 impl Unfinished {
@@ -144,5 +171,23 @@ mod tests {
         assert_eq!(cache.file("abcd", Kind::Executable), None);
         fs::write(folder.path().join("new/cache_miss_s"), "0").unwrap();
         assert!(!cache.is_known_to_be_missing("abcd", Kind::Executable));
+    }
+
+    /// What a report left that was interrupted goes when the same file is fetched again; what another one is fetching
+    /// stays, and so do other clients' files.
+    #[test]
+    fn what_was_interrupted_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { root: folder.path().to_owned() };
+        let (fetching, _) = cache.begin("abcd", Kind::DebugInfo).unwrap();
+        let kinds = ["debuginfo.profrec-1-0", "executable.profrec-1-0", "debuginfo.abcdef"];
+        let [left, other_kind, other_client] = kinds.map(|name| folder.path().join("abcd").join(name));
+        for path in [&left, &other_kind, &other_client] {
+            fs::write(path, "half").unwrap();
+        }
+        let (again, _) = cache.begin("abcd", Kind::DebugInfo).unwrap();
+        let there = [&left, &other_kind, &other_client].map(|path| path.exists());
+        assert_eq!(there, [false, true, true]);
+        assert!(fetching.path().exists() && again.path().exists());
     }
 }

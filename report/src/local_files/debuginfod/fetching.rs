@@ -36,6 +36,12 @@ struct Wanted<'a> {
     name: &'a str,
 }
 
+/// The build-id that servers are asked with, if the module is one that they may have.
+fn build_id(module: &ModuleEvidence) -> Option<&[u8]> {
+    let build_id = &module.module.build_id;
+    (module.module.kind == profrec_format::ModuleKind::File && !build_id.is_empty()).then_some(build_id)
+}
+
 /// A time that is never over, where the limit is beyond what a clock can tell.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
@@ -53,12 +59,9 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// Fetches what a module lacks: debug info, what it shares with others, or at least the program itself.
+    /// Fetches what a module lacks: debug info, or at least the program itself.
     pub(in crate::local_files) fn complete(&mut self, files: &mut ModuleFiles, module: &ModuleEvidence) {
-        let build_id = &module.module.build_id;
-        if module.module.kind != profrec_format::ModuleKind::File || build_id.is_empty() {
-            return;
-        }
+        let Some(build_id) = build_id(module) else { return };
         let is_complete = files.debug_info().is_some() && files.missing_alt_link().is_none();
         if let (State::Off(why), false) = (&self.debuginfod.state, is_complete) {
             return files.note(Step::Debuginfod, "", Outcome::LeftOut((*why).to_owned()));
@@ -70,18 +73,25 @@ impl<'a> Fetching<'a> {
         if files.binary().is_none() && files.symbols().is_none() {
             self.fetch(Wanted { build_id, kind: Kind::Executable, name }, files, ModuleFiles::attempt);
         }
-        if let Some(link) = files.missing_alt_link().cloned() {
+    }
+
+    /// Fetches what the debug info of a module shares with others.
+    pub(in crate::local_files) fn complete_shared(&mut self, files: &mut ModuleFiles, module: &ModuleEvidence) {
+        if let (State::Ask(_), Some(_)) = (&self.debuginfod.state, build_id(module))
+            && let Some(link) = files.missing_alt_link().cloned()
+        {
+            let name = &module.module.path;
             let wanted = Wanted { build_id: &link.build_id, kind: Kind::DebugInfo, name };
             self.fetch(wanted, files, ModuleFiles::attempt_shared);
         }
     }
 
-    /// Asks one server after the other; `take` judges the file that one gave.
+    /// Takes what has come for another module, or asks one server after the other; `take` judges the file.
     fn fetch(
         &mut self,
         wanted: Wanted<'_>,
         files: &mut ModuleFiles,
-        take: impl Fn(&mut ModuleFiles, Step, &Path, &[u8]),
+        take: impl Fn(&mut ModuleFiles, Step, &Path, &[u8]) -> bool,
     ) {
         let Some(digits) = requested(wanted.build_id) else {
             return files.note(Step::Debuginfod, "", Outcome::LeftOut("no build-id has this length".to_owned()));
@@ -90,6 +100,11 @@ impl<'a> Fetching<'a> {
             let why = "there is no folder to keep files in: HOME is not set".to_owned();
             return files.note(Step::Debuginfod, "", Outcome::LeftOut(why));
         };
+        if let Some(path) = cache.file(&digits, wanted.kind)
+            && take(files, Step::DebuginfodCache, &path, wanted.build_id)
+        {
+            return;
+        }
         if cache.is_known_to_be_missing(&digits, wanted.kind) {
             let place = format!("{}/{}", digits, wanted.kind.name());
             let why = "no server had it when it was last asked for, a short while ago".to_owned();
@@ -101,7 +116,8 @@ impl<'a> Fetching<'a> {
             match self.ask(index, &url, &digits, wanted) {
                 Ok((path, length)) => {
                     files.note(Step::Debuginfod, url, Outcome::Fetched(length));
-                    return take(files, Step::DebuginfodCache, &path, wanted.build_id);
+                    take(files, Step::DebuginfodCache, &path, wanted.build_id);
+                    return;
                 }
                 Err(outcome) => {
                     nobody_has_it &= outcome == Outcome::NoSuchFile;

@@ -74,14 +74,14 @@ const BUILD_ID_LENGTHS: std::ops::RangeInclusive<usize> = 2..=64;
 
 impl Default for Debuginfod {
     fn default() -> Self {
-        Self::off("debuginfod is not used")
+        Self { state: State::Off("debuginfod is not used"), cache: None, limits: Limits::of(&|_| None) }
     }
 }
 
 impl Debuginfod {
-    /// Neither servers nor what was fetched from them before, for this reason.
-    pub fn off(why: &'static str) -> Self {
-        Self { state: State::Off(why), cache: None, limits: Limits::of(&|_| None) }
+    /// The same without servers, for this reason; what was fetched before stays known.
+    pub fn without_servers(self, why: &'static str) -> Self {
+        Self { state: State::Off(why), ..self }
     }
 
     /// What the environment asks for, with the variables of debuginfod's other clients: `DEBUGINFOD_URLS`,

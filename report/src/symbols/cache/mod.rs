@@ -1,5 +1,5 @@
-//! What was found in debug info is kept for the next report of the same files: one file for each module, in
-//! `$XDG_CACHE_HOME/profrec`. It is written beside and renamed, so that reports that run at once never see half of one;
+//! What was found in debug info is kept for the next report of the same files: one file for each module and place where its
+//! files are, in `$XDG_CACHE_HOME/profrec`. It is written beside and renamed, so that reports that run at once never see half of one;
 //! it is believed only if it is whole, the user's own, of this very program, and of exactly the same files.
 
 mod encoding;
@@ -46,7 +46,8 @@ pub struct Cache {
 /// What the names of a module depend on.
 #[derive(Debug)]
 struct Key {
-    /// The file's name, without its ending: one for reports with lines, one for those without.
+    /// The file's name, without its ending: one for reports with lines, one for those without; and one for each place of a
+    /// build that is in several, so that they do not overwrite each other.
     file: String,
     bytes: Vec<u8>,
 }
@@ -64,12 +65,16 @@ impl Key {
     /// For a module that is named from these files, with or without lines.
     fn new<'f>(identity: &[u8], files: impl Iterator<Item = &'f MappedFile>, lines: bool) -> Self {
         let mut bytes = format!("{} lines={lines} {}\n", program(), hex(identity)).into_bytes();
+        let mut paths = crc32fast::Hasher::new();
         for file in files {
+            let path = file.path().as_os_str().as_encoded_bytes();
             bytes.extend_from_slice(file.stamp().as_bytes());
-            bytes.extend_from_slice(file.path().as_os_str().as_encoded_bytes());
+            bytes.extend_from_slice(path);
             bytes.push(b'\n');
+            paths.update(path);
+            paths.update(b"\n");
         }
-        let file = format!("{}{}", hex(identity), if lines { "-lines" } else { "" });
+        let file = format!("{}-{:08x}{}", hex(identity), paths.finalize(), if lines { "-lines" } else { "" });
         Self { file, bytes }
     }
 }

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 
 use super::{Cache, Key, Known};
 use crate::evidence::ModuleEvidence;
-use crate::local_files::ModuleFiles;
+use crate::local_files::{MappedFile, ModuleFiles};
 use crate::symbols::Wanted;
 use crate::symbols::dwarf::DwarfFrame;
 
@@ -26,9 +26,14 @@ impl<'c> Remembered<'c> {
     /// Reads what is known of a module.
     pub(in crate::symbols) fn open(evidence: &ModuleEvidence, files: &ModuleFiles, how: &'c Wanted) -> Self {
         let used = [files.debug_info(), files.shared_debug_info(), files.symbols(), files.binary()];
-        let used = used.into_iter().flatten();
-        let cache = how.cache.as_ref().filter(|_| files.debug_info().is_some());
-        let place = cache.map(|cache| (cache, Key::new(evidence.identity(), used, how.lines)));
+        let used: Vec<_> = used.into_iter().flatten().collect();
+        if files.debug_info().is_some() { Self::of(evidence.identity(), &used, how) } else { Self::default() }
+    }
+
+    /// Reads what is known of what is named from these files.
+    pub(in crate::symbols) fn of(identity: &[u8], files: &[&MappedFile], how: &'c Wanted) -> Self {
+        let key = || Key::new(identity, files.iter().copied(), how.lines);
+        let place = how.cache.as_ref().map(|cache| (cache, key()));
         let known = place.as_ref().map(|(cache, key)| cache.read(key)).unwrap_or_default();
         Self { place, known, ..Self::default() }
     }

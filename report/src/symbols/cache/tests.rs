@@ -60,6 +60,21 @@ fn keys_tell_files_apart() {
     assert_eq!(again(), again());
 }
 
+/// The same build at two paths is known at both.
+#[test]
+fn one_build_at_two_paths() {
+    let (folder, cache) = cache();
+    let keys = ["a", "b"].map(|name| {
+        let path = folder.path().join(name);
+        fs::write(&path, "x").unwrap();
+        Key::new(b"id", [&MappedFile::open(&path).unwrap()].into_iter(), true)
+    });
+    for key in &keys {
+        cache.write(key, &known());
+    }
+    assert_eq!(keys.map(|key| cache.read(&key)), [known(), known()]);
+}
+
 /// A file that is damaged anywhere, or cut, says nothing; never something else.
 #[test]
 fn damage_is_not_believed() {
