@@ -176,4 +176,18 @@ mod tests {
         assert_eq!(demangle(&"x".repeat(100_000)), "x".repeat(MAX_LENGTH) + "...");
         assert_eq!(demangle(&"ä".repeat(100_000)), "ä".repeat(MAX_LENGTH / 2) + "...");
     }
+
+    /// A constructor's name whose arguments double again and again is cut like any other: a few hundred bytes of it once
+    /// took all memory.
+    #[test]
+    fn doubling_constructors_are_cut() {
+        let substitution = |number: usize| match number.checked_sub(1) {
+            None => "S_".to_owned(),
+            Some(digit) => format!("S{}_", char::from_digit(digit as u32, 36).unwrap().to_ascii_uppercase()),
+        };
+        let doubled: String = (2..30).map(|last| format!("S1_I{0}{0}E", substitution(last))).collect();
+        let name = format!("_ZN1AC1I1BIiiE{doubled}EET_");
+        let readable = demangle(&name);
+        assert!(readable.len() <= MAX_LENGTH + 3 && readable.starts_with("A::A<B<int, int>"), "{readable}");
+    }
 }

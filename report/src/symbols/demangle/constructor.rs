@@ -2,6 +2,8 @@
 //! the type that they return; constructors have none. The demangler does not know that, and takes a constructor's first
 //! parameter for it: so it is given one.
 
+use super::Bounded;
+
 /// How the kinds of constructor that are templates begin.
 const CONSTRUCTORS: [&str; 5] = ["C1I", "C2I", "C3I", "C4I", "C5I"];
 /// A name that could close in more places than this is left alone.
@@ -23,12 +25,15 @@ pub(super) fn with_return_type(raw: &str) -> Option<String> {
 }
 
 /// Whether this is a whole nested name, and that of a constructor made from a template: the letters that were found may be
-/// those of an identifier. As a function without parameters, only a whole name can be read.
+/// those of an identifier. As a function without parameters, only a whole name can be read; one that is too long to be
+/// shown does not close.
 fn closes(nested: &str) -> bool {
-    let options = cpp_demangle::DemangleOptions::default();
-    let symbol = cpp_demangle::Symbol::new(format!("_Z{nested}vv")).ok();
-    let readable = symbol.and_then(|symbol| symbol.demangle_with_options(&options).ok());
-    let Some(name) = readable.as_deref().and_then(|readable| readable.strip_suffix("()")) else { return false };
+    let Ok(symbol) = cpp_demangle::Symbol::new(format!("_Z{nested}vv")) else { return false };
+    let mut readable = Bounded::default();
+    if symbol.structured_demangle(&mut readable, &cpp_demangle::DemangleOptions::default()).is_err() {
+        return false;
+    }
+    let Some(name) = readable.text.strip_suffix("()") else { return false };
     name.ends_with('>') && matches!(&parts(name)[..], [.., class, function] if class == function)
 }
 
