@@ -183,7 +183,7 @@ mod tests {
     fn doubling_constructors_are_cut() {
         let substitution = |number: usize| match number.checked_sub(1) {
             None => "S_".to_owned(),
-            Some(digit) => format!("S{}_", char::from_digit(digit as u32, 36).unwrap().to_ascii_uppercase()),
+            Some(digit) => format!("S{}_", char::from(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[digit])),
         };
         let doubled: String = (2..30).map(|last| format!("S1_I{0}{0}E", substitution(last))).collect();
         let name = format!("_ZN1AC1I1BIiiE{doubled}EET_");

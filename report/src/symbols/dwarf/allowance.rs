@@ -1,7 +1,7 @@
 //! What reading the DWARF of one file may cost. A few bytes of it can ask for years of work, or for more memory than
 //! there is: ranges that are said again and again, units that share one line program, names that share their ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gimli::{Dwarf, Section};
 
@@ -36,6 +36,7 @@ impl From<gimli::Error> for Trouble {
 pub(super) struct Allowance {
     work: AtomicU64,
     room: AtomicU64,
+    exhausted: AtomicBool,
 }
 
 impl Allowance {
@@ -48,7 +49,7 @@ impl Allowance {
     /// For debug info of so many bytes.
     pub(super) fn new(bytes: u64) -> Self {
         let work = bytes.saturating_mul(WORK).saturating_add(FREE_WORK);
-        Self { work: work.into(), room: ROOM.into() }
+        Self { work: work.into(), room: ROOM.into(), exhausted: false.into() }
     }
 
     /// A worker's share, for one unit.
@@ -56,18 +57,32 @@ impl Allowance {
         Meter { allowance: self, work: 0 }
     }
 
-    /// Whether it was used up.
+    /// Allows the work that so many more bytes are worth. What was refused before stays refused.
+    pub(super) fn grow(&self, bytes: u64) {
+        let _ = change(&self.work, |left| left.saturating_add(bytes.saturating_mul(WORK)));
+    }
+
+    /// Whether something was refused.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.work.load(Ordering::Relaxed) == 0 || self.room.load(Ordering::Relaxed) == 0
+        self.exhausted.load(Ordering::Relaxed)
+    }
+
+    /// Takes from `left`; what is asked for beyond it empties it.
+    fn take(&self, left: &AtomicU64, amount: u64) -> Result<(), Trouble> {
+        if change(left, |left| left.saturating_sub(amount)) > amount { Ok(()) } else { self.refuse() }
+    }
+
+    fn refuse(&self) -> Result<(), Trouble> {
+        self.exhausted.store(true, Ordering::Relaxed);
+        Err(Trouble::TooMuch)
     }
 }
 
-/// Takes from `left`; what is asked for beyond it empties it.
-fn take(left: &AtomicU64, amount: u64) -> Result<(), Trouble> {
-    let take = |left: u64| Some(left.saturating_sub(amount));
-    // The closure never refuses, so both arms hold what was left before.
-    let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_else(|before| before);
-    if before > amount { Ok(()) } else { Err(Trouble::TooMuch) }
+/// Changes a number and says what it was.
+fn change(number: &AtomicU64, to: impl Fn(u64) -> u64) -> u64 {
+    // The closure never refuses, so both arms hold what was there before.
+    let before = number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(to(before)));
+    before.unwrap_or_else(|before| before)
 }
 
 /// One worker's view of the allowance.
@@ -80,7 +95,7 @@ impl Meter<'_> {
     /// Does so much work, if it may.
     pub(super) fn work(&mut self, amount: u64) -> Result<(), Trouble> {
         if amount > self.work {
-            take(&self.allowance.work, SHARE.saturating_add(amount))?;
+            self.allowance.take(&self.allowance.work, SHARE.saturating_add(amount))?;
             self.work = self.work.saturating_add(SHARE).saturating_add(amount);
         }
         self.work -= amount;
@@ -90,7 +105,17 @@ impl Meter<'_> {
     /// Keeps so many bytes, if it may.
     pub(super) fn keep(&mut self, bytes: usize) -> Result<(), Trouble> {
         self.work(bytes as u64)?;
-        take(&self.allowance.room, bytes as u64)
+        self.allowance.take(&self.allowance.room, bytes as u64)
+    }
+
+    /// Refuses what is longer than any compiler makes it.
+    pub(super) fn no_longer_than(&self, limit: u64, bytes: u64) -> Result<(), Trouble> {
+        if bytes > limit { self.allowance.refuse() } else { Ok(()) }
+    }
+
+    /// Allows the work that so many more bytes are worth.
+    pub(super) fn grow(&self, bytes: u64) {
+        self.allowance.grow(bytes);
     }
 }
 

@@ -83,6 +83,8 @@ impl<'a> Walk<'_, 'a, '_, '_> {
         let (offset, depth) = (entries.next_offset(), entries.next_depth());
         self.meter.work(1)?;
         let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(()) };
+        // Attributes may be without bytes.
+        self.meter.work(abbreviation.attributes().len() as u64)?;
         while self.scopes.last().is_some_and(|scope| scope.depth >= depth) {
             self.scopes.pop();
         }

@@ -24,12 +24,13 @@ pub(super) fn find(
     found: &mut [Option<Line>],
 ) -> Result<(), Trouble> {
     let Some(program) = unit.line_program.clone() else { return Ok(()) };
+    // Not by row: a program may be long and have none.
+    meter.work(program.header().raw_program_buf().len() as u64)?;
     let mut rows = program.rows();
     let mut previous: Option<Line> = None;
     // The first address that is not behind the rows of the sequence so far.
     let mut next = 0;
     while let Some((_, row)) = rows.next_row()? {
-        meter.work(1)?;
         let address = row.address();
         match previous {
             Some(line) => {
@@ -52,10 +53,10 @@ pub(super) fn find(
 pub(super) fn ranges(unit: UnitRef<'_, Bytes<'_>>, meter: &mut Meter<'_>) -> Result<Vec<Range>, Trouble> {
     let mut ranges = Vec::new();
     let Some(program) = unit.line_program.clone() else { return Ok(ranges) };
+    meter.work(program.header().raw_program_buf().len() as u64)?;
     let mut rows = program.rows();
     let mut start = None;
     while let Some((_, row)) = rows.next_row()? {
-        meter.work(1)?;
         let begin = *start.get_or_insert(row.address());
         if row.end_sequence() {
             if begin > 0 && begin < row.address() {
@@ -70,13 +71,13 @@ pub(super) fn ranges(unit: UnitRef<'_, Bytes<'_>>, meter: &mut Meter<'_>) -> Res
 /// The paths of a unit's files, each made when it is first asked for.
 pub(super) struct Files<'u, 'a> {
     unit: UnitRef<'u, Bytes<'a>>,
-    header: Option<LineProgramHeader<Bytes<'a>>>,
+    header: Option<&'u LineProgramHeader<Bytes<'a>>>,
     paths: HashMap<u64, Option<Arc<str>>>,
 }
 
 impl<'u, 'a> Files<'u, 'a> {
     pub(super) fn new(unit: UnitRef<'u, Bytes<'a>>) -> Self {
-        let header = unit.line_program.as_ref().map(|program| program.header().clone());
+        let header = unit.unit.line_program.as_ref().map(|program| program.header());
         Self { unit, header, paths: HashMap::default() }
     }
 
@@ -85,8 +86,7 @@ impl<'u, 'a> Files<'u, 'a> {
         if let Some(path) = self.paths.get(&number) {
             return Ok(path.clone());
         }
-        let header = self.header.as_ref();
-        let file = header.and_then(|header| Some((header, header.file(number)?)));
+        let file = self.header.and_then(|header| Some((header, header.file(number)?)));
         let path = file.and_then(|(header, file)| render(self.unit, header, file).ok());
         meter.keep(path.as_ref().map_or(0, String::len))?;
         let path = path.map(Arc::from);

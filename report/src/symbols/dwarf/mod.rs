@@ -15,6 +15,7 @@ mod allowance;
 mod functions;
 mod lines;
 mod origins;
+mod payments;
 mod ranges;
 mod split;
 mod units;
@@ -33,7 +34,7 @@ use allowance::{Allowance, Meter, Trouble};
 use functions::Chain;
 use lines::{Files, Line};
 use origins::Origins;
-use split::Parts;
+use split::{Opened, Parts};
 use units::Units;
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
@@ -83,7 +84,9 @@ pub fn frames_at(
     let sections = load(files.main)?;
     let shared = files.shared.map(load).transpose()?;
     let dwarf = sections.borrow_with_sup(shared.as_ref(), |data| EndianSlice::new(data, LittleEndian));
+    let allowance = Allowance::of(&dwarf);
     let package = split::open_package(files.paths);
+    allowance.grow(package.as_ref().map_or(0, |file| file.bytes().len() as u64));
     let package = package.as_ref().and_then(|file| object::File::parse(file.bytes()).ok());
     let package = package.as_ref().and_then(|file| split::package_sections(file).ok());
     let slice = |data| EndianSlice::new(data, LittleEndian);
@@ -91,8 +94,8 @@ pub fn frames_at(
     let reading = Reading {
         units: Units::list(&dwarf),
         shared: dwarf.sup().map(Units::list),
-        allowance: Allowance::of(&dwarf),
-        parts: Parts { beside: files.paths, package: package.as_ref() },
+        allowance,
+        parts: Parts { beside: files.paths, package: package.as_ref(), opened: Opened::default() },
         lines,
     };
     Ok(reading.frames_at(addresses, doing))
@@ -161,8 +164,8 @@ impl<'a> Reading<'_, 'a> {
             }
             Some(id) => {
                 found.split = true;
-                let part = self.parts.with(unit, id, &self.allowance, |part, allowance| {
-                    functions::find(part, &wanted, &mut Origins::new(None, None), &mut allowance.meter(), &mut chains)
+                let part = self.parts.with(unit, id, &mut meter, |part, meter| {
+                    functions::find(part, &wanted, &mut Origins::new(None, None), meter, &mut chains)
                 });
                 found.part_missing = part == Ok(false);
                 part.map(|_| ())

@@ -114,7 +114,7 @@ impl<'o, 'a> Origins<'o, 'a> {
         meter: &mut Meter<'_>,
         elsewhere: Option<bool>,
     ) -> Result<Option<Arc<str>>, Trouble> {
-        let origin = match said(unit, offset)? {
+        let origin = match said(unit, offset, meter)? {
             Said::Name(name) => return self.text(unit, name, meter),
             Said::SameAs(origin) => origin,
             Said::Nothing => return Ok(None),
@@ -141,7 +141,10 @@ impl<'o, 'a> Origins<'o, 'a> {
         if self.units.len() >= MAX_UNITS {
             self.units.clear();
         }
-        let unit = Arc::new(units.unit(index, meter)?);
+        let mut unit = units.unit(index, meter)?;
+        // Names need no files.
+        unit.line_program = None;
+        let unit = Arc::new(unit);
         self.units.insert((shared, index), unit.clone());
         Ok(unit)
     }
@@ -156,9 +159,10 @@ fn place(origin: AttributeValue<Bytes<'_>>) -> Option<Place> {
     }
 }
 
-fn said<'a>(unit: UnitRef<'_, Bytes<'a>>, offset: UnitOffset) -> Result<Said<'a>, gimli::Error> {
+fn said<'a>(unit: UnitRef<'_, Bytes<'a>>, offset: UnitOffset, meter: &mut Meter<'_>) -> Result<Said<'a>, Trouble> {
     let mut entries = unit.entries_raw(Some(offset))?;
     let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(Said::Nothing) };
+    meter.work(abbreviation.attributes().len() as u64)?;
     let (mut name, mut origin) = (None, None);
     for &specification in abbreviation.attributes() {
         let attribute = entries.read_attribute(specification)?;

@@ -47,9 +47,10 @@ impl RangeAttributes {
         };
         if let Some(list) = self.list {
             let mut ranges = unit.ranges(list)?;
-            while let Some(range) = ranges.next()? {
+            // Many entries of a list are no ranges.
+            while let Some(entry) = ranges.next_raw()? {
                 meter.work(1)?;
-                check(range);
+                ranges.convert_raw(entry)?.into_iter().for_each(&mut check);
             }
         } else if let Some(begin) = self.low {
             let end = self.size.map_or(self.high, |size| begin.checked_add(size));

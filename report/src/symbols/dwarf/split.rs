@@ -5,25 +5,46 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use foldhash::HashSet;
 use gimli::{
     DebugAddrBase, DebugRngListsBase, Dwarf, DwarfPackage, DwarfPackageSections, DwarfSections, DwoId, EndianSlice,
     LittleEndian, Unit, UnitRef,
 };
+use object::Object;
 
 use super::Bytes;
-use super::allowance::{Allowance, Trouble};
+use super::allowance::{Meter, Trouble};
 use super::section_data;
+use super::units::Tables;
 use crate::local_files::{MappedFile, recorded_path};
 
 /// Units that are looked at in a `.dwo` file; compilers put one into each, beside units of types.
 const MAX_UNITS: usize = 4096;
+/// What looking for a file costs.
+const OPENING: u64 = 1024;
+/// What looking for its sections costs, for each section that it has.
+const SECTION: u64 = 16;
 
 /// Where the parts of a program's units may be.
 pub(super) struct Parts<'p, 'a> {
     /// The files that the program and its debug info are.
     pub(super) beside: &'p [&'p Path],
     pub(super) package: Option<&'p DwarfPackage<Bytes<'a>>>,
+    pub(super) opened: Opened,
+}
+
+/// The `.dwo` files that were opened, by their place on the disk: each is worth work once, whatever refers to it, and by
+/// whatever path.
+#[derive(Default)]
+pub(super) struct Opened(Mutex<HashSet<String>>);
+
+impl Opened {
+    fn is_first(&self, file: &MappedFile) -> bool {
+        let mut stamps = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        stamps.insert(file.stamp().to_owned())
+    }
 }
 
 /// Opens the `.dwp` file beside a program, if there is one.
@@ -43,29 +64,30 @@ pub(super) fn package_sections<'a>(
 }
 
 impl<'a> Parts<'_, 'a> {
-    /// Has `work` done with the part that belongs to a skeleton, and with what it may cost. Says whether there is one.
+    /// Has `work` done with the part that belongs to a skeleton. Says whether there is one.
     pub(super) fn with(
         &self,
         skeleton: UnitRef<'_, Bytes<'a>>,
         id: DwoId,
-        own: &Allowance,
-        work: impl FnOnce(UnitRef<'_, Bytes<'_>>, &Allowance) -> Result<(), Trouble>,
+        meter: &mut Meter<'_>,
+        work: impl FnOnce(UnitRef<'_, Bytes<'_>>, &mut Meter<'_>) -> Result<(), Trouble>,
     ) -> Result<bool, Trouble> {
         let relocated = Relocated::of(skeleton.unit);
         if let Some(package) = self.package
             && let Some(dwarf) = package.find_cu(id, skeleton.dwarf)?
-            && let Some(unit) = unit_of(&dwarf, id, &relocated)
+            && let Some(unit) = unit_of(&dwarf, id, &relocated, meter)?
         {
-            return work(unit.unit_ref(&dwarf), own).map(|()| true);
+            return work(unit.unit_ref(&dwarf), meter).map(|()| true);
         }
         for path in self.candidates(skeleton) {
+            meter.work(OPENING)?;
             let Ok(file) = MappedFile::open(&path) else { continue };
             let Ok(parsed) = object::File::parse(file.bytes()) else { continue };
-            let sections = load_part(&parsed)?;
+            let sections = load_part(&parsed, self.opened.is_first(&file), meter)?;
             let mut dwarf = sections.borrow(|data| EndianSlice::new(data, LittleEndian));
             dwarf.make_dwo(skeleton.dwarf);
-            if let Some(unit) = unit_of(&dwarf, id, &relocated) {
-                return work(unit.unit_ref(&dwarf), &Allowance::of(&dwarf)).map(|()| true);
+            if let Some(unit) = unit_of(&dwarf, id, &relocated, meter)? {
+                return work(unit.unit_ref(&dwarf), meter).map(|()| true);
             }
         }
         Ok(false)
@@ -88,8 +110,25 @@ impl<'a> Parts<'_, 'a> {
     }
 }
 
-fn load_part<'a>(file: &object::File<'a>) -> Result<DwarfSections<Cow<'a, [u8]>>, gimli::Error> {
-    DwarfSections::load(|id| id.dwo_name().map_or(Ok(Cow::Borrowed(&[][..])), |name| section_data(file, name)))
+/// The sections of a `.dwo` file. Those of a file that was not opened before are worth work; what has to be decompressed
+/// is work each time.
+fn load_part<'a>(
+    file: &object::File<'a>,
+    is_first: bool,
+    meter: &mut Meter<'_>,
+) -> Result<DwarfSections<Cow<'a, [u8]>>, Trouble> {
+    meter.work(file.sections().count() as u64 * SECTION)?;
+    DwarfSections::load(|id| {
+        let Some(name) = id.dwo_name() else { return Ok(Cow::Borrowed(&[][..])) };
+        let bytes = section_data(file, name)?;
+        if is_first {
+            meter.grow(bytes.len() as u64);
+        }
+        if let Cow::Owned(decompressed) = &bytes {
+            meter.work(decompressed.len() as u64)?;
+        }
+        Ok(bytes)
+    })
 }
 
 /// What only a skeleton tells, because linkers change it.
@@ -115,15 +154,25 @@ impl Relocated {
 }
 
 /// The unit of this number.
-fn unit_of<'b>(dwarf: &Dwarf<Bytes<'b>>, id: DwoId, relocated: &Relocated) -> Option<Unit<Bytes<'b>>> {
+fn unit_of<'b>(
+    dwarf: &Dwarf<Bytes<'b>>,
+    id: DwoId,
+    relocated: &Relocated,
+    meter: &mut Meter<'_>,
+) -> Result<Option<Unit<Bytes<'b>>>, Trouble> {
     let mut units = dwarf.units();
+    let mut tables = Tables::default();
     for _ in 0..MAX_UNITS {
-        let header = units.next().ok()??;
-        let Ok(mut unit) = dwarf.unit(header) else { continue };
-        if unit.dwo_id == Some(id) {
-            relocated.complete(&mut unit);
-            return Some(unit);
+        let Ok(Some(header)) = units.next() else { break };
+        meter.work(1)?;
+        match tables.unit(dwarf, &header, meter) {
+            Ok(mut unit) if unit.dwo_id == Some(id) => {
+                relocated.complete(&mut unit);
+                return Ok(Some(unit));
+            }
+            Ok(_) | Err(Trouble::Damaged(_)) => {}
+            Err(Trouble::TooMuch) => return Err(Trouble::TooMuch),
         }
     }
-    None
+    Ok(None)
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use gimli::{Abbreviations, DebugAbbrevOffset, DebugInfoOffset, Dwarf, Range, Reader, Unit, UnitHeader, UnitType};
+use gimli::{Abbreviations, DebugAbbrevOffset, DebugInfoOffset, Dwarf, Range, Unit, UnitHeader, UnitType};
 use rayon::prelude::*;
 
 use super::Bytes;
 use super::allowance::{Allowance, Meter, Trouble};
 use super::lines;
+use super::payments::{pay_for_root, pay_for_table};
 use super::ranges::{RangeAttributes, within};
 
 /// More units than this that cover one address are not asked.
@@ -132,12 +133,12 @@ impl<'d, 'a> Units<'d, 'a> {
 
 /// The last table of abbreviations that was read: neighbouring units share theirs, when they share any.
 #[derive(Default)]
-struct Tables {
+pub(super) struct Tables {
     last: Option<(DebugAbbrevOffset, Arc<Abbreviations>)>,
 }
 
 impl Tables {
-    fn unit<'a>(
+    pub(super) fn unit<'a>(
         &mut self,
         dwarf: &Dwarf<Bytes<'a>>,
         header: &UnitHeader<Bytes<'a>>,
@@ -152,30 +153,7 @@ impl Tables {
             }
         };
         self.last = Some((offset, table.clone()));
+        pay_for_root(dwarf, header, &table, meter)?;
         Ok(Unit::new_with_abbreviations(dwarf, *header, table)?)
     }
-}
-
-/// Counts the bytes of a table of abbreviations as work: many units can refer to places in the same long table.
-fn pay_for_table(dwarf: &Dwarf<Bytes<'_>>, offset: DebugAbbrevOffset, meter: &mut Meter<'_>) -> Result<(), Trouble> {
-    use gimli::Section;
-    let mut bytes = *dwarf.debug_abbrev.reader();
-    bytes.skip(offset.0)?;
-    // Code, tag, whether there are children, pairs of name and form.
-    while bytes.read_uleb128()? != 0 {
-        let before = bytes.len();
-        bytes.read_uleb128()?;
-        bytes.read_u8()?;
-        loop {
-            let (name, form) = (bytes.read_uleb128()?, bytes.read_uleb128()?);
-            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
-                bytes.read_sleb128()?;
-            }
-            if (name, form) == (0, 0) {
-                break;
-            }
-        }
-        meter.work((before - bytes.len()) as u64)?;
-    }
-    Ok(())
 }
