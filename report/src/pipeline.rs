@@ -144,9 +144,7 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
     };
     let ledger = profile.ledger.text();
     if let Some(path) = &view.flamegraph {
-        let svg = views::flamegraph::view(profile, view.min_percent)
-            .with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
-        return write_picture(path, &svg, &ledger);
+        return write_picture(path, views::flamegraph::view(profile, view.min_percent), &ledger);
     }
     if view.json {
         return print(&views::json::view(profile, rows(0))?);
@@ -170,10 +168,16 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
 /// Shows where the names of one module or of all come from, and what was looked at for them.
 fn show_why(args: &Args, profile: &Profile, module: Option<&str>) -> Result<()> {
     let modules = views::why::choose(profile, module);
+    let ledger = profile.ledger.text();
     if let (Some(module), true) = (module, modules.is_empty()) {
+        eprint!("{ledger}");
         bail!("no module with samples has {module:?} in its path; --info lists them");
     }
-    print(&if args.view.json { views::why::json(&modules)? } else { views::why::view(&modules) })
+    if args.view.json {
+        return print(&views::why::json(profile, &modules)?);
+    }
+    let blank = if modules.is_empty() { "" } else { "\n" };
+    print(&format!("{}{blank}{ledger}", views::why::view(&modules)))
 }
 
 /// Shows what changed between two profiles.
@@ -183,9 +187,7 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     let diff = Diff::compare(before, after);
     let ledger = format!("before:\n{}after:\n{}", before.ledger.text(), after.ledger.text());
     if let Some(path) = &view.flamegraph {
-        let svg = views::diff::flame_graph(before, after, view.min_percent);
-        let svg = svg.with_context(|| format!("cannot draw the flame graph\n{ledger}"))?;
-        return write_picture(path, &svg, &ledger);
+        return write_picture(path, views::diff::flame_graph(before, after, view.min_percent), &ledger);
     }
     if view.json {
         return print(&views::json::diff::view(&diff, view.limit.unwrap_or(0), min_percent)?);
@@ -201,10 +203,11 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     print(&format!("{text}\n{ledger}"))
 }
 
-/// Writes a picture to a file and says so, or to standard output.
-fn write_picture(path: &Path, svg: &[u8], ledger: &str) -> Result<()> {
+/// Writes a picture to a file and says so, or to standard output. The ledger also tells why there is nothing to draw.
+fn write_picture(path: &Path, svg: io::Result<Vec<u8>>, ledger: &str) -> Result<()> {
+    let svg = svg.inspect_err(|_| eprint!("{ledger}")).context("cannot draw the flame graph")?;
     if path == Path::new("-") {
-        write_out(svg)?;
+        write_out(&svg)?;
         eprint!("{ledger}");
         return Ok(());
     }

@@ -258,6 +258,42 @@ total %     total            below each function, who calls it
     assert_eq!((&branch["name"], &branch["parent"], &branch["marks"]), (&"do_page".into(), &0.into(), &"k".into()));
 }
 
+/// `--why` tells under the modules what was left out, and also where that is why there is none of this name.
+#[test]
+fn why_tells_what_was_left_out() {
+    let place = Place::new();
+    let line = "left out: 100% of 10 samples: 10 by --focus\n";
+    let note = "note: --focus matches no function, source file or module here\n";
+    let output = place.report(&["--why", "app", "--focus", "nowhere"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        message.contains(line) && message.contains(note) && message.contains("no module with samples"),
+        "{message}"
+    );
+    let all = place.shown(&["--why", "--focus", "nowhere"]);
+    assert!(all.contains(line) && all.contains(note), "{all}");
+    let text = place.shown(&["--why", "app", "--focus", "walk"]);
+    assert!(text.starts_with("/opt/app\n") && text.contains("\n\n9 of 10 samples shown"), "{text}");
+    assert!(text.contains("left out: 10.0% of 10 samples: 1 by --focus\n"), "{text}");
+    let json = place.json(&["--why", "app", "--focus", "walk"]);
+    assert_eq!((&json["left_out"], &json["notes"]), (&serde_json::json!({"focus": 1}), &serde_json::json!([])));
+}
+
+/// Where there is nothing to draw, the ledger tells why, in lines of its own before the error.
+#[test]
+fn nothing_to_draw_is_told_in_lines() {
+    let place = Place::new();
+    for view in [&["--flamegraph=-"][..], &["--flamegraph=-", "--diff"]] {
+        let output = place.report(&[view, &["--pid", "99999"]].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(message.lines().any(|line| line.starts_with("0 of 10 samples shown")), "{message}");
+        let error = "\nprofrec report: cannot draw the flame graph: no samples to draw\n";
+        assert!(message.ends_with(error) && !message.contains("\\x0a"), "{message}");
+    }
+}
+
 /// A function that is not there is an error that names what could have been meant.
 #[test]
 fn a_missing_function_is_told() {

@@ -60,7 +60,13 @@ pub struct Args {
     pub diff: Option<Vec<PathBuf>>,
 
     /// Read every frame and sample, and say whether the recording is whole, truncated or damaged, and what is lost
-    #[arg(long, conflicts_with_all = ["diff", "tree", "folded", "info", "flamegraph", "min_percent", "limit", "FilterArgs"])]
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "diff", "tree", "folded", "info", "flamegraph", "min_percent", "limit", "FilterArgs", "symbols", "no_local_files",
+            "no_debuginfod", "no_inline", "fold_clones", "no_cache"
+        ]
+    )]
     pub check: bool,
 
     /// What to show.

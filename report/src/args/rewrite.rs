@@ -25,7 +25,10 @@ pub struct RewriteArgs {
     pub redact: bool,
 
     /// Where to write the recording; `-` is standard output
-    #[arg(short, long, requires = "rewrite", conflicts_with_all = ["ViewArgs", "FilterArgs", "diff", "check"], value_name = "FILE")]
+    #[arg(
+        short, long, requires = "rewrite", value_name = "FILE",
+        conflicts_with_all = ["ViewArgs", "FilterArgs", "diff", "check", "no_inline", "fold_clones", "no_cache"]
+    )]
     pub output: Option<PathBuf>,
 
     /// Replace a file that exists

@@ -88,6 +88,54 @@ fn self_refuses_what_it_would_ignore() {
     }
 }
 
+/// No view takes an option of which it would make nothing, and each is taken where it matters.
+#[test]
+fn views_refuse_what_they_would_ignore() {
+    let is_taken = |view: &str, option: &str| {
+        let line =
+            if view == "--diff b c" { format!("report {view} {option}") } else { format!("report a {view} {option}") };
+        Args::try_parse_from(line.split_whitespace()).is_ok()
+    };
+    let names =
+        ["--symbols d", "--no-local-files", "--no-debuginfod", "--no-inline", "--fold-clones", "--no-cache"].as_slice();
+    for (views, ignored) in [
+        (&["--tree", "--flamegraph x", "--callers f", "--callees f", "--callers f --json"][..], &["--limit 5"][..]),
+        (&["--folded", "--info", "--diff b c --folded"], &["--limit 5", "--min-percent 1"]),
+        (
+            &["--why libc", "--why libc --json"],
+            &[
+                "--limit 5",
+                "--min-percent 1",
+                "--callers f",
+                "--callees f",
+                "--by cpu",
+                "--sort name",
+                "--no-inline",
+                "--fold-clones",
+            ],
+        ),
+        (&["--check", "--self"], names),
+        (&["--scrub -o b", "--cut 1..2 -o b"], &["--no-inline", "--fold-clones", "--no-cache"]),
+    ] {
+        for (view, option) in views.iter().flat_map(|view| ignored.iter().map(move |option| (view, option))) {
+            assert!(!is_taken(view, option), "{view} {option}");
+        }
+    }
+    for (view, option) in [
+        ("", "--limit 5"),
+        ("--json", "--limit 5 --min-percent 1"),
+        ("--self", "--limit 5"),
+        ("--diff b c", "--limit 5 --min-percent 1"),
+        ("--tree", "--min-percent 1"),
+        ("--flamegraph x", "--min-percent 1"),
+        ("--callers f", "--min-percent 1"),
+        ("--why libc", "--symbols d --no-cache --focus f"),
+        ("--folded", "--symbols d --no-inline --fold-clones"),
+    ] {
+        assert!(is_taken(view, option), "{view} {option}");
+    }
+}
+
 /// Lines are looked for where a view shows them or a pattern may mean a file, and only there.
 #[test]
 fn lines_where_they_are_needed() {

@@ -27,7 +27,8 @@ pub struct ViewArgs {
         long = "self",
         conflicts_with_all = [
             "diff", "check", "tree", "folded", "info", "flamegraph", "callers", "callees", "by", "sort", "min_percent", "pid", "tid",
-            "comm", "cpu", "kernel", "user", "cgroup", "focus", "ignore", "hide", "show", "root", "strict"
+            "comm", "cpu", "kernel", "user", "cgroup", "focus", "ignore", "hide", "show", "root", "strict", "symbols", "no_local_files",
+            "no_debuginfod", "no_inline", "fold_clones", "no_cache"
         ]
     )]
     pub own: bool,
@@ -41,7 +42,10 @@ pub struct ViewArgs {
     #[arg(
         long,
         value_name = "MODULE",
-        conflicts_with_all = ["diff", "check", "tree", "folded", "info", "flamegraph", "own", "rewrite"]
+        conflicts_with_all = [
+            "diff", "check", "tree", "folded", "info", "flamegraph", "own", "rewrite", "callers", "callees", "by", "sort", "limit",
+            "min_percent", "no_inline", "fold_clones"
+        ]
     )]
     pub why: Option<Option<String>>,
 
@@ -68,12 +72,12 @@ pub struct ViewArgs {
     )]
     pub sort: SortBy,
 
-    /// At most N rows; 0 for all [default: 30, with --self 40, with --json all]
-    #[arg(long, value_name = "N")]
+    /// At most N rows of a table, or of JSON; 0 for all [default: 30, with --self 40, with --json all]
+    #[arg(long, value_name = "N", conflicts_with_all = ["tree", "folded", "info", "flamegraph", "callers", "callees"])]
     pub limit: Option<usize>,
 
     /// Leave out what has less than this share of the samples [default: 1 for trees, 0.05 for flame graphs]
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with_all = ["folded", "info"])]
     pub min_percent: Option<f64>,
 
     /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never

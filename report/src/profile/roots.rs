@@ -16,11 +16,14 @@ pub(super) struct Roots<'a> {
     stacks: &'a Stacks,
     /// By process id.
     processes: BTreeMap<u32, &'a Process>,
+    /// By process id and thread id, where threads are asked for: of the names that a thread had, the one with the most samples.
+    threads: BTreeMap<(u32, u32), &'a str>,
 }
 
 impl<'a> Roots<'a> {
     pub(super) fn new(by: By, stacks: &'a Stacks, processes: &'a [Process]) -> Self {
-        Self { by, stacks, processes: processes.iter().map(|process| (process.pid, process)).collect() }
+        let threads = if by == By::Thread { names_of_threads(stacks) } else { BTreeMap::new() };
+        Self { by, stacks, processes: processes.iter().map(|process| (process.pid, process)).collect(), threads }
     }
 
     /// The threads, CPUs and so on with their samples, where these are asked for.
@@ -57,7 +60,7 @@ impl<'a> Roots<'a> {
         let Count { comm, pid, tid, cpu, .. } = count;
         let process = self.processes.get(pid).copied();
         match self.by {
-            By::Thread => format!("{comm} ({pid}/{tid})").into(),
+            By::Thread => format!("{} ({pid}/{tid})", self.threads.get(&(*pid, *tid)).unwrap_or(&&**comm)).into(),
             By::Process => format!("{} ({pid})", process.map_or(comm, |process| &process.comm)).into(),
             By::Cpu => cpu.map_or(UNKNOWN.into(), |cpu| format!("CPU {cpu}").into()),
             By::Cgroup => match process.map_or("", |process| &*process.cgroup) {
@@ -66,5 +69,37 @@ impl<'a> Roots<'a> {
             },
             _ => comm.into(),
         }
+    }
+}
+
+fn names_of_threads(stacks: &Stacks) -> BTreeMap<(u32, u32), &str> {
+    let mut names: BTreeMap<(u32, u32), BTreeMap<&str, u64>> = BTreeMap::new();
+    for count in &stacks.counts {
+        *names.entry((count.pid, count.tid)).or_default().entry(&count.comm).or_default() += count.samples;
+    }
+    let named = names.into_iter().filter_map(|(thread, names)| {
+        let (name, _) = names.into_iter().max_by_key(|(_, samples)| *samples)?;
+        Some((thread, name))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that changes its name is one row, and one root of the tree, by the name of most of its samples; its namesake is another.
+    #[test]
+    fn a_thread_that_changed_its_name_is_one() {
+        let count = |comm: &str, tid, samples| Count { comm: comm.into(), pid: 7, tid, cpu: None, stack: 0, samples };
+        let stacks = Stacks {
+            stacks: vec![crate::stacks::Stack { frames: Vec::new(), verdict: crate::stacks::Verdict::Complete }],
+            counts: vec![count("after", 7, 5), count("before", 7, 4), count("before", 8, 2)],
+            ..Stacks::default()
+        };
+        let roots = Roots::new(By::Thread, &stacks, &[]);
+        let rows: Vec<_> = roots.groups().iter().map(|row| (row.name.to_string(), row.self_samples)).collect();
+        assert_eq!(rows, [("after (7/7)".to_owned(), 9), ("before (7/8)".to_owned(), 2)]);
+        assert_eq!(roots.path_counts(None).len(), 2);
     }
 }

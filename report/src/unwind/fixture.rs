@@ -1,10 +1,11 @@
 //! A hand-made program for the tests: functions with call frame information, and stacks.
 
-use profrec_format::{Arch, CfiEntry, CfiSection, StackRange, StackWord, UnwoundStack, UserStack};
+use profrec_format::{Arch, CfiEntry, CfiSection, JitSymbol, PerfMap, StackRange, StackWord, UnwoundStack, UserStack};
 
 use super::{ProcessView, Unwinder, WalkedFrame};
 use crate::address_space::{AddressSpace, MappedRange};
 use crate::evidence::{Evidence, ModuleEvidence};
+use crate::jit::JitGathering;
 use crate::modules::{Modules, NoLocalBinaries};
 use crate::stacks::{Location, Verdict};
 
@@ -17,6 +18,7 @@ const AT_ENTRY: [u8; 5] = [0x0c, 7, 8, 0x90, 1];
 /// A program of one module.
 pub(super) struct Program {
     module: ModuleEvidence,
+    jit: JitGathering,
     arch: Arch,
     strict: bool,
 }
@@ -25,7 +27,7 @@ impl Program {
     pub(super) fn new() -> Self {
         let cies = vec![(CfiSection::EhFrame, cie(0x9000, b"zR\0")), (CfiSection::EhFrame, cie(0x9100, b"zRS\0"))];
         let module = ModuleEvidence { cies, ..ModuleEvidence::default() };
-        Self { module, arch: Arch::X86_64, strict: false }
+        Self { module, jit: JitGathering::default(), arch: Arch::X86_64, strict: false }
     }
 
     /// A program for aarch64: the return address is in x30, the canonical frame address at the stack pointer.
@@ -43,6 +45,18 @@ impl Program {
     /// The same program, with its whole file at hand.
     pub(super) fn with_file(mut self, bytes: Vec<u8>) -> Self {
         self.module.image = Some(bytes);
+        self
+    }
+
+    /// The same program, of code made at run time; the function at this place has these names from the first instant on, from the second, and
+    /// so on.
+    pub(super) fn made_at_run_time(mut self, start: u64, names: &[&str]) -> Self {
+        self.module.module.path = "/memfd:jit".into();
+        let symbols = (1..).zip(names).map(|(time, name)| {
+            let name = (*name).to_owned();
+            JitSymbol { time, address: BASE + start, size: 0x100, name }
+        });
+        self.jit.add(PerfMap { pid: 1, symbols: symbols.collect(), ..PerfMap::default() });
         self
     }
 
@@ -75,12 +89,13 @@ impl Program {
         self.see(|unwinder, process, frames| unwinder.walk(stack, process, frames))
     }
 
-    /// Walks several stacks of one thread one after the other, with and without what they share.
+    /// Walks several stacks of one thread one after the other, each an instant later, with and without what they share.
     pub(super) fn walk_both_ways(self, stacks: &[UserStack]) -> [Vec<(Vec<WalkedFrame>, Verdict)>; 2] {
         let mut both = [Vec::new(), Vec::new()];
         self.see(|unwinder, process, _| {
             let mut whole = Unwinder::new(unwinder.modules, unwinder.arch).without_sharing();
-            for stack in stacks {
+            for (time, stack) in (process.time..).zip(stacks) {
+                let process = ProcessView { time, ..process };
                 for (unwinder, walks) in [&mut *unwinder, &mut whole].into_iter().zip(&mut both) {
                     let mut frames = Vec::new();
                     let verdict = unwinder.walk(stack, process, &mut frames);
@@ -107,7 +122,7 @@ impl Program {
         self,
         look: impl FnOnce(&mut Unwinder<'_>, ProcessView<'_>, &mut Vec<WalkedFrame>) -> Verdict,
     ) -> (Vec<u64>, Vec<bool>, Verdict) {
-        let evidence = Evidence { modules: vec![self.module], ..Evidence::default() };
+        let evidence = Evidence { modules: vec![self.module], jit: self.jit.finish(), ..Evidence::default() };
         let modules = Modules::new(&evidence, &NoLocalBinaries);
         let mut space = AddressSpace::default();
         space.insert(MappedRange { start: BASE, end: BASE + 0x8000, offset: 0, module: 0 });

@@ -213,7 +213,8 @@ impl<'a> Unwinder<'a> {
             Some(found) if found.holds(start, stack, walk.boundary) => found,
             _ => self.search(start, stack, process),
         });
-        frames.extend(walk.found.iter().flat_map(|found| &found.frames));
+        let found = walk.found.iter().flat_map(|found| &found.frames);
+        frames.extend(found.map(|frame| self.frame(frame.address, frame.place, frame.guessed, process)));
         stop.verdict()
     }
 

@@ -23,7 +23,8 @@ use profrec_format::{StackWord, UserStack};
 use super::arch::FrameRegisters;
 use super::memory::{Memory, Reads};
 use super::step::{Caller, Stop};
-use super::{Cursor, ProcessView, Unwinder, WalkedFrame};
+use super::{Cursor, ProcessView, Unwinder};
+use crate::evidence::ModuleIndex;
 
 /// Bytes in which chains may start: of the outer slice from its inner end, or of the stack above a frame.
 const SEAM: u64 = 4096;
@@ -31,10 +32,18 @@ const SEAM: u64 = 4096;
 /// Steps that may be taken for each word of the stack, over all chains: a living chain takes at most one.
 const STEPS_PER_WORD: usize = 4;
 
+/// A frame of a chain. What it is called depends on when it is seen.
+#[derive(Clone, Copy)]
+pub(super) struct FoundFrame {
+    pub(super) address: u64,
+    pub(super) place: Option<(ModuleIndex, u64)>,
+    pub(super) guessed: bool,
+}
+
 /// A chain of frames, innermost first, and the place of each by its stack pointer.
 #[derive(Default)]
 struct Chain {
-    frames: Vec<WalkedFrame>,
+    frames: Vec<FoundFrame>,
     places: HashMap<u64, usize>,
 }
 
@@ -44,7 +53,7 @@ pub(super) struct Found {
     /// Where the search began.
     pub(super) start: u64,
     /// The first is marked as guessed: nobody knows what is between it and the frame before.
-    pub(super) frames: Vec<WalkedFrame>,
+    pub(super) frames: Vec<FoundFrame>,
     /// The lowest address that was read.
     lowest: u64,
     /// More steps than this were not needed.
@@ -103,7 +112,7 @@ impl Unwinder<'_> {
             return Found { start, lowest, steps: usize::MAX, frames: Vec::new() };
         }
         let outer = reference.as_ref().and_then(|chain| chain.frames.get(agreed..)).unwrap_or_default();
-        let seam = outer.iter().take(1).map(|frame| WalkedFrame { guessed: true, ..*frame });
+        let seam = outer.iter().take(1).map(|frame| FoundFrame { guessed: true, ..*frame });
         let frames = seam.chain(outer.iter().skip(1).copied()).collect();
         Found { start, lowest, steps: most_steps(stack) - steps, frames }
     }
@@ -134,7 +143,7 @@ impl Unwinder<'_> {
                 return Followed::Joined(place);
             }
             chain.places.insert(stack_pointer, chain.frames.len());
-            chain.frames.push(self.frame(cursor.address, cursor.place, false, process));
+            chain.frames.push(FoundFrame { address: cursor.address, place: cursor.place, guessed: false });
             match self.step(&cursor, memory, process) {
                 Ok(next) => cursor = next,
                 Err(Stop::End) => return Followed::End(chain),

@@ -1,5 +1,6 @@
 //! Why modules have the names that they have: what was looked at for each, in order, and what came of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -52,6 +53,8 @@ fn describe(text: &mut String, module: &Module) {
 
 #[derive(Serialize)]
 struct Why<'p> {
+    left_out: BTreeMap<&'static str, u64>,
+    notes: &'p [String],
     modules: Vec<WhyModule<'p>>,
 }
 
@@ -75,8 +78,8 @@ struct Tried<'p> {
     detail: String,
 }
 
-/// The modules for scripts.
-pub fn json(modules: &[&Module]) -> serde_json::Result<String> {
+/// These modules of a profile for scripts.
+pub fn json(profile: &Profile, modules: &[&Module]) -> serde_json::Result<String> {
     let modules = modules.iter().map(|module| WhyModule {
         name: &module.name,
         path: &module.path,
@@ -96,7 +99,9 @@ pub fn json(modules: &[&Module]) -> serde_json::Result<String> {
             })
             .collect(),
     });
-    super::json::print(&Why { modules: modules.collect() })
+    let ledger = &profile.ledger;
+    let left_out = ledger.left_out.by_option().collect();
+    super::json::print(&Why { left_out, notes: &ledger.notes, modules: modules.collect() })
 }
 
 #[cfg(test)]
@@ -119,7 +124,7 @@ mod tests {
         assert!(text.contains("  recorded path      /opt/prog\\x1b[31m: no such file\n"), "{text}");
         assert!(text.contains("  debuginfod         left out: DEBUGINFOD_URLS is not set\n"), "{text}");
         assert!(text.contains("  recording          2 symbols\n"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&json(&choose(&profile, None)).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json(&profile, &choose(&profile, None)).unwrap()).unwrap();
         assert_eq!(json["modules"][0]["tried"][0]["outcome"], "no_such_file");
         assert_eq!(json["modules"].as_array().unwrap().len(), 2);
     }

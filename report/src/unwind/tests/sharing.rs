@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::fixture::{BASE, Program, stack};
 use super::{FRAME_POINTER, THREE_WORDS};
+use crate::stacks::Location;
 
 /// `def_cfa_offset 32; offset rbx at cfa - 16`: a function that saves rbx.
 const SAVES: [u8; 4] = [0x0e, 32, 0x83, 2];
@@ -30,6 +31,18 @@ fn a_register_from_the_inside_is_not_forgotten() {
     let [shared, whole] = program().walk_both_ways(&[sample(0x5040), sample(0x5060), sample(0x5060)]);
     assert_eq!(shared, whole);
     assert_ne!(shared[0], shared[1]);
+}
+
+/// The same frames found again in a search have other names when other code was made there in the meantime, as in a walk without sharing.
+#[test]
+fn a_search_does_not_remember_names() {
+    let words = [(0x5018, BASE + 0x2010), (0x5038, BASE + 0x6010)];
+    let stack = stack(0x7010, &[(0x5000, 0x5100)], &words);
+    let [shared, whole] =
+        program().made_at_run_time(0x2000, &["f", "g"]).walk_both_ways(&[stack.clone(), stack.clone(), stack]);
+    assert_eq!(shared, whole);
+    let location = |walk: usize| shared[walk].0[1].location;
+    assert_eq!([0, 1, 2].map(location), [0, 1, 1].map(|name| Location::Jit { name }));
 }
 
 prop_compose! {

@@ -73,8 +73,10 @@ fn options(profile: &Profile) -> Options<'static> {
 fn kinds<'a>(profile: &Profile, stacks: &'a BTreeMap<String, u64>) -> BTreeMap<&'a str, Kind> {
     let unnamed = profile.functions.iter().filter(|function| function.unnamed);
     let unnamed: BTreeSet<String> = unnamed.map(|function| escape::folded_frame(&function.name).into_owned()).collect();
+    let name =
+        |frame: &'a str| ["_[k]", "_[j]", "_[i]"].iter().find_map(|mark| frame.strip_suffix(mark)).unwrap_or(frame);
     let frames = stacks.keys().flat_map(|stack| stack.split(';'));
-    frames.map(|frame| (frame, Kind::of(frame, unnamed.contains(frame)))).collect()
+    frames.map(|frame| (frame, Kind::of(frame, unnamed.contains(name(frame))))).collect()
 }
 
 /// What a colour says of a frame.
@@ -144,6 +146,7 @@ fn shade(name: &str) -> u8 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::profile::Code;
     use crate::profile::tests::sample_profile;
 
     /// The same profile gives the same bytes, with every function in them, and kernel frames in their own colour.
@@ -183,6 +186,24 @@ mod tests {
         let kinds = kinds.map(|(frame, unnamed)| Kind::of(frame, unnamed));
         assert_eq!(kinds, [Kind::User, Kind::Inlined, Kind::Jit, Kind::Kernel, Kind::Guessed, Kind::Unnamed]);
         assert_eq!(Kind::of("größe", false), Kind::User);
+    }
+
+    /// What has no name is grey also where it is of the kernel, or was made at run time; its neighbours keep their colours.
+    #[test]
+    fn nameless_frames_of_every_kind() {
+        let mut profile = sample_profile();
+        for function in &mut profile.functions {
+            let (name, code) = match &*function.name {
+                "do_sys" => ("[kernel]+0x1", Code::Kernel),
+                "work" => ("[JIT]+0x2", Code::Jit),
+                _ => continue,
+            };
+            (function.name, function.code, function.unnamed) = (name.into(), code, true);
+        }
+        let stacks = folded::stacks(&profile, Annotations::All);
+        let kinds = kinds(&profile, &stacks);
+        assert_eq!([kinds["[kernel]+0x1_[k]"], kinds["[JIT]+0x2_[j]"]], [Kind::Unnamed; 2]);
+        assert_eq!(kinds["main"], Kind::User);
     }
 
     /// Nothing to draw is an error, not an empty picture.
