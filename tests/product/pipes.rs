@@ -73,6 +73,8 @@ fn the_reader_does_not_read() {
         command.args(["-d", duration]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut recorder = command.spawn().unwrap();
         let reader = recorder.stdout.take().unwrap();
+        // Of a machine that does little, little is recorded.
+        rustix::pipe::fcntl_setpipe_size(&reader, 4096).unwrap();
         std::thread::sleep(Duration::from_millis(2_500));
         if signal {
             succeed(Command::new("kill").args(["-INT", &recorder.id().to_string()]));
