@@ -74,14 +74,18 @@ fn a_recorder_that_was_stopped() {
     }
 }
 
+/// Keeps all CPUs busy: one that was offline before may have no ticks while it sleeps, and what is missed before the first is not known.
+fn no_cpu_sleeps() -> Vec<Running> {
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    (0..cpus).map(|_| Running::start(Command::new(fixture("shares")).arg("30"))).collect()
+}
+
 /// All ticks of all CPUs have an outcome, those of others than the target too; and with those that did not come they are as many as
 /// the clocks should have given in their time.
 #[test]
 fn all_ticks_have_an_outcome() {
     let _guard = needs_root!();
-    // No CPU sleeps: one that has been offline may get its first tick late then, and what was missed before the first is not known.
-    let cpus = std::thread::available_parallelism().unwrap().get();
-    let _busy: Vec<_> = (0..cpus).map(|_| Running::start(Command::new(fixture("shares")).arg("30"))).collect();
+    let _busy = no_cpu_sleeps();
     let recorded = record(&[], &[&fixture("shares"), Path::new("2")]);
     let facts = recorded.facts();
     facts.assert_accounts_close();
@@ -120,6 +124,7 @@ impl Drop for SampleRate {
 #[test]
 fn a_clock_that_is_throttled() {
     let _guard = needs_root!();
+    let _busy = no_cpu_sleeps();
     let place = Place::new();
     let mut command = place.record();
     command.args(["-F", "4999", "--"]).arg(fixture("recursion")).arg("1.2");
