@@ -123,6 +123,7 @@ mod samples;
 mod segment;
 mod self_metrics;
 mod stack;
+pub mod start_code;
 mod times;
 mod unwound;
 mod variants;

@@ -10,6 +10,7 @@
 
 use std::sync::OnceLock;
 
+use profrec_format::start_code::is_start_code;
 use profrec_format::{Arch, Layout, ModuleKind};
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
@@ -92,6 +93,13 @@ impl<'a> Modules<'a> {
         row.or_else(|| module.binary(self.local)?.row(address, context))
     }
 
+    /// Whether an address of a module is in code that a stack starts in, as far as names that are at hand tell.
+    pub fn is_start_code(&self, module: ModuleIndex, address: u64) -> bool {
+        let Some(module) = self.modules.get(module as usize) else { return false };
+        module.is_named_start_code(address)
+            || module.binary(self.local).is_some_and(|binary| binary.is_start_code(address))
+    }
+
     /// The code of a module from an address on, where it is at hand: of its image, or of a local file.
     pub fn code_at(&self, module: ModuleIndex, address: u64) -> Option<&[u8]> {
         self.modules.get(module as usize)?.binary(self.local)?.code_at(address)
@@ -105,6 +113,14 @@ impl<'a> Modules<'a> {
 }
 
 impl<'a> ModuleCode<'a> {
+    /// Whether the recording has a name of start code for an address.
+    fn is_named_start_code(&self, address: u64) -> bool {
+        let symbols = &self.evidence.symbols;
+        let after = symbols.partition_point(|symbol| symbol.address <= address);
+        let symbol = after.checked_sub(1).and_then(|last| symbols.get(last));
+        symbol.is_some_and(|symbol| address - symbol.address < symbol.size.max(1) && is_start_code(&symbol.name))
+    }
+
     fn binary(&self, local: &'a dyn LocalBinaries) -> Option<&BinaryCfi<'a>> {
         let parse = || {
             let image = self.evidence.image.as_deref();

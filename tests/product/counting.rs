@@ -58,6 +58,9 @@ fn counts_have_the_shares_of_the_program() {
     assert!((alpha - 0.75).abs() < 0.06 && (beta - 0.25).abs() < 0.06, "{alpha} {beta}\n{folded}");
     let facts = recorded.facts();
     facts.assert_accounts_close();
+    // Chains end in what calls `main`, which has no name in a stripped libc.
+    let complete = facts.number("/processes/0/complete_percent");
+    assert!(complete > 95.0, "{complete} %: {}", facts.at("/processes"));
     let (samples, ticks) = (facts.number("/recording/samples"), facts.number("/recording/ticks"));
     assert!(samples < ticks / 10.0, "{samples} samples for {ticks} ticks");
     let info = recorded.report(&["--info"]);

@@ -270,7 +270,15 @@ pub(crate) mod tests {
         assert_eq!(profile.modules.iter().map(|module| module.self_samples).sum::<u64>(), 10);
         assert_eq!(
             profile.processes,
-            [Process { pid: 7, comm: "prog".into(), threads: 1, samples: 10, cgroup: "".into() }]
+            [Process {
+                pid: 7,
+                comm: "prog".into(),
+                threads: 1,
+                samples: 10,
+                user_samples: 10,
+                complete: 9,
+                cgroup: "".into(),
+            }]
         );
     }
 

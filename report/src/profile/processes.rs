@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::stacks::Stacks;
+use crate::stacks::{Count, Location, Stacks, Verdict};
 
 /// One process and its samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub struct Process {
     pub threads: u64,
     /// Samples.
     pub samples: u64,
+    /// Of these, those with a user side.
+    pub user_samples: u64,
+    /// Of these, those whose stacks end in start code.
+    pub complete: u64,
     /// Path of its cgroup; empty when unknown.
     pub cgroup: Arc<str>,
 }
@@ -30,8 +34,41 @@ pub(super) fn count(stacks: &Stacks) -> Vec<Process> {
         .iter()
         .map(|(&pid, threads)| process(pid, threads, stacks.cgroups.get(&pid).cloned().unwrap_or_default()))
         .collect();
+    let ends = ends(stacks);
+    for process in &mut processes {
+        (process.user_samples, process.complete) = ends.get(&process.pid).copied().unwrap_or_default();
+    }
     processes.sort_by_key(|process| (std::cmp::Reverse(process.samples), process.pid));
     processes
+}
+
+impl Process {
+    /// How many of the stacks with a user side end in start code, in percent; `None` when there are none.
+    pub fn complete_percent(&self) -> Option<f64> {
+        (self.user_samples > 0).then(|| 100.0 * self.complete as f64 / self.user_samples as f64)
+    }
+}
+
+/// By process: samples with a user side, and those of them whose stacks end in start code.
+fn ends(stacks: &Stacks) -> BTreeMap<u32, (u64, u64)> {
+    let mut ends: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for count in stacks.counts.iter().filter(|count| has_user_side(stacks, count)) {
+        let (user, complete) = ends.entry(count.pid).or_default();
+        *user += count.samples;
+        let is_complete = |verdict| verdict == Verdict::Complete;
+        if stacks.stacks.get(count.stack as usize).is_some_and(|stack| is_complete(stack.verdict)) {
+            *complete += count.samples;
+        }
+    }
+    ends
+}
+
+/// Whether a sample has a user side, be it one whose stack is not known.
+fn has_user_side(stacks: &Stacks, count: &Count) -> bool {
+    let Some(stack) = stacks.stacks.get(count.stack as usize) else { return false };
+    let is_user = |location: &Location| !matches!(location, Location::Kernel { .. });
+    let mut locations = stack.frames.iter().filter_map(|frame| stacks.locations.get(frame.location as usize));
+    stack.verdict == Verdict::NotRecorded || locations.any(is_user)
 }
 
 fn process(pid: u32, threads: &BTreeMap<(u32, &str), u64>, cgroup: Arc<str>) -> Process {
@@ -44,6 +81,38 @@ fn process(pid: u32, threads: &BTreeMap<(u32, &str), u64>, cgroup: Arc<str>) -> 
         comm: named.map(|((_, comm), _)| (*comm).to_owned()).unwrap_or_default(),
         threads: tids.len() as u64,
         samples: threads.values().sum(),
+        user_samples: 0,
+        complete: 0,
         cgroup,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stacks::{Frame, Stack};
+
+    /// Of a process' samples, those without a user side say nothing about its stacks; a stack that is not known did not end
+    /// in start code.
+    #[test]
+    fn only_user_stacks_end_in_start_code() {
+        let frame = |location| Frame { location, guessed: false };
+        let stack = |frames, verdict| Stack { frames, verdict };
+        let count = |stack, samples| Count { comm: "p".into(), pid: 7, tid: 7, cpu: None, stack, samples };
+        let stacks = Stacks {
+            locations: vec![Location::Kernel { address: 1 }, Location::Process { pid: 7, address: 2 }],
+            stacks: vec![
+                stack(vec![frame(0)], Verdict::ExecOrExit),
+                stack(vec![frame(0), frame(1)], Verdict::Complete),
+                stack(vec![frame(1)], Verdict::Implausible),
+                stack(vec![frame(0)], Verdict::NotRecorded),
+            ],
+            counts: vec![count(0, 100), count(1, 6), count(2, 3), count(3, 1)],
+            ..Stacks::default()
+        };
+        let processes = super::count(&stacks);
+        let process = &processes[0];
+        assert_eq!((process.samples, process.user_samples, process.complete), (110, 10, 6));
+        assert_eq!(process.complete_percent(), Some(60.0));
     }
 }

@@ -8,6 +8,7 @@ use profrec_format::CfiSection;
 
 use super::cfi::{CfiContext, CfiReader, FdeIndex};
 use super::row::Row;
+use super::start_code::StartCode;
 use crate::sections;
 
 /// The sections of an ELF file that hold call frame information. A BOLT-optimised binary has two:
@@ -25,6 +26,9 @@ pub struct BinaryCfi<'a> {
     indices: Vec<OnceLock<FdeIndex>>,
     /// Executable segments, by the address of their first byte.
     code: Vec<(u64, &'a [u8])>,
+    /// The whole file, and where its start code is, once that was asked.
+    file: &'a [u8],
+    start_code: OnceLock<StartCode>,
 }
 
 struct Section<'a> {
@@ -52,7 +56,7 @@ impl<'a> BinaryCfi<'a> {
             })
             .collect();
         let indices = sections.iter().map(|_| OnceLock::new()).collect();
-        Some(Self { sections, indices, code: code(&file) })
+        Some(Self { sections, indices, code: code(&file), file: bytes, start_code: OnceLock::new() })
     }
 
     /// The code from an address on; `None` where the file has none.
@@ -73,6 +77,21 @@ impl<'a> BinaryCfi<'a> {
         let holds =
             |&(start, bytes): &(u64, &'a [u8])| Some((offset_in(start).filter(|at| *at <= bytes.len())?, bytes));
         self.code.iter().find_map(holds)
+    }
+
+    /// Whether an address is in code that a stack starts in.
+    pub fn is_start_code(&self, address: u64) -> bool {
+        let start_code = self.start_code.get_or_init(|| StartCode::find(self.file));
+        start_code.holds(address, |address| self.function(address))
+    }
+
+    /// The first address of the function that covers an address, and one past its last.
+    fn function(&self, address: u64) -> Option<(u64, u64)> {
+        self.sections.iter().zip(&self.indices).find_map(|(section, index)| {
+            let reader = section.reader();
+            let range = reader.range(index.get_or_init(|| FdeIndex::new(reader.ranges())).lookup(address)?)?;
+            Some((range.start, range.end))
+        })
     }
 
     /// The row for an address of the module.

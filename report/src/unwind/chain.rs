@@ -11,8 +11,8 @@ const KERNEL_CHAIN_LIMIT: usize = 127;
 
 impl Unwinder<'_> {
     /// Frames of a chain of addresses that the kernel found by frame pointers. The kernel does not say
-    /// why it stopped, so call frame information decides: the chain is complete if there is no
-    /// caller where it ends; a chain that ends anywhere else broke off where a frame pointer was none.
+    /// why it stopped, so call frame information decides, and names: the chain is complete if there is no
+    /// caller where it ends, or if it ends in start code; a chain that ends anywhere else broke off where a frame pointer was none.
     pub fn chain(&mut self, addresses: &[u64], process: ProcessView<'_>, frames: &mut Vec<WalkedFrame>) -> Verdict {
         let mut outermost = None;
         for (depth, &address) in addresses.iter().enumerate() {
@@ -32,6 +32,11 @@ impl Unwinder<'_> {
                 (Verdict::Complete, row.start > address)
             }
             Some(_) => (Verdict::Implausible, false),
+        };
+        let verdict = match verdict {
+            Verdict::Complete => verdict,
+            _ if self.modules.is_start_code(module, address) => Verdict::Complete,
+            verdict => verdict,
         };
         if is_first {
             self.move_to(last, process, frames);

@@ -27,6 +27,7 @@ pub mod row;
 mod shared;
 pub mod signal;
 pub mod slices;
+mod start_code;
 pub mod step;
 #[cfg(test)]
 mod tests;

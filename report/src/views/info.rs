@@ -241,17 +241,21 @@ fn group(cgroup: &str) -> String {
 }
 
 fn processes(text: &mut String, profile: &Profile) {
-    let _ = writeln!(text, "\nprocesses (samples)");
+    let _ = writeln!(
+        text,
+        "\nprocesses (samples; complete: of the stacks with a user side, how many end in the code that a thread starts in)"
+    );
     for process in &profile.processes {
         let threads = if process.threads == 1 { "thread" } else { "threads" };
         let _ = writeln!(
             text,
-            "{:>12} {:>6.2}%  {:>7}  {} ({} {threads}){}",
+            "{:>12} {:>6.2}%  {:>7}  {} ({} {threads}{}){}",
             grouped(process.samples),
             profile.percent(process.samples),
             process.pid,
             escape::text(&process.comm),
             process.threads,
+            process.complete_percent().map(|percent| format!(", {percent:.1}% complete")).unwrap_or_default(),
             group(&process.cgroup)
         );
     }
@@ -309,5 +313,6 @@ mod tests {
         assert!(text.contains("expected unknown: the recording was not closed"));
         assert!(text.contains("           9  90.00%  complete"));
         assert!(text.contains("/opt/prog"));
+        assert!(text.contains("prog (1 thread, 90.0% complete)"), "{text}");
     }
 }

@@ -105,6 +105,7 @@ mod tests {
         assert_eq!(json["functions"][0]["name"], "work");
         assert_eq!(json["functions"][0]["self"], 6);
         assert_eq!(json["processes"][0]["pid"], 7);
+        assert_eq!(json["processes"][0]["complete_percent"], 90.0);
     }
 
     /// Causes that a later version adds share a name here: their losses are all counted.

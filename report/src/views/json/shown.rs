@@ -33,6 +33,9 @@ pub(super) struct Process<'a> {
     comm: &'a str,
     threads: u64,
     samples: u64,
+    user_samples: u64,
+    complete: u64,
+    complete_percent: Option<f64>,
     cgroup: &'a str,
     container: Option<&'a str>,
 }
@@ -92,6 +95,9 @@ pub(super) fn process(process: &crate::profile::Process) -> Process<'_> {
         comm: &process.comm,
         threads: process.threads,
         samples: process.samples,
+        user_samples: process.user_samples,
+        complete: process.complete,
+        complete_percent: process.complete_percent(),
         cgroup: &process.cgroup,
         container: container::id(&process.cgroup),
     }
