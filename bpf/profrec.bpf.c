@@ -122,6 +122,7 @@ static __always_inline struct scratch *scratch_of_cpu(void)
 #include "target.h"
 #include "stack.h"
 #include "count.h"
+#include "hybrid.h"
 
 /* Keeps the user registers by their DWARF numbers. They come from the top of the thread's kernel
  * stack: the interrupted ones when user code was interrupted, else those of the system call. */
@@ -207,7 +208,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	__u64 used = 0, bytes, flags;
 	__u64 time = bpf_ktime_get_ns();
 	struct scratch *own;
-	__u32 weight;
+	struct owed *owed = NULL;
+	__u32 weight, stands_for;
 
 	count(INTERRUPTS);
 	weight = weight_of_tick(ctx);
@@ -222,11 +224,24 @@ int on_tick(struct bpf_perf_event_data *ctx)
 		add(OUTCOME_FILTERED, weight);
 		return 0;
 	}
-	if (counting) {
+	if (counting && sample_every)
+		owed = owed_by_process(ids);
+	if (counting && !owed) {
 		add(count_stacks(ctx, in_kernel, time, weight) ? OUTCOME_SENT : OUTCOME_COUNTS_FULL, weight);
 		count(CAPTURED);
 		add(NANOSECONDS, bpf_ktime_get_ns() - time);
 		return 0;
+	}
+	stands_for = weight;
+	if (owed) {
+		if (!is_selected(owed, (__u32)ids, time, weight)) {
+			/* A sample is going to stand for it, or a count. */
+			add(OUTCOME_SENT, weight);
+			count(CAPTURED);
+			add(NANOSECONDS, bpf_ktime_get_ns() - time);
+			return 0;
+		}
+		stands_for += owed->ticks;
 	}
 	own = scratch_of_cpu();
 	if (!own) {
@@ -239,7 +254,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	tick->pid = ids >> 32;
 	tick->tid = (__u32)ids;
 	tick->cpu = bpf_get_smp_processor_id();
-	tick->weight = weight;
+	tick->weight = stands_for;
 	bpf_get_current_comm(tick->comm, sizeof(tick->comm));
 
 	task = bpf_get_current_task_btf();
@@ -274,10 +289,12 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	}
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0) {
-		count_lost(time, weight);
+		count_lost(time, weight); /* what is owed stays so */
 		send_again(tick);
 	} else {
 		add(OUTCOME_SENT, weight);
+		if (owed)
+			owed->ticks = 0;
 	}
 	count(CAPTURED);
 	add(NANOSECONDS, bpf_ktime_get_ns() - time);

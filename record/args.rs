@@ -175,8 +175,15 @@ pub(crate) struct RecordArgs {
 
     /// Count stacks in the kernel instead of sending each, for weeks: by frame pointers, without the times of single samples.
     /// Implied by --preset monitor, unless --call-graph says how to sample
-    #[arg(long, conflicts_with_all = ["whole_stack", "stack_size", "ring_size", "keep_raw"], help_heading = "Counting")]
-    pub(crate) count: bool,
+    #[arg(
+        long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all",
+        conflicts_with = "keep_raw", help_heading = "Counting"
+    )]
+    pub(crate) count: Option<HowToCount>,
+
+    /// With --count=hybrid: of a process whose stacks are copied, one in so many ticks is a sample; it stands for the others [default: 10]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "Counting")]
+    pub(crate) sample_every: Option<u32>,
 
     /// How often counts are read and written: what SIGKILL can cost [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_flush, help_heading = "Counting")]
@@ -198,13 +205,13 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, help_heading = "Stacks")]
     pub(crate) call_graph: Option<CallGraph>,
 
-    /// Stacks up to this depth are copied whole, as long as all CPUs' copies fit into 32 MB
-    #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "512k", help_heading = "Stacks")]
-    pub(crate) whole_stack: u32,
+    /// Stacks up to this depth are copied whole, as long as all CPUs' copies fit into 32 MB [default: 512k]
+    #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, help_heading = "Stacks")]
+    pub(crate) whole_stack: Option<u32>,
 
-    /// Bytes copied from each end of a stack that is deeper: a multiple of 4096, at most 1m
-    #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, default_value = "64k", help_heading = "Stacks")]
-    pub(crate) stack_size: u32,
+    /// Bytes copied from each end of a stack that is deeper: a multiple of 4096, at most 1m [default: 64k]
+    #[arg(long, value_name = "BYTES", value_parser = parse_stack_size, help_heading = "Stacks")]
+    pub(crate) stack_size: Option<u32>,
 
     /// Evidence about the programs that goes into the file, for machines that do not have them [default: unwind, with --count none]
     #[arg(long, value_enum, help_heading = "Stacks")]
@@ -221,9 +228,9 @@ pub(crate) struct RecordArgs {
 
     /// Size of the buffer between kernel and recorder: a power of two. (What --ring holds has --ring-memory.) With it, the recorder takes less
     /// than 64 MB with 20,000 processes and 10,000 threads: at most 24 MB are about processes, of which those not seen for
-    /// longest are forgotten, and 16 MB about stacks. The kernel takes 256 KB more for each CPU, and copies of stacks
-    #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, default_value = "8m", help_heading = "Tuning")]
-    pub(crate) ring_size: u32,
+    /// longest are forgotten, and 16 MB about stacks. The kernel takes 256 KB more for each CPU, and copies of stacks [default: 8m]
+    #[arg(long, value_name = "BYTES", value_parser = parse_ring_size, help_heading = "Tuning")]
+    pub(crate) ring_size: Option<u32>,
 }
 
 /// What to look at.
@@ -247,6 +254,15 @@ pub(crate) enum Preset {
     Prod,
     /// 10 a second, counted in the kernel (--count): for weeks
     Monitor,
+}
+
+/// What is counted in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HowToCount {
+    /// All processes
+    All,
+    /// Processes whose stacks frame pointers lead through; of the others, stacks are copied, at a lower rate
+    Hybrid,
 }
 
 /// How user stacks are captured.
@@ -277,7 +293,7 @@ impl RecordArgs {
     pub(crate) fn counts_every(&self) -> Option<Duration> {
         const USUAL: Duration = Duration::from_secs(10);
         let implied = self.preset == Some(Preset::Monitor) && self.call_graph.is_none();
-        (self.count || implied).then(|| self.flush.unwrap_or(USUAL))
+        (self.count.is_some() || implied).then(|| self.flush.unwrap_or(USUAL))
     }
 
     /// How many stacks and counts there is room for.
@@ -285,15 +301,41 @@ impl RecordArgs {
         Sizes { stacks: self.stack_entries.unwrap_or(16 << 10), counts: self.count_entries.unwrap_or(32 << 10) }
     }
 
+    /// Of ticks of processes whose stacks frame pointers do not lead through, one in so many is a sample; `None` when these are counted, or
+    /// all ticks are sampled.
+    pub(crate) fn samples_every(&self) -> Option<u32> {
+        (self.count == Some(HowToCount::Hybrid)).then(|| self.sample_every.unwrap_or(10))
+    }
+
+    /// Stacks up to this depth are copied whole.
+    pub(crate) fn whole_stack(&self) -> u32 {
+        self.whole_stack.unwrap_or(512 << 10)
+    }
+
+    /// Bytes copied from each end of a stack that is deeper.
+    pub(crate) fn stack_size(&self) -> u32 {
+        self.stack_size.unwrap_or(64 << 10)
+    }
+
+    /// Bytes of the ring between kernel and recorder.
+    pub(crate) fn ring_size(&self) -> u32 {
+        self.ring_size.unwrap_or(8 << 20)
+    }
+
+    /// Whether stacks are copied, be it only those of some processes.
+    pub(crate) fn copies_stacks(&self) -> bool {
+        self.counts_every().is_none() || self.samples_every().is_some()
+    }
+
     /// How user stacks are captured.
     pub(crate) fn call_graph(&self) -> CallGraph {
-        let default = if self.counts_every().is_some() { CallGraph::Fp } else { CallGraph::Dwarf };
+        let default = if !self.copies_stacks() { CallGraph::Fp } else { CallGraph::Dwarf };
         self.call_graph.unwrap_or(default)
     }
 
     /// What evidence is embedded. Where each flush would have it again, only what is asked for.
     pub(crate) fn embed(&self) -> Embed {
-        self.embed.unwrap_or(if self.counts_every().is_some() { Embed::None } else { Embed::Unwind })
+        self.embed.unwrap_or(if self.copies_stacks() { Embed::Unwind } else { Embed::None })
     }
 
     /// Names of code that is made at run time are embedded: nobody can fetch them later.
@@ -382,11 +424,16 @@ mod tests {
         assert_eq!(counts(&["--count", "--flush", "1s"]).unwrap(), counted);
         assert_eq!(counts(&["--count", "--call-graph", "fp"]).unwrap(), counted);
         assert_eq!(counts(&["--preset", "monitor", "--stack-entries", "1024"]).unwrap(), counted);
+        assert_eq!(counts(&["--count=hybrid", "--ring-size", "1m"]).unwrap(), (true, CallGraph::Dwarf));
+        assert_eq!(counts(&["--preset", "monitor", "--count=hybrid"]).unwrap(), (true, CallGraph::Dwarf));
         assert_eq!(counts(&["--preset", "monitor", "--call-graph", "dwarf"]).unwrap(), (false, CallGraph::Dwarf));
         for wrong in [
             &["--flush", "1s"][..],
             &["--count-entries", "2048"],
             &["--count", "--call-graph", "dwarf"],
+            &["--count=hybrid", "--call-graph", "fp"],
+            &["--count=hybrid", "--keep-raw"],
+            &["--count", "--sample-every", "5"],
             &["--count", "--ring-size", "1m"],
             &["--count", "--whole-stack", "1m"],
             &["--preset", "monitor", "--call-graph", "dwarf", "--flush", "5s"],

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use crate::count_sets::Sizes;
 use crate::event::{Chunks, INSTRUCTION_POINTER, REGISTERS, Slice, Tick};
+use crate::hybrid::owed::{Owed, Program};
 use crate::ring::RingFill;
 
 /// Bytes of an element of the map of stacks, and of the map of counts.
@@ -12,6 +13,9 @@ const STACK: u64 = 127 * 8;
 const COUNT: u64 = 48 + 16;
 /// What stands for the id of a stack of a thread that has no user side.
 const EFAULT: i32 = 14;
+/// The same where there is no stack, and where nobody knows it.
+const ENOENT: i32 = 2;
+const ENOSPC: i32 = 28;
 
 /// Stacks, and how often each was hit.
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub(crate) struct Counts {
     counts: Vec<Count>,
     /// Addresses, innermost first, by the ids of stacks.
     stacks: FxHashMap<u32, Box<[u8]>>,
+    /// Nothing that is counted from then on is in it.
+    pub(crate) until: u64,
 }
 
 /// How often a stack was hit, by the threads of one name of a program, on one CPU.
@@ -29,6 +35,8 @@ struct Count {
     pid: u32,
     tid: u32,
     cpu: u32,
+    /// How often the process has become another program.
+    exec: u32,
     ticks: u32,
     /// Ids of stacks, or negative errors.
     user: i32,
@@ -41,6 +49,13 @@ impl Counts {
     /// Adds an element of the map of counts, unless it does not have the form of one.
     pub(crate) fn add(&mut self, place: &[u8], tally: &[u8]) {
         self.counts.extend(Count::parse(place, tally));
+    }
+
+    /// Adds ticks whose stacks nobody knows.
+    pub(crate) fn add_owed(&mut self, program: Program, cpu: u32, owed: &Owed) {
+        let Owed { last: first, tid, ticks, comm } = *owed;
+        let (user, kernel) = (-ENOSPC, -ENOENT);
+        self.counts.push(Count { first, pid: program.pid, tid, cpu, exec: program.exec, ticks, user, kernel, comm });
     }
 
     /// Adds an element of the map of stacks.
@@ -93,6 +108,7 @@ impl Counts {
             outer: nothing,
             chunks: Chunks::default(),
             stack_is_lost: count.user < 0 && count.user != -EFAULT,
+            exec: count.exec,
             switched: false,
             frame_left_out: false,
             kernel_chain,
@@ -114,6 +130,7 @@ impl Count {
             pid: half(place, 8)?,
             tid: half(tally, 8)?,
             cpu: half(place, 24)?,
+            exec: half(place, 12)?,
             ticks: half(tally, 12)?,
             user: half(place, 16)?.cast_signed(),
             kernel: half(place, 20)?.cast_signed(),

@@ -78,6 +78,11 @@ impl<'a> Elf<'a> {
         Ok(Self { file, segments, section_headers, file_header: head, program_headers: table })
     }
 
+    /// Where a program begins; 0 when the file is none.
+    pub(crate) fn entry(&self) -> u64 {
+        Fields(&self.file_header).u64(24)
+    }
+
     /// The GNU build-id; empty when there is none.
     pub(crate) fn build_id(&self) -> Vec<u8> {
         let notes = self.segments.iter().filter(|segment| segment.kind == NOTE && segment.file_size <= MAX_NOTES);

@@ -38,6 +38,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) switched: bool,
     /// There is a user stack, but nobody knows it: ticks were counted, and it had no place.
     pub(crate) stack_is_lost: bool,
+    /// How often the process has become another program; 0 when it was not counted.
+    pub(crate) exec: u32,
     /// The gap between inner and outer chunks is a giant frame that the recorder has told of.
     pub(crate) frame_left_out: bool,
     /// 8 bytes an address, innermost first.
@@ -141,6 +143,7 @@ impl<'a> Tick<'a> {
             chunks,
             switched: switched != 0,
             stack_is_lost: false,
+            exec: 0,
             frame_left_out: frame_left_out != 0,
             kernel_chain: cursor.take(kernel as usize)?,
             user_chain: cursor.take(user as usize)?,
@@ -173,6 +176,11 @@ impl<'a> Tick<'a> {
     pub(crate) fn has_user_side(&self) -> bool {
         self.registers[INSTRUCTION_POINTER] != 0
     }
+}
+
+/// When a tick was whose bytes may not have the form of one otherwise.
+pub(crate) fn time_in(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |time| u64::from_le_bytes(*time))
 }
 
 /// What a tick stands for whose bytes do not have the form of one, as far as it can be told: 1 at least.

@@ -173,6 +173,7 @@ mod tests {
             outer: Slice { start: 0x7800 - outer.len() as u64, bytes: outer },
             chunks: Default::default(),
             stack_is_lost: false,
+            exec: 0,
             switched: false,
             frame_left_out: false,
             kernel_chain: &[],

@@ -35,6 +35,7 @@ mod flight_recorder;
 mod frugality;
 mod giant_frames;
 mod hotplug;
+mod hybrid;
 mod interrupt;
 mod jit;
 mod kernel;

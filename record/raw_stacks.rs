@@ -69,6 +69,7 @@ mod tests {
                 chunks: Chunks::new(2, 0, changed),
                 switched: false,
                 stack_is_lost: false,
+                exec: 0,
                 frame_left_out: false,
                 kernel_chain: &[],
                 user_chain: &[],

@@ -132,6 +132,14 @@ impl BpfRing {
 
     /// Hands every record that is complete now to `each`, and frees it afterwards.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+        self.drain_while(|bytes| {
+            each(bytes);
+            true
+        });
+    }
+
+    /// The same up to the first record that `each` does not take.
+    pub(crate) fn drain_while(&mut self, mut each: impl FnMut(&[u8]) -> bool) {
         const BUSY: u32 = 1 << 31;
         const DISCARDED: u32 = 1 << 30;
         const HEADER: usize = 8;
@@ -143,8 +151,8 @@ impl BpfRing {
                 return;
             }
             let bytes = (header & !(BUSY | DISCARDED)) as usize;
-            if header & DISCARDED == 0 {
-                each(self.data.record(tail + HEADER as u64, bytes));
+            if header & DISCARDED == 0 && !each(self.data.record(tail + HEADER as u64, bytes)) {
+                return;
             }
             tail += (HEADER + bytes).next_multiple_of(8) as u64;
             self.consumer.word(0).store(tail, Ordering::Release);

@@ -15,6 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::count_sets::{self, CountSets, Sizes};
 use crate::counts::Counts;
 use crate::giant_frames::LeftOut;
+use crate::hybrid::sampled::SampledProcesses;
 use crate::loading::{check_host, explain, remember_warnings};
 use crate::narrowing::Narrowing;
 use crate::outcomes::{Accounts, LostSecond};
@@ -53,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) narrowing: Narrowing,
     /// Ticks are counted by their stacks, in maps of these sizes, instead of being sent.
     pub(crate) counting: Option<Sizes>,
+    /// Of processes that are told, one in so many ticks is sent all the same.
+    pub(crate) sample_every: Option<u32>,
 }
 
 /// The programs in the kernel and the clocks that run them.
@@ -70,6 +73,8 @@ pub(crate) struct Sampler {
     cgroups: Vec<Cgroup>,
     /// Where ticks are counted, when they are not sent.
     count_sets: Option<CountSets>,
+    /// The processes that are sampled all the same.
+    sampled: Option<SampledProcesses>,
     _fork: Option<Link>,
 }
 
@@ -94,6 +99,7 @@ impl Sampler {
         (rodata.period, rodata.inherited_clocks) = (settings.period, settings.inherited_clocks);
         rodata.wakeup_bytes = settings.ring_size / 4;
         rodata.counting = settings.counting.is_some();
+        rodata.sample_every = settings.sample_every.unwrap_or(0);
         rodata.only_targets = settings.only_targets;
         rodata.targets_are_threads = settings.targets_are_threads;
         let Narrowing { cgroups, comms, users } = &settings.narrowing;
@@ -119,6 +125,8 @@ impl Sampler {
         open.maps.comms.set_autocreate(!comms.is_empty())?;
         open.maps.users.set_autocreate(!users.is_empty())?;
         count_sets::create(&mut open.maps, settings.counting)?;
+        open.maps.broken.set_autocreate(settings.sample_every.is_some())?;
+        open.maps.owed.set_autocreate(settings.sample_every.is_some())?;
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
         let _fork = match fork {
@@ -130,6 +138,8 @@ impl Sampler {
             .context("mapping the ring between kernel and recorder")?;
         let count_sets =
             settings.counting.map(|_| CountSets::of(&skeleton)).transpose().context("finding the counts")?;
+        let sampled = settings.sample_every.map(|_| SampledProcesses::of(&skeleton)).transpose();
+        let sampled = sampled.context("finding the processes that are sampled")?;
         let sampler = Self {
             skeleton,
             clocks: RunningClocks::new(most_clocks - 1),
@@ -139,6 +149,7 @@ impl Sampler {
             stopped: None,
             cgroups: settings.narrowing.cgroups,
             count_sets,
+            sampled,
             _fork,
         };
         Ok((sampler, ring))
@@ -269,7 +280,18 @@ impl Sampler {
         let ended = bss.active_set;
         bss.active_set = 1 - ended;
         sets.wait_for_programs()?;
-        sets.take(ended as usize)
+        let until = now();
+        let mut counts = sets.take(ended as usize)?;
+        counts.until = until;
+        if let Some(sampled) = &mut self.sampled {
+            sampled.take_ended(&mut counts)?;
+        }
+        Ok(counts)
+    }
+
+    /// The processes that are sampled while others are counted.
+    pub(crate) fn sampled(&mut self) -> Option<&mut SampledProcesses> {
+        self.sampled.as_mut()
     }
 
     /// What became of the ticks so far, on each CPU.

@@ -59,6 +59,17 @@ impl SeenCode {
         }
     }
 
+    /// Of code addresses, those that were made at run time: there is no other evidence of these processes' code.
+    pub(crate) fn note_run_time_code(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
+        for &address in addresses {
+            let is_new = process.find(address).is_some_and(|mapped| modules.is_run_time_code(mapped.module))
+                && self.seen_at_run_time.insert((pid, address));
+            if is_new {
+                self.new_at_run_time.push((pid, address));
+            }
+        }
+    }
+
     /// Whether there is code that nobody has asked evidence for.
     pub(crate) fn has_new(&self) -> bool {
         !self.new.is_empty() || !self.new_at_run_time.is_empty()

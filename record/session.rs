@@ -14,6 +14,7 @@ use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
 use crate::hotplug::Cpus;
+use crate::hybrid::sampled::SampledProcesses;
 use crate::jit::jvm::JvmAsker;
 use crate::kernel;
 use crate::machine;
@@ -60,9 +61,9 @@ pub(crate) fn record(
     let counting = args.counts_every().map(|every| Counting::new(every, sizes));
     let settings = Settings {
         call_graph: args.call_graph(),
-        whole_stack: if counting.is_some() { LEAST_STACK } else { args.whole_stack },
-        stack_size: if counting.is_some() { LEAST_STACK } else { args.stack_size },
-        ring_size: if counting.is_some() { LEAST_RING } else { args.ring_size },
+        whole_stack: if args.copies_stacks() { args.whole_stack() } else { LEAST_STACK },
+        stack_size: if args.copies_stacks() { args.stack_size() } else { LEAST_STACK },
+        ring_size: if args.copies_stacks() { args.ring_size() } else { LEAST_RING },
         period: args.period(),
         inherited_clocks: clocks.are_inherited(),
         only_targets: clocks.needs_filter(),
@@ -70,6 +71,7 @@ pub(crate) fn record(
         follow_children: target.has_children(args),
         narrowing: Narrowing::from_args(args)?,
         counting: counting.as_ref().map(|_| sizes),
+        sample_every: args.samples_every(),
     };
     let (mut sampler, ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
@@ -88,6 +90,9 @@ pub(crate) fn record(
     let mut stream = Stream::new(writer, side_band, evidence, follow, args.call_graph(), start);
     if args.keep_raw {
         stream.keep_raw();
+    }
+    if args.samples_every().is_some() {
+        stream.judge_chains();
     }
     for pid in target.pids() {
         stream.learn(pid, now())?;
@@ -176,7 +181,9 @@ impl Session {
                 Some(counting) => (counting.left(), counting::LOOK),
                 None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
             };
-            let files = [self.ring.as_fd(), self.stream.process_events()];
+            // Samples among counts wait for these in the ring.
+            let ring = if self.counting.is_some() { self.stream.process_events() } else { self.ring.as_fd() };
+            let files = [ring, self.stream.process_events()];
             self.stop.wait(files, look.min(flush.saturating_sub(flushed.elapsed())))?;
             self.look()?;
             if flushed.elapsed() >= flush {
@@ -202,7 +209,11 @@ impl Session {
         self.parts.tend(&mut self.stream, &mut self.sampler, self.looked)?;
         self.stream.turn_segment(&mut self.sampler)?;
         match &self.counting {
-            Some(counting) if counting.left().is_zero() || self.stream.has_many_events() => self.take_counts()?,
+            Some(counting)
+                if counting.left().is_zero() || self.stream.has_many_events() || self.ring_is_half_full() =>
+            {
+                self.take_counts()?;
+            }
             Some(counting) => {
                 self.stream.note_ring(counting.fill());
                 self.stream.take_process_events();
@@ -210,6 +221,7 @@ impl Session {
             None => self.drain()?,
         }
         self.stream.exchange_evidence()?;
+        self.stream.choose_whom_to_sample(&mut self.sampler)?;
         // Now that all ticks of before have been used.
         if self.stop.take_request() {
             self.parts.ask("SIGUSR1");
@@ -256,21 +268,36 @@ impl Session {
         Ok(())
     }
 
+    /// Whether samples that wait among counts should not wait longer.
+    fn ring_is_half_full(&self) -> bool {
+        let fill = self.ring.fill();
+        fill.bytes >= fill.size / 2
+    }
+
     /// Uses what was counted since the last time.
     fn take_counts(&mut self) -> Result<()> {
         self.looked = now();
+        self.stream.take_process_events();
+        self.stream.end_sampling_of_ended(&mut self.sampler)?;
         let mut counts = self.sampler.take_counts()?;
         if let Some(counting) = &mut self.counting {
             counting.taken(&counts);
             self.stream.note_ring(counting.fill());
         }
-        self.stream.counts(&mut counts)?;
+        if self.sampler.sampled().is_some() {
+            self.stream.note_ring(self.ring.fill());
+            let until = counts.until;
+            self.stream.counts_and_samples(&mut counts, &mut self.ring, until)?;
+        } else {
+            self.stream.counts(&mut counts)?;
+        }
         self.stream.catch_up(self.looked)
     }
 
     /// Writes what has waited, when no more ticks come.
     fn complete(&mut self) -> Result<()> {
         if self.counting.is_some() {
+            self.sampler.sampled().map_or(Ok(()), SampledProcesses::end_all)?;
             self.take_counts()?;
         } else {
             self.drain()?;
@@ -360,7 +387,7 @@ fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
             CallGraph::Fp => HeaderCallGraph::FramePointer,
             CallGraph::None => HeaderCallGraph::None,
         },
-        stack_size: args.stack_size,
+        stack_size: args.stack_size(),
         start_monotonic: start,
         start_realtime: realtime(start),
         machine: machine::facts(),

@@ -26,8 +26,26 @@ impl RecordArgs {
 
     fn check_counting(&self) -> Result<(), clap::Error> {
         let wrong = |message| Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
-        if self.count && self.call_graph.is_some_and(|call_graph| call_graph != CallGraph::Fp) {
-            return wrong("--count follows frame pointers: leave --call-graph out, or sample instead of --count");
+        let is_hybrid = self.samples_every().is_some();
+        if is_hybrid && self.call_graph.is_some_and(|call_graph| call_graph != CallGraph::Dwarf) {
+            return wrong(
+                "--count=hybrid chooses for each process how its stacks are captured: leave --call-graph out",
+            );
+        }
+        let differs = |call_graph| call_graph != CallGraph::Fp;
+        if self.count.is_some() && !is_hybrid && self.call_graph.is_some_and(differs) {
+            return wrong(
+                "--count follows frame pointers: leave --call-graph out, sample instead of --count, or use --count=hybrid",
+            );
+        }
+        let is_about_copies = self.whole_stack.is_some() || self.stack_size.is_some() || self.ring_size.is_some();
+        if self.count.is_some() && !is_hybrid && is_about_copies {
+            return wrong(
+                "--whole-stack, --stack-size and --ring-size are about copied stacks: with --count there are none",
+            );
+        }
+        if self.sample_every.is_some() && !is_hybrid {
+            return wrong("--sample-every is about --count=hybrid, which is missing");
         }
         let is_about_counts = self.flush.is_some() || self.stack_entries.is_some() || self.count_entries.is_some();
         if is_about_counts && self.counts_every().is_none() {

@@ -1,4 +1,4 @@
-//! How large a function's frame becomes, as its FDE tells (DWARF 5, section 6.4.2).
+//! How large a function's frame becomes, and whether it has no caller, as its FDE tells (DWARF 5, section 6.4.2).
 
 use std::ops::RangeInclusive;
 
@@ -10,11 +10,20 @@ pub(super) fn frame_size(fde: &[u8], cie: &[u8], encoding: u8) -> RangeInclusive
     const PAGE: u64 = 4096;
     let mut sizes = Vec::new();
     if let Some(mut instructions) = instructions(fde, cie, encoding) {
-        while next(&mut instructions, &mut sizes).is_some() {}
+        while next(&mut instructions, &mut sizes, &mut false).is_some() {}
     }
     let largest = sizes.iter().copied().max().unwrap_or(0);
     let smallest = sizes.into_iter().filter(|size| largest - size < PAGE).min();
     smallest.unwrap_or(0)..=largest
+}
+
+/// Whether an FDE says somewhere that there is no caller; what follows an instruction that is not known is not seen.
+pub(super) fn marks_end(fde: &[u8], cie: &[u8], encoding: u8) -> bool {
+    let mut marks_end = false;
+    if let Some(mut instructions) = instructions(fde, cie, encoding) {
+        while !marks_end && next(&mut instructions, &mut Vec::new(), &mut marks_end).is_some() {}
+    }
+    marks_end
 }
 
 /// What stands behind the addresses, and behind data for exceptions where there is any.
@@ -28,15 +37,19 @@ fn instructions<'a>(fde: &'a [u8], cie: &[u8], encoding: u8) -> Option<Bytes<'a>
     Some(bytes)
 }
 
-fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>) -> Option<()> {
+fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>, marks_end: &mut bool) -> Option<()> {
+    /// The return address, in DWARF's numbers of registers.
+    const RETURN_ADDRESS: u64 = 16;
     const DEF_CFA: u8 = 0x0c;
     const DEF_CFA_OFFSET: u8 = 0x0e;
     let code = bytes.u8()?;
     match code {
         // advance_loc, restore; nop, remember_state, restore_state
         0x40..0x80 | 0xc0.. | 0x00 | 0x0a | 0x0b => {}
-        // offset; restore_extended, undefined, same_value, def_cfa_register, GNU_args_size
-        0x80..0xc0 | 0x06..=0x08 | 0x0d | 0x2e => _ = bytes.leb128()?,
+        // offset; restore_extended, same_value, def_cfa_register, GNU_args_size
+        0x80..0xc0 | 0x06 | 0x08 | 0x0d | 0x2e => _ = bytes.leb128()?,
+        // undefined
+        0x07 => *marks_end |= bytes.leb128()? == RETURN_ADDRESS,
         // advance_loc1, 2, 4
         0x02 => bytes.skip(1)?,
         0x03 => bytes.skip(2)?,
@@ -82,6 +95,14 @@ mod tests {
         let body = [0x02, 200, 0x0e, 0xb0, 0xfb, 0x20, 0x0a, 0x41, 0x0e, 0xe0, 0xfb, 0x20];
         let end = [0x03, 1, 2, 0x0e, 8, 0x0b, 0, 0];
         assert_eq!(frame_size(&fde(&[&pushes[..], &body, &end].concat()), &CIE, ENCODING), 540_080..=540_128);
+    }
+
+    /// What `_start` and `clone` say of the return address; of others that is nothing.
+    #[test]
+    fn no_caller_is_said() {
+        for (register, is_said) in [(16, true), (6, false)] {
+            assert_eq!(marks_end(&fde(&[0x0c, 7, 16, 0x41, 0x07, register]), &CIE, ENCODING), is_said);
+        }
     }
 
     /// An FDE that ends anywhere, or holds what is not known, gives what was found before.

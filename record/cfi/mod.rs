@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::elf::{EH_FRAME_HEADER, Elf};
 use crate::pages::PagedFile;
 use encoding::{address_encoding, covered};
-use frame_size::frame_size;
+use frame_size::{frame_size, marks_end};
 
 /// An entry longer than this is not one that a compiler makes.
 const MAX_ENTRY: u32 = 64 << 10;
@@ -43,6 +43,8 @@ pub(crate) struct Found {
     pub(crate) end: u64,
     /// Bytes of the function's frame in its middle, without and with arguments that are pushed; zeros when unknown.
     pub(crate) frame_size: RangeInclusive<u64>,
+    /// Somewhere in the function there is no caller.
+    pub(crate) marks_end: bool,
 }
 
 /// Where the call frame information of one module is.
@@ -280,11 +282,12 @@ impl Place {
         let Some((start, end)) = covered(&bytes, encoding, self.entry_address(at as i64)) else {
             return Ok(None);
         };
+        let marks_end = marks_end(&bytes, &cie_bytes, encoding);
         let frame_size = frame_size(&bytes, &cie_bytes, encoding);
         let (fde_name, cie_name) = (self.entry_name(at as i64), self.entry_name(cie_at));
         let cie = CfiEntry { address: cie_name, cie: cie_name, bytes: cie_bytes };
         let fde = CfiEntry { address: fde_name, cie: cie_name, bytes };
-        Ok(Some(Found { section: self.section, fde, cie, start, end, frame_size }))
+        Ok(Some(Found { section: self.section, fde, cie, start, end, frame_size, marks_end }))
     }
 
     fn entry_address(&self, at: i64) -> u64 {

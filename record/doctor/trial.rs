@@ -53,6 +53,7 @@ fn load() -> Result<(Sampler, BpfRing)> {
         follow_children: true,
         narrowing: Narrowing::default(),
         counting: None,
+        sample_every: None,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::args::Embed;
 use crate::cfi::{Cfi, Found};
 use crate::elf::{Elf, LOAD};
 use crate::giant_frames::{GIANT, GiantFunction};
+use crate::hybrid::start_code::is_in_start_code;
 use crate::jit::{self, Jit};
 use crate::pages::{PagedFile, Pages};
 use crate::symbols::{SymbolIndex, mini_debug_info};
@@ -53,6 +54,9 @@ impl Gatherer {
         match request {
             Request::Module(id, file) => answer.records = self.module(id, file),
             Request::Code(offsets) => self.code(offsets, &mut answer),
+            Request::StartCode(offsets) => {
+                answer.start_code = offsets.into_iter().map(|place| (place, self.is_start_code(place))).collect();
+            }
             Request::Jit(request) => {
                 answer.looked = matches!(request, jit::Request::Look);
                 answer.records = jit.answer(request);
@@ -77,6 +81,18 @@ impl Gatherer {
             self.modules.insert(id, source);
         }
         self.modules.get(&id).map(|source| Record::Layout(source.layout.clone())).into_iter().collect()
+    }
+
+    /// Whether code is such that stacks start in; nobody knows of a module that could not be opened.
+    fn is_start_code(&mut self, (id, offset): CodeOffset) -> bool {
+        let Self { modules, pages, .. } = self;
+        let Some(Source { file, cfi, symbols, .. }) = modules.get_mut(&id) else { return false };
+        let Ok(elf) = Elf::open(file) else { return false };
+        let mut paged = PagedFile { pages, id, file };
+        let Some(address) = elf.address_of(offset) else { return false };
+        let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
+        let symbols = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
+        is_in_start_code(address, &elf, (cfi, symbols), &mut paged)
     }
 
     fn code(&mut self, mut offsets: Vec<CodeOffset>, answer: &mut Answer) {

@@ -36,6 +36,8 @@ enum Request {
     Module(ModuleId, Option<File>),
     /// Code that was recorded.
     Code(Vec<CodeOffset>),
+    /// Code that chains end in.
+    StartCode(Vec<CodeOffset>),
     /// Code that processes make at run time.
     Jit(jit::Request),
     /// From here on everything is to be given again.
@@ -47,6 +49,8 @@ enum Request {
 struct Answer {
     records: Vec<Record>,
     giant_functions: Vec<GiantFunction>,
+    /// Whether code that was asked for is such that stacks start in.
+    start_code: Vec<(CodeOffset, bool)>,
     /// Perf maps that the thread may not open.
     private_maps: Vec<PrivateMap>,
     /// It is that of a look at the files of processes that make code at run time.
@@ -58,6 +62,7 @@ pub(crate) struct Evidence {
     requests: SyncSender<Request>,
     answers: Receiver<Answer>,
     giant_functions: Vec<GiantFunction>,
+    start_code: Vec<(CodeOffset, bool)>,
     run_time_code: RunTimeCode,
     private_maps: PrivateMaps,
     /// Requests that did not fit into the channel.
@@ -90,8 +95,17 @@ impl Evidence {
             .context("starting the thread that gathers unwind evidence")?;
         let run_time_code = RunTimeCode::new(names_run_time_code);
         let private_maps = PrivateMaps::new();
-        let (giant_functions, waiting) = Default::default();
-        Ok(Self { requests, answers, giant_functions, run_time_code, private_maps, waiting, outstanding: 0 })
+        let (giant_functions, start_code, waiting) = Default::default();
+        Ok(Self {
+            requests,
+            answers,
+            giant_functions,
+            start_code,
+            run_time_code,
+            private_maps,
+            waiting,
+            outstanding: 0,
+        })
     }
 
     /// A module is defined in this segment.
@@ -102,6 +116,16 @@ impl Evidence {
     /// These code offsets are in this segment.
     pub(crate) fn code(&mut self, offsets: Vec<CodeOffset>) {
         self.ask(Request::Code(offsets));
+    }
+
+    /// Asks whether code is such that stacks start in.
+    pub(crate) fn ask_for_start_code(&mut self, offsets: Vec<CodeOffset>) {
+        self.ask(Request::StartCode(offsets));
+    }
+
+    /// What came of that.
+    pub(crate) fn start_code(&mut self) -> impl Iterator<Item = (CodeOffset, bool)> {
+        self.start_code.drain(..)
     }
 
     /// Forgets what the segment before was given.
@@ -156,6 +180,7 @@ impl Evidence {
         self.run_time_code.receive(&answer.records, answer.looked);
         records.extend(answer.records);
         self.giant_functions.extend(answer.giant_functions);
+        self.start_code.extend(answer.start_code);
         answer.private_maps.into_iter().for_each(|map| self.private_maps.open(map));
     }
 

@@ -79,6 +79,7 @@ impl<W: Write> Stream<W> {
                     if self.processes.has_ended(pid) {
                         self.ended.push(pid);
                         self.evidence.process_ended(pid);
+                        self.program_ended(pid);
                     }
                 }
             }
@@ -94,6 +95,7 @@ impl<W: Write> Stream<W> {
     fn exec(&mut self, pid: u32, tid: u32, comm: String, time: u64) -> Result<()> {
         let defined = self.is_defined(pid);
         self.evidence.process_ended(pid);
+        self.program_ended(pid);
         if self.follow == Follow::Everything || self.processes.get(pid).is_some() {
             let segment = self.segment;
             let process = self.processes.entry(pid);

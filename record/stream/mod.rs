@@ -9,6 +9,7 @@ mod cpus;
 mod definitions;
 mod events;
 mod gathering;
+mod hybrid;
 mod learning;
 mod parts;
 
@@ -27,6 +28,7 @@ use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
+use crate::hybrid::chains::Chains;
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
 use crate::meter::Meter;
@@ -73,6 +75,10 @@ pub(crate) struct Stream<W: Write> {
     /// The segment holds a flush of counts, and ends with it.
     ends_with_counts: bool,
     code: SeenCode,
+    /// Ends of counted chains, when processes are sampled for them.
+    chains: Option<Chains>,
+    /// Processes that have ended or become another program, of which the kernel does not know yet.
+    ended_programs: Vec<u32>,
     chunks: SentChunks,
     giant_frames: GiantFrames,
     /// Set when stacks are written as they were, too.
@@ -124,6 +130,8 @@ impl<W: Write> Stream<W> {
             segment_start: 0,
             ends_with_counts: false,
             code: SeenCode::default(),
+            chains: None,
+            ended_programs: Vec::new(),
             chunks: SentChunks::default(),
             giant_frames: GiantFrames::default(),
             raw_stacks: None,
@@ -167,13 +175,13 @@ impl<W: Write> Stream<W> {
             let count = u64::from(event::weight_in(bytes));
             return self.lose(Loss { cpu: Tick::cpu(bytes), ..Loss::at(now(), LossCause::Malformed, count) });
         };
-        self.use_tick(&tick)
+        self.use_tick(&tick, self.call_graph)
     }
 
     /// What was counted in the kernel.
     pub(crate) fn counts(&mut self, counts: &mut Counts) -> Result<()> {
         self.ends_with_counts |= !counts.is_empty();
-        counts.ticks().try_for_each(|tick| self.use_tick(&tick))
+        counts.ticks().try_for_each(|tick| self.use_counted(&tick))
     }
 
     /// Takes process events from their rings, to be used when the ticks of their time come.
@@ -192,19 +200,30 @@ impl<W: Write> Stream<W> {
         self.pending.len() >= MANY || self.pending.iter().map(bytes).sum::<usize>() >= BYTES
     }
 
-    fn use_tick(&mut self, tick: &Tick<'_>) -> Result<()> {
+    fn use_counted(&mut self, tick: &Tick<'_>) -> Result<()> {
+        self.use_tick(tick, CallGraph::Fp)
+    }
+
+    fn use_tick(&mut self, tick: &Tick<'_>, call_graph: CallGraph) -> Result<()> {
         if tick.time > self.side_band_until {
             self.look_at_side_band();
         }
         self.apply_until(tick.time)?;
         self.define_process(tick)?;
-        self.fill_sample(tick);
+        self.fill_sample(tick, call_graph);
         self.write_raw(tick)?;
         self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
-            self.code.note((tick.pid, process), new.code, &self.modules);
+            match (&self.chains, call_graph) {
+                (None, _) => self.code.note((tick.pid, process), new.code, &self.modules),
+                (Some(_), CallGraph::Dwarf) => self.note_code_of_sample(tick.pid),
+                (Some(_), _) => {
+                    self.code.note_run_time_code((tick.pid, process), new.code, &self.modules);
+                    self.note_chain(tick);
+                }
+            }
         }
         Ok(())
     }
@@ -219,7 +238,7 @@ impl<W: Write> Stream<W> {
         }
     }
 
-    fn fill_sample(&mut self, tick: &Tick<'_>) {
+    fn fill_sample(&mut self, tick: &Tick<'_>, call_graph: CallGraph) {
         let sample = &mut self.sample;
         (sample.time, sample.pid, sample.tid, sample.cpu) = (tick.time, tick.pid, tick.tid, tick.cpu);
         sample.weight = tick.weight;
@@ -233,7 +252,7 @@ impl<W: Write> Stream<W> {
             sample.user = UserState::None;
             return;
         }
-        if self.call_graph == CallGraph::Dwarf {
+        if call_graph == CallGraph::Dwarf {
             if !matches!(sample.user, UserState::Stack(_)) {
                 sample.user = UserState::Stack(UserStack::default());
             }

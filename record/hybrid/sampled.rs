@@ -1,0 +1,82 @@
+//! The kernel's maps of the processes that are sampled while others are counted.
+
+use anyhow::{Context, Result};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use rustc_hash::FxHashMap;
+
+use super::owed::{Owed, Program};
+use crate::counts::Counts;
+use crate::skeleton::ProfrecSkel;
+
+/// `MOST_BROKEN` in bpf/hybrid.h.
+const MOST: usize = 1024;
+
+/// The processes that are sampled.
+pub(crate) struct SampledProcesses {
+    broken: MapHandle,
+    owed: MapHandle,
+    cpus: usize,
+    /// By process id.
+    programs: FxHashMap<u32, Program>,
+    /// Those that are not sampled any more, of which it is not known what they owe.
+    ended: Vec<Program>,
+    /// How many there were in all.
+    count: u64,
+}
+
+impl SampledProcesses {
+    /// None yet.
+    pub(crate) fn of(skeleton: &ProfrecSkel<'_>) -> libbpf_rs::Result<Self> {
+        let broken = MapHandle::try_from(&skeleton.maps.broken)?;
+        let owed = MapHandle::try_from(&skeleton.maps.owed)?;
+        let (programs, ended) = Default::default();
+        Ok(Self { broken, owed, cpus: libbpf_rs::num_possible_cpus()?, programs, ended, count: 0 })
+    }
+
+    /// Has a process sampled from now on, unless there are very many of them.
+    pub(crate) fn add(&mut self, program: Program) -> Result<()> {
+        self.end(program.pid)?;
+        if self.programs.len() >= MOST || self.ended.contains(&program) {
+            return Ok(());
+        }
+        let nothing = vec![vec![0; Owed::BYTES]; self.cpus];
+        self.owed.update_percpu(&program.key(), &nothing, MapFlags::ANY).context("telling whom to sample")?;
+        self.broken.update(&program.key(), &[1], MapFlags::ANY).context("telling whom to sample")?;
+        self.programs.insert(program.pid, program);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Has a process counted from now on, if it was sampled.
+    pub(crate) fn end(&mut self, pid: u32) -> Result<()> {
+        let Some(program) = self.programs.remove(&pid) else { return Ok(()) };
+        self.broken.delete(&program.key()).context("telling whom not to sample")?;
+        self.ended.push(program);
+        Ok(())
+    }
+
+    /// Has all processes counted from now on.
+    pub(crate) fn end_all(&mut self) -> Result<()> {
+        let pids: Vec<u32> = self.programs.keys().copied().collect();
+        pids.into_iter().try_for_each(|pid| self.end(pid))
+    }
+
+    /// Takes what those owe that are not sampled any more, when no program of the kernel can be looking at them.
+    pub(crate) fn take_ended(&mut self, counts: &mut Counts) -> Result<()> {
+        for program in self.ended.drain(..) {
+            let of_cpus = self.owed.lookup_percpu(&program.key(), MapFlags::ANY).context("reading what is owed")?;
+            for (cpu, bytes) in (0..).zip(of_cpus.unwrap_or_default()) {
+                if let Some(owed) = Owed::parse(&bytes) {
+                    counts.add_owed(program, cpu, &owed);
+                }
+            }
+            self.owed.delete(&program.key()).context("clearing what is owed")?;
+        }
+        Ok(())
+    }
+
+    /// How many processes were sampled so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}

@@ -1,0 +1,104 @@
+//! Samples among counts: the processes whose counted chains do not end in start code are sampled, and what their samples and
+//! all counts tell goes into the recording in the order of its time.
+
+use std::io::Write;
+
+use anyhow::Result;
+use profrec_format::UserState;
+
+use super::Stream;
+use crate::counts::Counts;
+use crate::event::{self, Tick};
+use crate::hybrid::chains::Chains;
+use crate::hybrid::owed::Program;
+use crate::ring::BpfRing;
+use crate::sampler::Sampler;
+use crate::side_band::What;
+
+impl<W: Write> Stream<W> {
+    /// Has processes sampled whose counted chains do not end in start code.
+    pub(crate) fn judge_chains(&mut self) {
+        self.chains = Some(Chains::default());
+    }
+
+    /// What was counted in the kernel, with the samples from the ring up to `until`.
+    pub(crate) fn counts_and_samples(&mut self, counts: &mut Counts, ring: &mut BpfRing, until: u64) -> Result<()> {
+        self.ends_with_counts |= !counts.is_empty() || ring.fill().bytes > 0;
+        let mut counted = counts.ticks().peekable();
+        let mut result = Ok(());
+        ring.drain_while(|bytes| {
+            let time = event::time_in(bytes);
+            if time > until || result.is_err() {
+                return false;
+            }
+            while let Some(tick) = counted.next_if(|tick| result.is_ok() && tick.time <= time) {
+                result = self.use_counted(&tick);
+            }
+            if result.is_ok() {
+                result = self.tick(bytes);
+            }
+            true
+        });
+        result?;
+        counted.try_for_each(|tick| self.use_counted(&tick))
+    }
+
+    /// Notes where the chain of a counted tick ends, which is the sample at hand.
+    pub(super) fn note_chain(&mut self, tick: &Tick<'_>) {
+        let (Some(chains), UserState::Chain(chain)) = (&mut self.chains, &self.sample.user) else { return };
+        let Some(process) = self.processes.get(tick.pid) else { return };
+        let Some(last) = chain.last() else { return };
+        // As if the innermost frame had made a call, too.
+        let returns_to = if chain.len() > 1 { *last } else { last.wrapping_add(1) };
+        let place = process.find(returns_to.wrapping_sub(1)).map(|mapped| {
+            let offset = (returns_to - mapped.start).wrapping_add(mapped.offset);
+            (mapped.module, offset)
+        });
+        chains.add(Program { pid: tick.pid, exec: tick.exec }, place, tick.weight.into());
+    }
+
+    /// A process has ended, or become another program.
+    pub(super) fn program_ended(&mut self, pid: u32) {
+        if let Some(chains) = &mut self.chains {
+            chains.forget(pid);
+            self.ended_programs.push(pid);
+        }
+    }
+
+    /// Tells the kernel whom to sample from now on.
+    pub(crate) fn choose_whom_to_sample(&mut self, sampler: &mut Sampler) -> Result<()> {
+        let (Some(chains), Some(sampled)) = (&mut self.chains, sampler.sampled()) else { return Ok(()) };
+        let new = chains.take_new();
+        if !new.is_empty() {
+            self.evidence.ask_for_start_code(new);
+        }
+        self.evidence.start_code().for_each(|(place, is_start_code)| chains.learn(place, is_start_code));
+        for pid in self.ended_programs.drain(..) {
+            sampled.end(pid)?;
+        }
+        for program in chains.take_broken() {
+            sampled.add(program)?;
+        }
+        Ok(())
+    }
+
+    /// Has those not sampled any more that have ended or become another program by now: what they owe is theirs.
+    pub(crate) fn end_sampling_of_ended(&mut self, sampler: &mut Sampler) -> Result<()> {
+        let Some(sampled) = sampler.sampled() else { return Ok(()) };
+        for event in &self.pending {
+            match event.what {
+                What::Exit { pid, tid } if pid == tid => sampled.end(pid)?,
+                What::Comm { pid, exec: true, .. } => sampled.end(pid)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the code of a sample among counts: all of it, for a count may have shown some without asking for evidence.
+    pub(super) fn note_code_of_sample(&mut self, pid: u32) {
+        let (Some(process), UserState::Stack(stack)) = (self.processes.get(pid), &self.sample.user) else { return };
+        let addresses: Vec<u64> = [stack.ip].into_iter().chain(stack.words.iter().map(|word| word.value)).collect();
+        self.code.note((pid, process), &addresses, &self.modules);
+    }
+}
