@@ -28,6 +28,7 @@ mod given_up;
 mod golden;
 mod hostile_hosts;
 mod hotplug;
+mod hybrid;
 mod jit;
 mod killed;
 mod least_privilege;

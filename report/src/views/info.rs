@@ -47,6 +47,13 @@ fn recording(text: &mut String, facts: &Facts) {
     if header.counted_every > 0 {
         let every = header.counted_every as f64 / 1e9;
         line(text, "", &format!("counted in the kernel: a sample is all ticks of a stack in {every} s"));
+        if header.call_graph == CallGraph::Dwarf {
+            line(
+                text,
+                "",
+                "of processes whose chains break, stacks are copied at a lower rate: such a sample stands for ticks of its process",
+            );
+        }
     }
     if header.scrubbed {
         line(text, "", "scrubbed: unwound before, registers and words of stacks are gone");

@@ -1,0 +1,113 @@
+//! Processes whose frame pointers do not lead through their stacks are sampled, the others are counted: shares over all of them
+//! are unbiased, and every tick has its place.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::programs::{Running, fixture, profrec_report, stdout, succeed};
+use crate::recorded::{Facts, Place};
+use crate::rights::needs_root;
+
+/// Seconds of CPU time that the children of a shell took, as its `times` prints them.
+fn cpu_seconds(times: &str) -> f64 {
+    let minutes_and_seconds = |time: &str| -> Option<f64> {
+        let (minutes, seconds) = time.strip_suffix('s')?.split_once('m')?;
+        Some(60.0 * minutes.parse::<f64>().ok()? + seconds.parse::<f64>().ok()?)
+    };
+    let children = times.lines().last().unwrap_or_default();
+    children.split_whitespace().filter_map(minutes_and_seconds).sum()
+}
+
+/// Two programs on one CPU, one with frame pointers and one without: each has the share of CPU time that the kernel says. The stacks
+/// of the one without are complete once it was judged, and in the proportions that it has by construction.
+#[test]
+fn shares_over_both_are_unbiased() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let times = |name: &str| place.path().with_file_name(name);
+    let script =
+        "(taskset -c 0 \"$1\" 12 75; times >\"$3\") & (nice -n 3 taskset -c 0 \"$2\" 12 75; times >\"$4\") & wait";
+    let mut command = place.record();
+    command.args([
+        "--count=hybrid",
+        "--sample-every",
+        "4",
+        "--flush",
+        "300ms",
+        "-F",
+        "1999",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]);
+    let programs = [fixture("framed_shares"), fixture("shares"), times("framed"), times("plain")];
+    let output = succeed(command.args(programs));
+    let [framed_seconds, plain_seconds] =
+        ["framed", "plain"].map(|name| cpu_seconds(&fs::read_to_string(times(name)).unwrap()));
+    let truth = framed_seconds / (framed_seconds + plain_seconds);
+    let recorded = place.recorded(output);
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    let processes = facts.at("/processes").as_array().unwrap();
+    let process = |comm: &str| processes.iter().find(|process| process["comm"] == comm).unwrap();
+    let figure = |comm: &str, of: &str| process(comm)[of].as_f64().unwrap();
+    let (framed, plain) = (figure("framed_shares", "samples"), figure("shares", "samples"));
+    let share = framed / (framed + plain);
+    assert!((share - truth).abs() < 0.03, "{share} of the ticks, {truth} of the CPU time: {processes:?}");
+    assert!(figure("framed_shares", "complete_percent") > 95.0, "{processes:?}");
+    assert!(figure("shares", "complete_percent") > 40.0, "{processes:?}");
+    let folded = recorded.folded();
+    let complete = |function: &str| folded.share(&format!("shares;_start;...;main;{function};...;spin_{function}"));
+    let (alpha, beta) = (complete("alpha"), complete("beta"));
+    assert!((alpha / (alpha + beta) - 0.75).abs() < 0.1, "{alpha} {beta}\n{folded}");
+    let info = recorded.report(&["--info"]);
+    assert!(info.contains("of processes whose chains break, stacks are copied"), "{info}");
+}
+
+/// A process that is sampled and becomes another program is counted again, and judged by that; what it owed stays its own.
+#[test]
+fn another_program_is_judged_anew() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let script = "end=$(($(date +%s) + 6)); while [ $(date +%s) -lt $end ]; do \
+                  i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; done; exec \"$1\" 4";
+    let mut command = place.record();
+    command.args(["--count=hybrid", "--flush", "300ms", "-F", "499", "--", "sh", "-c", script, "sh"]);
+    let recorded = place.recorded(succeed(command.arg(fixture("framed_shares"))));
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    let folded = recorded.folded();
+    let (shell, framed) = (folded.of_comm("sh"), folded.of_comm("framed_shares"));
+    let of_shell = folded.share("sh;_start;...") * folded.samples() as f64;
+    assert!(of_shell > 0.3 * shell as f64, "{folded}");
+    let of_framed =
+        folded.share("framed_shares;...;main;...;spin_alpha") + folded.share("framed_shares;...;main;...;spin_beta");
+    assert!(of_framed * folded.samples() as f64 > 0.9 * framed as f64, "{folded}");
+    assert!(!folded.stacks().any(|stack| stack[0] == "framed_shares" && stack[1] == "_start"), "{folded}");
+}
+
+/// Each part closes its accounts, with ticks of which no sample tells yet: those are the next part's.
+#[test]
+fn parts_close_their_accounts() {
+    let _guard = needs_root!();
+    let (place, mut shares) = (Place::new(), Command::new(fixture("shares")));
+    let mut command = place.record();
+    command.args(["-a", "--count=hybrid", "--flush", "400ms", "-F", "499", "-d", "8s", "--rotate", "1h"]);
+    let (recorder, _shares) = (Running::start(&mut command), Running::quiet(shares.arg("10")));
+    thread::sleep(Duration::from_secs(5));
+    recorder.signal(Signal::USR1);
+    recorder.finish_within(Duration::from_secs(60));
+    for part in 1..=2 {
+        let path = place.path().with_file_name(format!("it.{part:06}.prof"));
+        let facts = Facts::parse(&stdout(&succeed(Command::new(profrec_report()).arg(path).arg("--json"))));
+        facts.assert_accounts_close();
+        assert!(facts.number("/recording/ticks") > 100.0, "{}", facts.at("/recording"));
+    }
+}
