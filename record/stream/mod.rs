@@ -199,6 +199,7 @@ impl<W: Write> Stream<W> {
         self.apply_until(tick.time)?;
         self.define_process(tick)?;
         self.fill_sample(tick);
+        self.define_mappings(tick.pid)?;
         self.write_raw(tick)?;
         self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;

@@ -106,6 +106,21 @@ fn a_part_has_what_was_counted_until_its_end() {
     }
 }
 
+/// A segment has the mappings that its chains lead through, and no others; of the vDSO, which is no file, it has the names.
+#[test]
+fn a_recording_has_the_code_that_ran() {
+    let _guard = needs_root!();
+    let script = "import time\nend = time.time() + 2\nwhile time.time() < end: pass";
+    let command: [&Path; 3] = [Path::new("/usr/bin/python3"), Path::new("-c"), Path::new(script)];
+    let recorded = record(&["--count", "--flush", "500ms", "-F", "999"], &command);
+    let facts = recorded.facts();
+    for module in facts.at("/modules").as_array().unwrap() {
+        assert!(module["samples"].as_u64() > Some(0), "{module}");
+    }
+    let folded = recorded.folded();
+    assert!(folded.share("...;clock_gettime") > 0.0, "{folded}");
+}
+
 /// Names of code that was made at run time are in the recording: nobody could fetch them later.
 #[test]
 fn names_of_run_time_code_are_counted_too() {
