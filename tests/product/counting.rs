@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::programs::{Running, fixture, profrec_report, stderr, stdout, succeed};
+use crate::programs::{Running, fixture, profrec_report, stderr, stdout, succeed, wait_for};
 use crate::recorded::{Facts, Place, Recorded, record};
 use crate::rights::needs_root;
 
@@ -148,6 +148,51 @@ fn a_recorder_that_stands_still_loses_nothing() {
     assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
     assert!(segments(&recorded) < 9.0, "{} segments", segments(&recorded));
     assert!(facts.number("/recording/ticks") > 1_000.0, "{}", facts.at("/recording"));
+}
+
+/// Flushes that take longer than the time between two of them: a recorder that runs for a twentieth of the time falls behind, and what it
+/// takes then is all that was counted.
+#[test]
+fn flushes_that_take_too_long_lose_nothing() {
+    let _guard = needs_root!();
+    let (place, _storm) = (Place::new(), Running::quiet(&mut storm("9")));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "100ms", "-F", "4999", "--max-cpu", "none", "-d", "6s"]);
+    let recorder = Running::start(&mut command);
+    wait_for(&place.path());
+    for _ in 0..20 {
+        recorder.signal(Signal::STOP);
+        thread::sleep(Duration::from_millis(190));
+        recorder.signal(Signal::CONT);
+        thread::sleep(Duration::from_millis(10));
+    }
+    let recorded = place.recorded(recorder.finish_within(Duration::from_secs(60)));
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    assert!(segments(&recorded) < 50.0, "{} segments", segments(&recorded));
+}
+
+/// Thousands of processes at work, each of which is counted, named and mapped in each segment that has ticks of it.
+#[test]
+fn thousands_of_processes_are_counted() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let mut many = Command::new(fixture("many_processes"));
+    let _many = Running::quiet(many.args(["40", "5000"]));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "2s", "-F", "1999", "--max-cpu", "none", "-d", "12s"]);
+    let recorded = place.recorded(succeed(&mut command));
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    let processes = facts.at("/processes").as_array().unwrap().iter();
+    let seen = processes.filter(|process| process["comm"] == "many_processes").count();
+    assert!(seen > 3_000, "{seen} processes");
+    let folded = recorded.folded();
+    // The function that runs is known without frame pointers; it was mapped in each of them.
+    let (worked, all) = (folded.share("many_processes;...;work"), folded.of_comm("many_processes"));
+    assert!(worked > 0.3 && all > 5_000, "{worked} of {all}");
 }
 
 /// The preset for weeks counts; a rate of its own and a way to capture stacks go with it as with others.
