@@ -71,6 +71,8 @@ pub(crate) struct Process {
     pub(crate) cgroup: Arc<str>,
     /// When it was asked for its cgroup, and not only its parent; else 0.
     pub(crate) cgroup_asked: u64,
+    /// The id of the one that its last tick was in; 0 when that is not known.
+    pub(crate) cgroup_id: u64,
     /// Mappings that were not remembered since `/proc` was asked.
     pub(crate) refused: usize,
     /// By ascending address, not overlapping. Shared with the process that it was forked from, until either changes.
@@ -211,6 +213,7 @@ impl Process {
             threads: FxHashMap::from_iter([(tid, thread)]),
             cgroup: Arc::clone(&self.cgroup),
             cgroup_asked: 0,
+            cgroup_id: 0,
             code: self.code.clone(),
             mappings: Arc::clone(&self.mappings),
             ..*self

@@ -26,6 +26,7 @@ impl<W: Write> Stream<W> {
         }
         self.learn_unknown(tick.pid, tick.time)?;
         let moved = self.find_cgroup(tick.pid, 0);
+        let moved_just_now = self.follow_to_cgroup(tick.pid, tick.cgroup);
         let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
         let tells_all = self.tells_all_mappings();
         let Some(process) = self.processes.get_mut(tick.pid) else {
@@ -40,8 +41,10 @@ impl<W: Write> Stream<W> {
         let mut mappings = Vec::new();
         let mut records = Vec::new();
         let is_defined = process.defined_in == segment;
-        if !is_defined || moved {
-            records.push(Record::Process(process.definition(tick.pid, time)));
+        if !is_defined || moved || moved_just_now {
+            // What was before was elsewhere.
+            let since = if is_defined && moved_just_now { tick.time } else { time };
+            records.push(Record::Process(process.definition(tick.pid, since)));
         }
         if !is_defined {
             process.defined(segment, time);

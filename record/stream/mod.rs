@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
+use crate::cgroup_ids::CgroupIds;
 use crate::chunks::SentChunks;
 pub(crate) use crate::clock::now;
 use crate::counts::Counts;
@@ -64,6 +65,7 @@ pub(crate) struct Stream<W: Write> {
     /// All process events before this time have been taken from the side band.
     side_band_until: u64,
     processes: Processes,
+    cgroup_ids: CgroupIds,
     modules: Modules,
     evidence: Evidence,
     kernel_names: KernelNames,
@@ -117,6 +119,7 @@ impl<W: Write> Stream<W> {
             pending: VecDeque::new(),
             side_band_until: 0,
             processes: Processes::default(),
+            cgroup_ids: CgroupIds::default(),
             modules: Modules::default(),
             evidence,
             kernel_names: KernelNames::default(),
