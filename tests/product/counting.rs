@@ -204,6 +204,6 @@ fn the_preset_for_weeks_counts() {
     command.args(["--preset", "monitor", "--"]).arg(fixture("framed_shares")).arg("2");
     let recorded = place.recorded(succeed(&mut command));
     let info = recorded.report(&["--info"]);
-    assert!(info.contains("counted in the kernel: a sample is all ticks of a stack in 10 s"), "{info}");
+    assert!(info.contains("counted in the kernel: a sample is all ticks of a stack in 60 s"), "{info}");
     recorded.facts().assert_accounts_close();
 }
