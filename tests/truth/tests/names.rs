@@ -20,7 +20,7 @@ fn names_are_those_of_llvm_symbolizer() {
     let mut compiler = Command::new("g++");
     compiler.args(["-O2", "-g", "-Wl,--build-id", "-D_GNU_SOURCE", "-o"]).arg(&program).arg(source);
     assert!(compiler.status().unwrap().success());
-    let subject = Subject { path: program, whole: None };
+    let subject = Subject { path: program, whole: None, few: None };
     let tally = compare(&subject, 2_000, &[(Tool::Llvm, 2_000)], &[], None).unwrap();
     let (asked, equal) = (tally.asked[&Tool::Llvm], tally.equal[&Tool::Llvm]);
     assert!(tally.unexplained.is_empty(), "{:x?}", tally.unexplained);

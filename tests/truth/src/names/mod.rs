@@ -56,6 +56,8 @@ pub struct Subject {
     pub path: PathBuf,
     /// One with the same code whose symbols and debug information are all in it, if those of the file are not.
     pub whole: Option<PathBuf>,
+    /// How many addresses a slow tool is asked about, if not all.
+    pub few: Option<usize>,
 }
 
 /// How often a class was seen, and some of it.
