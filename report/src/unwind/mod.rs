@@ -26,6 +26,7 @@ pub mod rejoin;
 pub mod row;
 mod shared;
 pub mod signal;
+mod signing;
 pub mod slices;
 pub mod step;
 #[cfg(test)]
