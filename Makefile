@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test truth fuzz bench bench-names lint static vmtest fixtures clean
+.PHONY: help setup demo test truth fuzz bench bench-counting bench-names lint static vmtest fixtures clean
 
 # rustup puts cargo here; root's own PATH through sudo often lacks it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -67,6 +67,11 @@ bench: ## measure profrec and its peers side by side: tables and bench.json (BEN
 	@.ci/setup bench
 	@cargo build --release --quiet
 	@tests/bench/run --profrec $(PROFREC) $(BENCH)
+
+bench-counting: ## measure counting beside sampling, perf and profile-bpfcc, and a day's size (BENCH="--minutes 0" for costs alone)
+	@.ci/setup bench
+	@cargo build --release --quiet
+	@tests/bench/counting --profrec $(PROFREC) $(BENCH)
 
 bench-names: setup ## measure names of 50,000 addresses of a large program, and peers that are installed (BENCH="--rounds 1")
 	@cargo build --release --quiet --package profrec-report --bins --examples

@@ -185,7 +185,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "Counting")]
     pub(crate) sample_every: Option<u32>,
 
-    /// How often counts are read and written: what SIGKILL can cost [default: 10s]
+    /// How often counts are read and written: what SIGKILL can cost [default: 10s; 1m with --preset monitor]
     #[arg(long, value_name = "TIME", value_parser = parse_flush, help_heading = "Counting")]
     pub(crate) flush: Option<Duration>,
 
@@ -292,8 +292,11 @@ impl RecordArgs {
     /// How often counts are written, when ticks are counted in the kernel.
     pub(crate) fn counts_every(&self) -> Option<Duration> {
         const USUAL: Duration = Duration::from_secs(10);
-        let implied = self.preset == Some(Preset::Monitor) && self.call_graph.is_none();
-        (self.count.is_some() || implied).then(|| self.flush.unwrap_or(USUAL))
+        // So few ticks are not worth a segment of their own more often.
+        const RARE: Duration = Duration::from_secs(60);
+        let for_weeks = self.preset == Some(Preset::Monitor);
+        let implied = for_weeks && self.call_graph.is_none();
+        (self.count.is_some() || implied).then(|| self.flush.unwrap_or(if for_weeks { RARE } else { USUAL }))
     }
 
     /// How many stacks and counts there is room for.

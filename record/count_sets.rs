@@ -130,12 +130,25 @@ fn longest_chain() -> u32 {
 fn take_stacks(map: &MapHandle, flag: u32, counts: &mut Counts) -> Result<()> {
     // The kernel finds the next key by the one before: so none is deleted meanwhile.
     let ids: Vec<Vec<u8>> = map.keys().collect();
+    let mut is_one_step = true;
     for id in ids {
-        let addresses = map.lookup(&id, MapFlags::ANY).context("reading stacks")?;
-        map.delete(&id).context("clearing stacks")?;
+        let addresses = take_stack(map, &id, &mut is_one_step)?;
         if let (Some(addresses), Some(id)) = (addresses, id.first_chunk()) {
             counts.add_stack(u32::from_le_bytes(*id) | flag, &addresses);
         }
     }
     Ok(())
+}
+
+/// Reads and clears a stack. Older kernels refuse to do so in one step.
+fn take_stack(map: &MapHandle, id: &[u8], is_one_step: &mut bool) -> Result<Option<Vec<u8>>> {
+    if *is_one_step {
+        match map.lookup_and_delete(id) {
+            Ok(addresses) => return Ok(addresses),
+            Err(_refused) => *is_one_step = false,
+        }
+    }
+    let addresses = map.lookup(id, MapFlags::ANY).context("reading stacks")?;
+    map.delete(id).context("clearing stacks")?;
+    Ok(addresses)
 }

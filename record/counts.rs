@@ -32,6 +32,8 @@ pub(crate) struct Counts {
 struct Count {
     /// When that was first.
     first: u64,
+    /// The id of the control group that the process was in.
+    cgroup: u64,
     pid: u32,
     tid: u32,
     cpu: u32,
@@ -55,7 +57,18 @@ impl Counts {
     pub(crate) fn add_owed(&mut self, program: Program, cpu: u32, owed: &Owed) {
         let Owed { last: first, tid, ticks, comm } = *owed;
         let (user, kernel) = (-ENOSPC, -ENOENT);
-        self.counts.push(Count { first, pid: program.pid, tid, cpu, exec: program.exec, ticks, user, kernel, comm });
+        self.counts.push(Count {
+            first,
+            cgroup: 0,
+            pid: program.pid,
+            tid,
+            cpu,
+            exec: program.exec,
+            ticks,
+            user,
+            kernel,
+            comm,
+        });
     }
 
     /// Adds an element of the map of stacks.
@@ -97,6 +110,7 @@ impl Counts {
         let nothing = Slice { start: 0, bytes: &[] };
         Tick {
             time: count.first,
+            cgroup: count.cgroup,
             pid: count.pid,
             tid: count.tid,
             cpu: count.cpu,
@@ -127,6 +141,7 @@ impl Count {
         let half = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         Some(Self {
             first: u64::from_le_bytes(*tally.first_chunk()?),
+            cgroup: u64::from_le_bytes(*place.first_chunk()?),
             pid: half(place, 8)?,
             tid: half(tally, 8)?,
             cpu: half(place, 24)?,
@@ -187,6 +202,7 @@ mod tests {
         let ticks: Vec<_> = counts.ticks().collect();
         let [early, late] = &ticks[..] else { unreachable!("two ticks") };
         assert_eq!((early.time, early.pid, early.tid, early.cpu, early.weight), (800, 100, 102, 5, 4));
+        assert_eq!(early.cgroup, 7);
         assert_eq!(event::words(early.kernel_chain).collect::<Vec<_>>(), [u64::MAX]);
         assert_eq!((late.time, late.tid, late.weight, late.is_in_kernel()), (900, 101, 30, false));
         assert_eq!(event::words(late.user_chain).collect::<Vec<_>>(), [0x1000, 0x2000]);

@@ -23,6 +23,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) cpu: u32,
     /// Periods of the clock that it stands for.
     pub(crate) weight: u32,
+    /// The id of its control group, where ticks are counted; else 0.
+    pub(crate) cgroup: u64,
     /// The thread's name, which ends with the first zero byte.
     pub(crate) comm: &'a [u8],
     /// All 0 when the thread has no user side.
@@ -135,6 +137,7 @@ impl<'a> Tick<'a> {
             tid,
             cpu,
             weight,
+            cgroup: 0,
             comm,
             registers,
             top,

@@ -165,6 +165,7 @@ mod tests {
             pid: 1,
             tid: 1,
             cpu: 0,
+            cgroup: 0,
             comm: &[],
             weight: 1,
             registers,

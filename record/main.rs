@@ -17,6 +17,7 @@ mod attach;
 mod budget;
 mod cfi;
 mod cgroup;
+mod cgroup_ids;
 mod chunks;
 mod clock;
 mod code_ranges;

@@ -9,6 +9,7 @@ use profrec_format::{Module, ModuleId, ModuleKind};
 use rustc_hash::FxHashMap;
 
 use crate::elf::Elf;
+use crate::jit;
 use crate::side_band::FileIdentity;
 
 /// Where a module was seen mapped.
@@ -105,10 +106,20 @@ impl Modules {
         Some(&known.module)
     }
 
+    /// Whether `segment` has its definition.
+    pub(crate) fn is_defined(&self, id: ModuleId, segment: u64) -> bool {
+        self.modules.get(id as usize).is_some_and(|known| known.defined_in == segment)
+    }
+
     /// Whether it is memory that processes fill with code of their own making: without a file, or with one of memory alone.
     pub(crate) fn is_run_time_code(&self, id: ModuleId) -> bool {
         let module = self.modules.get(id as usize).map(|known| &known.module);
         module.is_some_and(|module| module.kind == ModuleKind::Anonymous || module.path.starts_with("/memfd:"))
+    }
+
+    /// Whether it tells of code that was made at run time, and is mapped only to be found.
+    pub(crate) fn is_jitdump(&self, id: ModuleId) -> bool {
+        self.modules.get(id as usize).is_some_and(|known| jit::is_jitdump(&known.module.path))
     }
 
     /// The module's file, the first time that somebody asks for it. `pid` maps it from `start` to `end`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use profrec_format::{ModuleId, Process as Definition};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::code_ranges::CodeRanges;
 
@@ -58,6 +58,10 @@ pub(crate) struct Process {
     pub(crate) known: bool,
     /// The segment that has its definition.
     pub(crate) defined_in: u64,
+    /// As it was then.
+    defined_at: u64,
+    /// Where mappings start that the segment has.
+    told: FxHashSet<u64>,
     /// It has a new program, which has not been seen running.
     pub(crate) is_new: bool,
     /// When it was last needed.
@@ -67,6 +71,8 @@ pub(crate) struct Process {
     pub(crate) cgroup: Arc<str>,
     /// When it was asked for its cgroup, and not only its parent; else 0.
     pub(crate) cgroup_asked: u64,
+    /// The id of the one that its last tick was in; 0 when that is not known.
+    pub(crate) cgroup_id: u64,
     /// Mappings that were not remembered since `/proc` was asked.
     pub(crate) refused: usize,
     /// By ascending address, not overlapping. Shared with the process that it was forked from, until either changes.
@@ -96,6 +102,27 @@ impl Process {
 
     pub(crate) fn mappings(&self) -> &[Mapped] {
         &self.mappings
+    }
+
+    /// Notes that a segment defines it, as it is at `time`; which mappings that has is to be told.
+    pub(crate) fn defined(&mut self, segment: u64, time: u64) {
+        (self.defined_in, self.defined_at) = (segment, time);
+        self.told.clear();
+    }
+
+    /// As of when the segment at hand has it.
+    pub(crate) fn defined_at(&self) -> u64 {
+        self.defined_at
+    }
+
+    /// Notes that the segment at hand has a mapping. False when it had it before.
+    pub(crate) fn tell(&mut self, mapped: Mapped) -> bool {
+        self.told.insert(mapped.start)
+    }
+
+    /// How many mappings the segment at hand has, at most.
+    pub(crate) fn told(&self) -> usize {
+        self.told.len()
     }
 
     /// The executable ranges, for the filter.
@@ -133,6 +160,9 @@ impl Process {
         if let Some(mapped) = self.mappings[first..last].last().filter(|mapped| mapped.end > new.end) {
             put.push(mapped.part(new.end, mapped.end));
         }
+        for mapped in self.mappings[first..last].iter().chain(&put) {
+            self.told.remove(&mapped.start);
+        }
         Arc::make_mut(&mut self.mappings).splice(first..last, put);
         self.changed(time);
         true
@@ -141,6 +171,7 @@ impl Process {
     /// A new program: no mappings, one thread.
     pub(crate) fn exec(&mut self, pid: u32, comm: String, time: u64) {
         self.mappings = Arc::default();
+        self.told.clear();
         (self.known, self.is_new) = (true, true);
         // Who starts a program often moves it to its cgroup first.
         self.cgroup_asked = 0;
@@ -175,11 +206,14 @@ impl Process {
             since: time,
             used: time,
             defined_in: 0,
+            defined_at: time,
+            told: self.told.clone(),
             is_new: false,
             ended: None,
             threads: FxHashMap::from_iter([(tid, thread)]),
             cgroup: Arc::clone(&self.cgroup),
             cgroup_asked: 0,
+            cgroup_id: 0,
             code: self.code.clone(),
             mappings: Arc::clone(&self.mappings),
             ..*self

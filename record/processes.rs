@@ -108,7 +108,12 @@ fn size(process: &Process) -> usize {
     const THREAD: usize = 2 * size_of::<(u32, Thread)>() + 32;
     /// The code ranges, if they have been asked for, take half as much as the mappings.
     const MAPPING: usize = size_of::<Mapped>() * 3 / 2;
-    2 * size_of::<(u32, Process)>() + process.threads.len() * THREAD + process.mappings().len() * MAPPING
+    /// Where a mapping starts, in its table.
+    const TOLD: usize = 16;
+    2 * size_of::<(u32, Process)>()
+        + process.threads.len() * THREAD
+        + process.mappings().len() * MAPPING
+        + process.told() * TOLD
 }
 
 #[cfg(test)]

@@ -20,6 +20,11 @@ impl Progress {
         Self { visible: !quiet && io::stderr().is_terminal(), quiet, cpus: online_cpus() }
     }
 
+    /// Whether somebody sees it.
+    pub(crate) fn is_visible(&self) -> bool {
+        self.visible
+    }
+
     /// Shows how far the recording is, how large its file is, how well the recorder is, and what a sample stands for.
     pub(crate) fn show(&self, health: &Health, bytes: u64, elapsed: Duration, weight: u32) {
         if self.visible {

@@ -56,6 +56,7 @@ mod tests {
         let mut stacks = RawStacks::default();
         let mut look = |tid, changed: &[u8]| {
             let tick = Tick {
+                cgroup: 0,
                 comm: &[],
                 time: 5_000,
                 pid: 1,

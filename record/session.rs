@@ -9,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
-use crate::counting::{self, Counting};
+use crate::counting::Counting;
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
@@ -175,10 +175,12 @@ impl Session {
     /// Writes what comes until something ends the recording, and says what.
     fn watch(&mut self) -> Result<StopReason> {
         let mut flushed = self.started;
+        let is_sampled = self.sampler.sampled().is_some();
+        let is_watched = self.progress.is_visible() || self.triggers.are_set() || is_sampled;
         loop {
             let (look, flush) = match &self.counting {
-                Some(_) if self.part_has_counts => (FIRST_LOOK, counting::LOOK),
-                Some(counting) => (counting.left(), counting::LOOK),
+                Some(counting) if self.part_has_counts => (FIRST_LOOK, counting.look(true)),
+                Some(counting) => (counting.left(), counting.look(is_watched)),
                 None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
             };
             // Samples among counts wait for these in the ring.

@@ -1,6 +1,10 @@
 //! The image of the vDSO. It is the same for all processes of a kernel, so the recorder's own will do.
 
+use std::fs::File;
+use std::io::Write;
+
 use anyhow::{Context, Result};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::proc_maps::{self, MapsLine};
 
@@ -21,6 +25,14 @@ pub(crate) fn image() -> Result<Vec<u8>> {
     // SAFETY: the kernel has mapped these bytes, readable, at the start of this process (it has just said so); nobody
     // unmaps or writes them.
     Ok(unsafe { std::slice::from_raw_parts(start, length) }.to_vec())
+}
+
+/// The same as a file.
+pub(crate) fn file() -> Result<File> {
+    let file = memfd_create("vdso", MemfdFlags::CLOEXEC).context("making a file in memory")?;
+    let mut file = File::from(file);
+    file.write_all(&image()?).context("writing to memory")?;
+    Ok(file)
 }
 
 #[cfg(test)]

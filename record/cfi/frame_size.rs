@@ -44,8 +44,8 @@ fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>, marks_end: &mut bool) -> Op
     const DEF_CFA_OFFSET: u8 = 0x0e;
     let code = bytes.u8()?;
     match code {
-        // advance_loc, restore; nop, remember_state, restore_state
-        0x40..0x80 | 0xc0.. | 0x00 | 0x0a | 0x0b => {}
+        // advance_loc, restore; nop, remember_state, restore_state, and aarch64's negate_ra_state, without and with its address
+        0x40..0x80 | 0xc0.. | 0x00 | 0x0a | 0x0b | 0x2c | 0x2d => {}
         // offset; restore_extended, same_value, def_cfa_register, GNU_args_size
         0x80..0xc0 | 0x06 | 0x08 | 0x0d | 0x2e => _ = bytes.leb128()?,
         // undefined

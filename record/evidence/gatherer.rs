@@ -31,6 +31,8 @@ pub(super) struct Gatherer {
 /// A module's file and what was found in it.
 struct Source {
     file: File,
+    /// What of it goes into the recording.
+    embed: Embed,
     layout: Layout,
     cfi: Option<Cfi>,
     symbols: Option<SymbolIndex>,
@@ -52,7 +54,8 @@ impl Gatherer {
     pub(super) fn answer(&mut self, request: Request, jit: &mut Jit) -> Answer {
         let mut answer = Answer::default();
         match request {
-            Request::Module(id, file) => answer.records = self.module(id, file),
+            Request::Module(id, file) => answer.records = self.module(id, file, self.embed),
+            Request::NamedModule(id, file) => answer.records = self.module(id, Some(file), Embed::Symbols),
             Request::Code(offsets) => self.code(offsets, &mut answer),
             Request::StartCode(offsets) => {
                 answer.start_code = offsets.into_iter().map(|place| (place, self.is_start_code(place))).collect();
@@ -75,9 +78,9 @@ impl Gatherer {
         answer
     }
 
-    fn module(&mut self, id: ModuleId, file: Option<File>) -> Vec<Record> {
+    fn module(&mut self, id: ModuleId, file: Option<File>, embed: Embed) -> Vec<Record> {
         let file = file.filter(|_| self.modules.len() < self.most_files);
-        if let Some(source) = file.and_then(|file| Source::open(id, file)) {
+        if let Some(source) = file.and_then(|file| Source::open(id, file, embed)) {
             self.modules.insert(id, source);
         }
         self.modules.get(&id).map(|source| Record::Layout(source.layout.clone())).into_iter().collect()
@@ -96,22 +99,20 @@ impl Gatherer {
     }
 
     fn code(&mut self, mut offsets: Vec<CodeOffset>, answer: &mut Answer) {
-        if self.embed == Embed::None {
-            return;
-        }
+        offsets.retain(|(id, _)| self.modules.get(id).is_some_and(|source| source.embed != Embed::None));
         offsets.sort_unstable();
         for group in offsets.chunk_by(|one, other| one.0 == other.0) {
             let Some((id, source)) = group.first().and_then(|(id, _)| Some((*id, self.modules.get_mut(id)?))) else {
                 continue;
             };
             let offsets = group.iter().map(|(_, offset)| *offset);
-            source.gather(id, offsets, self.embed, &mut self.pages, answer);
+            source.gather(id, offsets, &mut self.pages, answer);
         }
     }
 }
 
 impl Source {
-    fn open(id: ModuleId, file: File) -> Option<Self> {
+    fn open(id: ModuleId, file: File, embed: Embed) -> Option<Self> {
         // A file that is not ELF (a JIT's memfd, a Wine DLL) gives no evidence.
         let elf = Elf::open(&file).ok()?;
         let loads = elf.segments.iter().filter(|segment| segment.kind == LOAD);
@@ -127,6 +128,7 @@ impl Source {
         let layout = Layout { module: id, build_id, fingerprint, loads: loads.collect() };
         Some(Self {
             file,
+            embed,
             layout,
             cfi: None,
             symbols: None,
@@ -137,21 +139,14 @@ impl Source {
         })
     }
 
-    fn gather(
-        &mut self,
-        id: ModuleId,
-        offsets: impl Iterator<Item = u64>,
-        embed: Embed,
-        pages: &mut Pages,
-        answer: &mut Answer,
-    ) {
-        let Self { file, cfi, symbols, covered, given, named, .. } = self;
+    fn gather(&mut self, id: ModuleId, offsets: impl Iterator<Item = u64>, pages: &mut Pages, answer: &mut Answer) {
+        let Self { file, embed, cfi, symbols, covered, given, named, .. } = self;
         let Ok(elf) = Elf::open(file) else {
             return;
         };
         let mut paged = PagedFile { pages, id, file };
         let Answer { records, giant_functions, .. } = answer;
-        if embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
+        if *embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
             let bytes = mini_debug_info(&elf, &mut paged);
             records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
         }
@@ -172,7 +167,7 @@ impl Source {
                     giant_functions.extend(giant_function(id, &found, &elf));
                     put(found, id, given, &mut slices);
                 }
-                if embed == Embed::Symbols {
+                if *embed == Embed::Symbols {
                     let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
                     names.extend(symbol.filter(|symbol| named.insert(symbol.address)));

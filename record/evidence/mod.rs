@@ -34,6 +34,8 @@ pub(crate) type CodeOffset = (ModuleId, u64);
 enum Request {
     /// A module is referred to; its file when it is new.
     Module(ModuleId, Option<File>),
+    /// The same of one whose names are always given.
+    NamedModule(ModuleId, File),
     /// Code that was recorded.
     Code(Vec<CodeOffset>),
     /// Code that chains end in.
@@ -111,6 +113,11 @@ impl Evidence {
     /// A module is defined in this segment.
     pub(crate) fn module(&mut self, id: ModuleId, file: Option<File>) {
         self.ask(Request::Module(id, file));
+    }
+
+    /// The same of one whose names are always given.
+    pub(crate) fn named_module(&mut self, id: ModuleId, file: File) {
+        self.ask(Request::NamedModule(id, file));
     }
 
     /// These code offsets are in this segment.

@@ -75,7 +75,11 @@ fn addresses(request: &Request) -> usize {
     match request {
         Request::Code(offsets) => offsets.len(),
         Request::Jit(jit::Request::Code(addresses)) => addresses.len(),
-        Request::Jit(_) | Request::Module(..) | Request::StartCode(_) | Request::NewSegment => 0,
+        Request::Jit(_)
+        | Request::Module(..)
+        | Request::NamedModule(..)
+        | Request::StartCode(_)
+        | Request::NewSegment => 0,
     }
 }
 

@@ -20,8 +20,6 @@ pub(crate) struct SampledProcesses {
     programs: FxHashMap<u32, Program>,
     /// Those that are not sampled any more, of which it is not known what they owe.
     ended: Vec<Program>,
-    /// How many there were in all.
-    count: u64,
 }
 
 impl SampledProcesses {
@@ -30,7 +28,7 @@ impl SampledProcesses {
         let broken = MapHandle::try_from(&skeleton.maps.broken)?;
         let owed = MapHandle::try_from(&skeleton.maps.owed)?;
         let (programs, ended) = Default::default();
-        Ok(Self { broken, owed, cpus: libbpf_rs::num_possible_cpus()?, programs, ended, count: 0 })
+        Ok(Self { broken, owed, cpus: libbpf_rs::num_possible_cpus()?, programs, ended })
     }
 
     /// Has a process sampled from now on, unless there are very many of them.
@@ -43,7 +41,6 @@ impl SampledProcesses {
         self.owed.update_percpu(&program.key(), &nothing, MapFlags::ANY).context("telling whom to sample")?;
         self.broken.update(&program.key(), &[1], MapFlags::ANY).context("telling whom to sample")?;
         self.programs.insert(program.pid, program);
-        self.count += 1;
         Ok(())
     }
 
@@ -73,10 +70,5 @@ impl SampledProcesses {
             self.owed.delete(&program.key()).context("clearing what is owed")?;
         }
         Ok(())
-    }
-
-    /// How many processes were sampled so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
     }
 }

@@ -4,9 +4,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use profrec_format::{Exec as ExecRecord, Image, Mapping, ModuleId, ModuleKind, Record, Thread as ThreadRecord};
+use profrec_format::{
+    Exec as ExecRecord, Image, Mapping, ModuleId, ModuleKind, Record, Thread as ThreadRecord, UserState,
+};
 
 use super::Stream;
+use crate::args::CallGraph;
 use crate::event::Tick;
 use crate::process::{Mapped, Thread};
 use crate::vdso;
@@ -23,7 +26,9 @@ impl<W: Write> Stream<W> {
         }
         self.learn_unknown(tick.pid, tick.time)?;
         let moved = self.find_cgroup(tick.pid, 0);
+        let moved_just_now = self.follow_to_cgroup(tick.pid, tick.cgroup);
         let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
+        let tells_all = self.tells_all_mappings();
         let Some(process) = self.processes.get_mut(tick.pid) else {
             return Ok(());
         };
@@ -36,12 +41,21 @@ impl<W: Write> Stream<W> {
         let mut mappings = Vec::new();
         let mut records = Vec::new();
         let is_defined = process.defined_in == segment;
-        if !is_defined || moved {
-            process.defined_in = segment;
-            records.push(Record::Process(process.definition(tick.pid, time)));
+        if !is_defined || moved || moved_just_now {
+            // What was before was elsewhere.
+            let since = if is_defined && moved_just_now { tick.time } else { time };
+            records.push(Record::Process(process.definition(tick.pid, since)));
         }
         if !is_defined {
-            mappings.extend_from_slice(process.mappings());
+            process.defined(segment, time);
+            // What others run is likely to be run by this one: told together, mappings take least space.
+            let modules = &self.modules;
+            let is_likely = |id| modules.is_defined(id, segment) || modules.is_jitdump(id);
+            let all = process.mappings().iter().copied();
+            mappings.extend(all.filter(|mapped| tells_all || is_likely(mapped.module)));
+            if !tells_all {
+                mappings.iter().for_each(|mapped| _ = process.tell(*mapped));
+            }
             // Until a new program is seen running, registers are those that the old one left.
             let exec = || Record::Exec(ExecRecord { time, pid: tick.pid, comm: process.comm.clone() });
             records.extend(process.is_new.then(exec));
@@ -49,8 +63,11 @@ impl<W: Write> Stream<W> {
         process.is_new &= tick.is_in_kernel() && process.find(tick.instruction_pointer()).is_none();
         let unknown = || Thread { comm: tick.comm(), since: 0, defined_in: 0 };
         let thread = process.threads.entry(tick.tid).or_insert_with(unknown);
-        let thread_record = (thread.defined_in != segment).then(|| {
-            thread.defined_in = segment;
+        let is_told = thread.defined_in == segment;
+        thread.defined_in = segment;
+        // The process's definition names its first thread.
+        let is_named = !is_defined && tick.tid == tick.pid && thread.comm == process.comm;
+        let thread_record = (!is_told && !is_named).then(|| {
             let time = thread.since.max(time).min(tick.time);
             Record::Thread(ThreadRecord { time, pid: tick.pid, tid: tick.tid, comm: thread.comm.clone() })
         });
@@ -61,6 +78,29 @@ impl<W: Write> Stream<W> {
             self.write_mapping(tick.pid, mapped, time)?;
         }
         thread_record.map_or(Ok(()), |record| self.write(&record))
+    }
+
+    /// Whether a sample says nothing without all the process's code: only an unwinder asks of words whether they point into code. Of
+    /// a chain, the mappings that it leads through are enough.
+    pub(super) fn tells_all_mappings(&self) -> bool {
+        self.call_graph == CallGraph::Dwarf
+    }
+
+    /// Makes the segment say which mappings the sample's chain leads through.
+    pub(super) fn define_mappings(&mut self, pid: u32) -> Result<()> {
+        if self.tells_all_mappings() {
+            return Ok(());
+        }
+        let (UserState::Chain(addresses), Some(process)) = (&self.sample.user, self.processes.get_mut(pid)) else {
+            return Ok(());
+        };
+        let time = process.defined_at();
+        let mut new = Vec::new();
+        for address in addresses {
+            let mapped = process.find(*address).copied();
+            new.extend(mapped.filter(|mapped| process.tell(*mapped)));
+        }
+        new.into_iter().try_for_each(|mapped| self.write_mapping(pid, mapped, time))
     }
 
     pub(super) fn write_mapping(&mut self, pid: u32, mapped: Mapped, time: u64) -> Result<()> {
@@ -79,7 +119,11 @@ impl<W: Write> Stream<W> {
                 let file = self.evidence.take_jitdump(place.0, &module.path, file);
                 self.evidence.module(id, file);
             }
-            ModuleKind::Vdso => self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?,
+            ModuleKind::Vdso if self.tells_all_mappings() => {
+                self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?;
+            }
+            // Nothing but names is asked of it; without memory for that, it has none.
+            ModuleKind::Vdso => vdso::file().into_iter().for_each(|file| self.evidence.named_module(id, file)),
             ModuleKind::Anonymous => {}
         }
         self.write(&Record::Module(module))

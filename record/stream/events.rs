@@ -36,7 +36,7 @@ impl<W: Write> Stream<W> {
     }
 
     fn apply(&mut self, event: ProcessEvent) -> Result<()> {
-        let time = event.time;
+        let (time, tells_all) = (event.time, self.tells_all_mappings());
         match event.what {
             What::Mapping { pid, start, end, offset, path, file } => {
                 let Some(process) = self.processes.get_mut(pid) else {
@@ -55,6 +55,9 @@ impl<W: Write> Stream<W> {
                 } else if process.map(mapped, time) {
                     self.new_layouts.push(pid);
                     if process.defined_in == self.segment {
+                        if !tells_all {
+                            process.tell(mapped);
+                        }
                         self.write_mapping(pid, mapped, time)?;
                     }
                 }

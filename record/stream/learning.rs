@@ -98,6 +98,20 @@ impl<W: Write> Stream<W> {
         true
     }
 
+    /// A tick was in the control group with this id. True when that is not the one that was known, and has a path.
+    pub(super) fn follow_to_cgroup(&mut self, pid: u32, id: u64) -> bool {
+        // Samples have none.
+        let has_moved = |process: &&mut Process| id != 0 && process.cgroup_id != id;
+        let Some(process) = self.processes.get_mut(pid).filter(has_moved) else {
+            return false;
+        };
+        process.cgroup_id = id;
+        let path = self.cgroup_ids.path(id, pid).filter(|path| **path != *process.cgroup);
+        let Some(path) = path else { return false };
+        process.cgroup = path;
+        true
+    }
+
     /// A process that has children may have moved since it was asked, and they are perhaps gone before they can be.
     pub(super) fn find_cgroup_of_parent(&mut self, pid: u32, time: u64) -> Result<()> {
         // What it said since is newer than all events that are here.

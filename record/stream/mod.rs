@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
+use crate::cgroup_ids::CgroupIds;
 use crate::chunks::SentChunks;
 pub(crate) use crate::clock::now;
 use crate::counts::Counts;
@@ -66,6 +67,7 @@ pub(crate) struct Stream<W: Write> {
     /// All process events before this time have been taken from the side band.
     side_band_until: u64,
     processes: Processes,
+    cgroup_ids: CgroupIds,
     modules: Modules,
     evidence: Evidence,
     kernel_names: KernelNames,
@@ -123,6 +125,7 @@ impl<W: Write> Stream<W> {
             pending: VecDeque::new(),
             side_band_until: 0,
             processes: Processes::default(),
+            cgroup_ids: CgroupIds::default(),
             modules: Modules::default(),
             evidence,
             kernel_names: KernelNames::default(),
@@ -211,6 +214,7 @@ impl<W: Write> Stream<W> {
         self.apply_until(tick.time)?;
         self.define_process(tick)?;
         self.fill_sample(tick, call_graph);
+        self.define_mappings(tick.pid)?;
         self.write_raw(tick)?;
         self.meter.sample(tick.time);
         let new = self.writer.sample(&self.sample).context("writing a sample")?;

@@ -1,5 +1,6 @@
 """A PostgreSQL server of the benchmark's own, and pgbench, which asks it."""
 
+import contextlib
 import glob
 import os
 import pathlib
@@ -21,10 +22,10 @@ def programs():
 class Server:
     """Runs between `with` and its end; reached by a socket in its folder alone."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, clients=CLIENTS):
         if not programs():
             raise RuntimeError("PostgreSQL's server and pgbench are not installed (apt-get install postgresql)")
-        self.folder = folder / "pg"
+        self.folder, self.clients = folder / "pg", clients
         # PostgreSQL refuses to run as root; Debian's package makes this user.
         self.user = pwd.getpwnam("postgres")
 
@@ -53,7 +54,7 @@ class Server:
         os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
         data = self.folder / "data"
         self.do("initdb", "-A", "trust", "-N", data)
-        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c shared_buffers=256MB"
+        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c shared_buffers=256MB -c max_connections={self.clients + 10}"
         self.do("pg_ctl", "-D", data, "-o", options, "-w", "start")
         self.do("pgbench", "-i", "-q", "-s", SCALE, "postgres")
         return self
@@ -65,9 +66,21 @@ class Server:
     def start_load(self, seconds):
         for old in self.folder.glob("latency.*"):
             old.unlink()
-        asked = ["-n", "-S", "-M", "prepared", "-c", CLIENTS, "-j", 2, "-T", max(1, round(seconds))]
+        asked = ["-n", "-S", "-M", "prepared", "-c", self.clients, "-j", 2, "-T", max(1, round(seconds))]
         logged = ["--log", f"--log-prefix={self.folder}/latency", "--sampling-rate=0.2"]
         return subprocess.Popen(**self.as_postgres("pgbench", *asked, *logged, "postgres"), stdout=subprocess.PIPE)
+
+    @contextlib.contextmanager
+    def busy(self, transactions):
+        """Reading and writing meanwhile: so many transactions a second, or for 0 as many as there can be."""
+        limit = ["-R", transactions] if transactions else []
+        asked = ["-n", "-b", "tpcb-like", "-M", "prepared", "-c", self.clients, "-j", 2, "-T", 86400, *limit]
+        child = subprocess.Popen(**self.as_postgres("pgbench", *asked, "postgres"), stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            child.terminate()
+            child.wait()
 
     def figures(self, child):
         text = child.communicate()[0]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::programs::{Running, fixture, profrec_report, stderr, stdout, succeed};
+use crate::programs::{Running, fixture, profrec_report, stderr, stdout, succeed, wait_for};
 use crate::recorded::{Facts, Place, Recorded, record};
 use crate::rights::needs_root;
 
@@ -109,6 +109,21 @@ fn a_part_has_what_was_counted_until_its_end() {
     }
 }
 
+/// A segment has the mappings that its chains lead through, and no others; of the vDSO, which is no file, it has the names.
+#[test]
+fn a_recording_has_the_code_that_ran() {
+    let _guard = needs_root!();
+    let script = "import time\nend = time.time() + 2\nwhile time.time() < end: pass";
+    let command: [&Path; 3] = [Path::new("/usr/bin/python3"), Path::new("-c"), Path::new(script)];
+    let recorded = record(&["--count", "--flush", "500ms", "-F", "999"], &command);
+    let facts = recorded.facts();
+    for module in facts.at("/modules").as_array().unwrap() {
+        assert!(module["samples"].as_u64() > Some(0), "{module}");
+    }
+    let folded = recorded.folded();
+    assert!(folded.share("...;clock_gettime") > 0.0, "{folded}");
+}
+
 /// Names of code that was made at run time are in the recording: nobody could fetch them later.
 #[test]
 fn names_of_run_time_code_are_counted_too() {
@@ -138,6 +153,51 @@ fn a_recorder_that_stands_still_loses_nothing() {
     assert!(facts.number("/recording/ticks") > 1_000.0, "{}", facts.at("/recording"));
 }
 
+/// Flushes that take longer than the time between two of them: a recorder that runs for a twentieth of the time falls behind, and what it
+/// takes then is all that was counted.
+#[test]
+fn flushes_that_take_too_long_lose_nothing() {
+    let _guard = needs_root!();
+    let (place, _storm) = (Place::new(), Running::quiet(&mut storm("9")));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "100ms", "-F", "4999", "--max-cpu", "none", "-d", "6s"]);
+    let recorder = Running::start(&mut command);
+    wait_for(&place.path());
+    for _ in 0..20 {
+        recorder.signal(Signal::STOP);
+        thread::sleep(Duration::from_millis(190));
+        recorder.signal(Signal::CONT);
+        thread::sleep(Duration::from_millis(10));
+    }
+    let recorded = place.recorded(recorder.finish_within(Duration::from_secs(60)));
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    assert!(segments(&recorded) < 50.0, "{} segments", segments(&recorded));
+}
+
+/// Thousands of processes at work, each of which is counted, named and mapped in each segment that has ticks of it.
+#[test]
+fn thousands_of_processes_are_counted() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let mut many = Command::new(fixture("many_processes"));
+    let _many = Running::quiet(many.args(["40", "5000"]));
+    let mut command = place.record();
+    command.args(["-a", "--count", "--flush", "2s", "-F", "1999", "--max-cpu", "none", "-d", "12s"]);
+    let recorded = place.recorded(succeed(&mut command));
+    let facts = recorded.facts();
+    facts.assert_accounts_close();
+    assert_eq!(facts.lost_samples(), 0.0, "{}", facts.at("/recording"));
+    let processes = facts.at("/processes").as_array().unwrap().iter();
+    let seen = processes.filter(|process| process["comm"] == "many_processes").count();
+    assert!(seen > 3_000, "{seen} processes");
+    let folded = recorded.folded();
+    // The function that runs is known without frame pointers; it was mapped in each of them.
+    let (worked, all) = (folded.share("many_processes;...;work"), folded.of_comm("many_processes"));
+    assert!(worked > 0.3 && all > 5_000, "{worked} of {all}");
+}
+
 /// The preset for weeks counts; a rate of its own and a way to capture stacks go with it as with others.
 #[test]
 fn the_preset_for_weeks_counts() {
@@ -147,6 +207,6 @@ fn the_preset_for_weeks_counts() {
     command.args(["--preset", "monitor", "--"]).arg(fixture("framed_shares")).arg("2");
     let recorded = place.recorded(succeed(&mut command));
     let info = recorded.report(&["--info"]);
-    assert!(info.contains("counted in the kernel: a sample is all ticks of a stack in 10 s"), "{info}");
+    assert!(info.contains("counted in the kernel: a sample is all ticks of a stack in 60 s"), "{info}");
     recorded.facts().assert_accounts_close();
 }

@@ -36,12 +36,12 @@ fn cpu_seconds(pid: &str) -> f64 {
     (ticks() + ticks()) / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// A recorder of the whole machine that has these arguments of setpriv.
-fn recorder(place: &Place, rights: &[&str]) -> Running {
+/// A recorder of the whole machine that has these arguments of setpriv, and these of its own.
+fn recorder(place: &Place, rights: &[&str], how: &[&str]) -> Running {
     let record = place.record();
     let mut command = Command::new("setpriv");
     command.args(rights).arg(record.get_program()).args(record.get_args());
-    Running::start(command.args(["-a", "-F", "199", "--embed", "none"]))
+    Running::start(command.args(["-a", "-F", "199", "--embed", "none"]).args(how))
 }
 
 /// Ticks of CPU 1 that were missed because it was offline.
@@ -58,9 +58,13 @@ fn a_cpu_that_goes_and_comes_back() {
     // Something runs on the CPU from the start: on some machines, one that sleeps and was offline before has no ticks.
     let spin = || Running::start(Command::new("taskset").args(["-c", "1"]).arg(fixture("recursion")).arg("60"));
     let _before = spin();
-    let places = [Place::new(), Place::new()];
+    let places = [Place::new(), Place::new(), Place::new()];
     let two_rights = ["--bounding-set", "-all,+bpf,+perfmon", "--inh-caps", "-all"];
-    let recorders = [recorder(&places[0], &[]), recorder(&places[1], &two_rights)];
+    let recorders = [
+        recorder(&places[0], &[], &[]),
+        recorder(&places[1], &two_rights, &[]),
+        recorder(&places[2], &two_rights, &["--count", "--flush", "300ms"]),
+    ];
     places.iter().for_each(|place| wait_for(&place.path()));
     std::thread::sleep(Duration::from_millis(600));
     let Some(offline) = Offline::new() else {

@@ -194,10 +194,10 @@ fn a_recorder_in_a_time_namespace() {
 struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn new() -> Option<Self> {
+    fn new(name: &str) -> Option<Self> {
         let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
         let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
-        let path = root.join(format!("profrec-test-{}", std::process::id()));
+        let path = root.join(format!("profrec-test-{name}-{}", std::process::id()));
         fs::create_dir(&path).ok().map(|()| Self(path))
     }
 
@@ -216,7 +216,7 @@ impl Drop for Cgroup {
 #[test]
 fn processes_have_their_cgroups() {
     let _guard = needs_root!();
-    let Some(cgroup) = Cgroup::new() else {
+    let Some(cgroup) = Cgroup::new("processes") else {
         skip("needs a cgroup file system of version 2 to write to");
         return;
     };
@@ -236,6 +236,25 @@ fn processes_have_their_cgroups() {
     assert!(inside as f64 > 0.7 * all as f64 && inside > 0, "{inside} of {all}");
     assert_eq!(samples(&["--folded", "--cgroup", "/x"]), 0);
     assert!(recorded.report(&["--info"]).contains(&cgroup.name()));
+}
+
+/// A process that moves while it is counted has the ticks of before where it was, and those of after where it is.
+#[test]
+fn a_counted_process_that_moves() {
+    let _guard = needs_root!();
+    let (Some(first), Some(second)) = (Cgroup::new("first"), Cgroup::new("second")) else {
+        skip("needs a cgroup file system of version 2 to write to");
+        return;
+    };
+    let script = "echo $$ > $0/cgroup.procs; (sleep 2; echo $$ > $1/cgroup.procs) & exec $2 4";
+    let words = [Path::new("sh"), Path::new("-c"), Path::new(script), &first.0, &second.0, &fixture("recursion")];
+    let recorded = record(&["--count", "--flush", "500ms", "-F", "499"], &words);
+    recorded.facts().assert_accounts_close();
+    let samples =
+        |cgroup: &Cgroup| Folded::parse(&recorded.report(&["--folded", "--cgroup", &cgroup.name()])).samples();
+    let (before, after) = (samples(&first) as f64, samples(&second) as f64);
+    assert!(before > 300.0 && (0.35..0.65).contains(&(before / (before + after))), "{before} {after}");
+    assert!(recorded.report(&["--by", "cgroup"]).contains(&second.name()));
 }
 
 /// In a container with process ids of its own, a recorder knows processes by the ids that it sees; in one inside of that, they have others

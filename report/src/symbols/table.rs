@@ -35,7 +35,10 @@ struct Rank {
     local: bool,
     /// Aliases that a library keeps for its old callers say that they are not for new ones.
     discouraged: bool,
+    /// `__read` is for the library itself, `read` for everybody.
     underscores: usize,
+    /// `memcmp` is what `bcmp` stands for, and not the other way round.
+    weak: bool,
 }
 
 /// How glibc's discouraged aliases end.
@@ -83,6 +86,7 @@ impl<'a> SymbolTable<'a> {
             local: symbol.is_local(),
             discouraged: name.ends_with(DISCOURAGED),
             underscores: leading_underscores(name),
+            weak: symbol.is_weak(),
         };
         self.entries.push(Entry { start, end, sized: size > 0, rank, name });
     }
@@ -95,7 +99,14 @@ impl<'a> SymbolTable<'a> {
             let end = if sized { symbol.address.saturating_add(symbol.size) } else { u64::MAX };
             let underscores = leading_underscores(name);
             let discouraged = name.ends_with(DISCOURAGED);
-            let rank = Rank { unsized_symbol: !sized, not_a_function: false, local: false, discouraged, underscores };
+            let rank = Rank {
+                unsized_symbol: !sized,
+                not_a_function: false,
+                local: false,
+                discouraged,
+                underscores,
+                weak: false,
+            };
             self.entries.push(Entry { start: symbol.address, end, sized, rank, name });
         }
     }
@@ -221,6 +232,21 @@ mod tests {
         assert_eq!(name_at(&symbols, 0x104).as_deref(), Some("malloc"));
         let symbols = [symbol(0x100, 8, "isinff128_do_not_use"), symbol(0x100, 8, "__isinff128")];
         assert_eq!(name_at(&symbols, 0x104).as_deref(), Some("__isinff128"));
+    }
+
+    /// A weak name stands for the other one: `bcmp` is `memcmp`. But a public name is known better than one with underscores.
+    #[test]
+    fn a_weak_alias_is_not_shown() {
+        let rank = |underscores, weak, local| Rank {
+            unsized_symbol: false,
+            not_a_function: false,
+            local,
+            discouraged: false,
+            underscores,
+            weak,
+        };
+        let (memcmp, bcmp, internal) = (rank(0, false, false), rank(0, true, false), rank(2, false, false));
+        assert!(memcmp < bcmp && bcmp < internal && internal < rank(0, false, true));
     }
 
     /// A symbol at the end of the address space is no overflow.

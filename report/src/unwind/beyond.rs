@@ -1,5 +1,6 @@
 //! What follows a frame out of which call frame information does not lead: nothing, or a guess.
 
+use super::calls;
 use super::memory::Memory;
 use super::step::Stop;
 use super::{Cursor, ProcessView, Unwinder};
@@ -23,7 +24,9 @@ impl Unwinder<'_> {
             return Err(stop);
         }
         let may_be_leaf = self.machine.call_pushes || self.links_to_known_code(cursor, process);
-        let guesses = cursor.leaving(self.machine, memory).guesses(cursor.interrupted, may_be_leaf);
+        let saved_frame_pointer = cursor.interrupted && self.has_saved_frame_pointer(cursor);
+        let leaving = cursor.leaving(self.machine, memory);
+        let guesses = leaving.guesses(cursor.interrupted, may_be_leaf, saved_frame_pointer);
         for caller in guesses {
             if let Some(guess) = self.arrive(caller, process, true)
                 && self.is_plausible(&guess)
@@ -33,6 +36,14 @@ impl Unwinder<'_> {
             }
         }
         Err(stop)
+    }
+
+    /// Whether the code at an interrupted instruction tells that the stack pointer points at the caller's frame pointer.
+    fn has_saved_frame_pointer(&self, cursor: &Cursor) -> bool {
+        let Some((module, address)) = cursor.place else { return false };
+        let is_at = |address, code: &[u8]| self.modules.code_at(module, address).is_some_and(|it| it.starts_with(code));
+        self.machine.call_pushes
+            && calls::is_frame_pointer_saved(|distance, code| is_at(address.wrapping_sub(distance), code))
     }
 
     /// Whether the return address in its register is in code with call frame information.

@@ -1,4 +1,5 @@
-//! Whether a call stands before an address: what made a return address.
+//! What the code around an address tells: whether a call stands before it, what made a return address; and whether a frame
+//! pointer is being saved or restored there.
 
 use profrec_format::Arch;
 
@@ -11,6 +12,13 @@ pub fn ends_in_call(arch: Arch, code: &[u8]) -> bool {
         Arch::Aarch64 => code.last_chunk().is_some_and(|code| is_aarch64_call(u32::from_le_bytes(*code))),
         _ => is_direct_x86_call(code) || (2..=LONGEST).any(|length| is_indirect_x86_call(code, length)),
     }
+}
+
+/// Whether an instruction of x86-64 is between `push %rbp` and `mov %rsp,%rbp`, or is the `pop %rbp` before a `ret`. `is_at` tells whether
+/// this code stands so many bytes before it.
+pub fn is_frame_pointer_saved(is_at: impl Fn(u64, &[u8]) -> bool) -> bool {
+    // An assembler may write the move in two ways.
+    is_at(1, &[0x55, 0x48, 0x89, 0xe5]) || is_at(1, &[0x55, 0x48, 0x8b, 0xec]) || is_at(0, &[0x5d, 0xc3])
 }
 
 /// `bl`, `blr`, and those that check a signed address (`blraa` and others).

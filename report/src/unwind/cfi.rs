@@ -2,11 +2,13 @@
 
 use gimli::{
     BaseAddresses, CieOrFde, DebugFrame, EhFrame, Encoding, EndianSlice, Format, FrameDescriptionEntry, LittleEndian,
-    RegisterRule, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow, Vendor,
+    RegisterRule, Section, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow, Vendor,
 };
-use profrec_format::CfiSection;
+use profrec_format::{CfiEntry, CfiSection};
 
 use super::row::{CfaRule, Row, Rule};
+use super::signing;
+use super::slices::SmallSection;
 
 /// What the recorded machines have in common: addresses of eight bytes.
 pub const ENCODING: Encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
@@ -102,11 +104,68 @@ impl<'a> CfiReader<'a> {
     /// The row for an address in the FDE at an offset of the section; `None` when the FDE does not
     /// cover the address or is damaged.
     pub fn row(&self, offset: usize, address: u64, context: &mut CfiContext) -> Option<Row> {
+        match self.row_as_it_stands(offset, address, context) {
+            Ok(row) => Some(row),
+            Err(Unread::Signing(signing)) => {
+                let small = self.without_signing(offset, signing)?;
+                small.reader().row_as_it_stands(small.fde, address, context).ok()
+            }
+            Err(Unread::Damaged) => None,
+        }
+    }
+
+    fn row_as_it_stands(&self, offset: usize, address: u64, context: &mut CfiContext) -> Result<Row, Unread> {
         match self {
             Self::EhFrame(section, bases) => row_at(section, bases, offset, address, context),
             Self::DebugFrame(section) => row_at(section, &BaseAddresses::default(), offset, address, context),
         }
     }
+
+    /// The entry at an offset, without an instruction that is not known.
+    fn without_signing(&self, offset: usize, signing: Signing) -> Option<SmallSection> {
+        let (form, bytes, address) = match self {
+            Self::EhFrame(section, bases) => {
+                (CfiSection::EhFrame, section.reader().slice(), bases.eh_frame.section.unwrap_or_default())
+            }
+            Self::DebugFrame(section) => (CfiSection::DebugFrame, section.reader().slice(), 0),
+        };
+        let Signing { cie, address_size, augmented } = signing;
+        let fde = signing::entry_without(form, entry_at(bytes, offset)?, address_size, augmented)?;
+        let entry = |offset: usize, bytes: Vec<u8>| {
+            let address = address.wrapping_add(offset as u64);
+            CfiEntry { address, cie: 0, bytes }
+        };
+        SmallSection::join(form, &entry(cie, entry_at(bytes, cie)?.to_vec()), &entry(offset, fde))
+    }
+}
+
+/// Why an entry gives no row.
+enum Unread {
+    /// It does not cover the address, or cannot be understood.
+    Damaged,
+    /// It has an instruction that gimli does not know.
+    Signing(Signing),
+}
+
+/// What is needed to read an entry without that instruction.
+struct Signing {
+    /// Where its CIE is in the section.
+    cie: usize,
+    /// Bytes of each of its two addresses.
+    address_size: usize,
+    /// Whether data of other kinds stands behind them.
+    augmented: bool,
+}
+
+/// The bytes of the entry at an offset, its length included.
+fn entry_at(section: &[u8], offset: usize) -> Option<&[u8]> {
+    let bytes = section.get(offset..)?;
+    let length = u32::from_le_bytes(*bytes.first_chunk()?);
+    let end = match length {
+        u32::MAX => usize::try_from(u64::from_le_bytes(*bytes.get(4..)?.first_chunk()?)).ok()?.checked_add(12)?,
+        length => length as usize + 4,
+    };
+    bytes.get(..end)
 }
 
 fn fde_at<'a, S: UnwindSection<Bytes<'a>>>(
@@ -141,16 +200,29 @@ fn row_at<'a, S: UnwindSection<Bytes<'a>>>(
     offset: usize,
     address: u64,
     context: &mut CfiContext,
-) -> Option<Row> {
-    let fde = fde_at(section, bases, offset)?;
-    if !fde.contains(address) {
-        return None;
-    }
+) -> Result<Row, Unread> {
+    let fde = fde_at(section, bases, offset).filter(|fde| fde.contains(address)).ok_or(Unread::Damaged)?;
     context.work += (fde.entry_len() + fde.cie().entry_len()) as u64;
     // Instructions that cannot be understood are as good as none: the walk says "no CFI" there.
-    let row = fde.unwind_info_for_address(section, bases, &mut context.rows, address).ok()?;
-    row_of(section, &fde, row)
+    let row = fde.unwind_info_for_address(section, bases, &mut context.rows, address);
+    let row = row.map_err(|error| match error {
+        gimli::Error::UnknownCallFrameInstruction(gimli::DwCfa(signing::NEGATE_WITH_PC)) => {
+            let encoded = fde.cie().fde_address_encoding().map_or(ENCODED_AS_IS, |encoding| encoding.0);
+            let address_size = match encoded & 0x07 {
+                2 => 2,
+                3 => 4,
+                _ => 8,
+            };
+            let augmented = fde.cie().augmentation().is_some();
+            Unread::Signing(Signing { cie: fde.cie().offset(), address_size, augmented })
+        }
+        _ => Unread::Damaged,
+    })?;
+    row_of(section, &fde, row).ok_or(Unread::Damaged)
 }
+
+/// `DW_EH_PE_absptr`
+const ENCODED_AS_IS: u8 = 0;
 
 fn row_of<'a, S: UnwindSection<Bytes<'a>>>(
     section: &S,

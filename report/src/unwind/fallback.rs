@@ -15,14 +15,32 @@ impl Leaving<'_> {
     ///
     /// Where calls do not push, what is in the register may be left over from a call that has returned; then it points into the same
     /// function, which has no call frame information: `may_be_leaf` tells that it does not.
-    pub fn guesses(&self, interrupted: bool, may_be_leaf: bool) -> impl Iterator<Item = Caller> + use<> {
+    ///
+    /// Between the instructions that push and set a frame pointer, and before the one that pops it at the end, the caller's frame
+    /// pointer is what the stack pointer points at: `saved_frame_pointer` tells that the code says so.
+    pub fn guesses(
+        &self,
+        interrupted: bool,
+        may_be_leaf: bool,
+        saved_frame_pointer: bool,
+    ) -> impl Iterator<Item = Caller> + use<> {
         let (by_stack, by_frame) = (self.by_stack_pointer(), self.by_frame_pointer());
         let guesses = match interrupted {
+            true if saved_frame_pointer => [self.by_saved_frame_pointer(), by_stack, by_frame],
             true if may_be_leaf => [by_stack, by_frame, None],
             true => [by_frame, by_stack, None],
             false => [by_frame, self.by_smallest_frame(), by_stack],
         };
         guesses.into_iter().flatten()
+    }
+
+    /// The stack pointer points at the caller's frame pointer, and the return address is behind it.
+    fn by_saved_frame_pointer(&self) -> Option<Caller> {
+        let current = self.register(self.machine.stack_pointer)?;
+        let return_address = self.memory.word(current.checked_add(8)?).pointer()?;
+        let mut caller = self.guessed(return_address, Some(current.checked_add(16)?));
+        caller.registers.set(self.machine.frame_pointer, self.memory.word(current).pointer());
+        Some(caller)
     }
 
     /// At a call, the stack pointer is a multiple of 16 (System V ABI, 3.2.2), so that a function that saves nothing and only calls

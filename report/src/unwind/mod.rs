@@ -26,6 +26,7 @@ pub mod rejoin;
 pub mod row;
 mod shared;
 pub mod signal;
+mod signing;
 pub mod slices;
 mod start_code;
 pub mod step;

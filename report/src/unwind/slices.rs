@@ -73,16 +73,17 @@ impl<'a> Content<'a> {
 }
 
 /// A section of one CIE and one FDE.
-struct SmallSection {
+pub(super) struct SmallSection {
     form: CfiSection,
     bytes: Vec<u8>,
     address: u64,
     /// Offset of the FDE.
-    fde: usize,
+    pub(super) fde: usize,
 }
 
 impl SmallSection {
-    fn join(form: CfiSection, cie: &CfiEntry, fde: &CfiEntry) -> Option<Self> {
+    /// Joins the two; `None` when the FDE is too short to be one.
+    pub(super) fn join(form: CfiSection, cie: &CfiEntry, fde: &CfiEntry) -> Option<Self> {
         let start = cie.bytes.len();
         let mut bytes = Vec::with_capacity(start + fde.bytes.len());
         bytes.extend_from_slice(&cie.bytes);
@@ -100,7 +101,8 @@ impl SmallSection {
         Some(Self { form, bytes, address: fde.address.wrapping_sub(start as u64), fde: start })
     }
 
-    fn reader(&self) -> CfiReader<'_> {
+    /// What reads it.
+    pub(super) fn reader(&self) -> CfiReader<'_> {
         CfiReader::new(self.form, &self.bytes, self.address)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use profrec_truth::names;
 use profrec_truth::names::tools::Tool;
+use profrec_truth::names::{self, Subject};
 use profrec_truth::positions;
 use profrec_truth::stacks::framehop::Framehop;
 use profrec_truth::stacks::libdw::Libdw;
@@ -47,22 +47,36 @@ enum Command {
     },
     /// Compare the names of random addresses with llvm-symbolizer's and eu-addr2line's
     Names {
-        /// ELF files with a build-id; each is shown under its name
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        /// ELF files with a build-id; each is shown under its name. FILE=WHOLE: of the same code, WHOLE has all symbols
+        /// and debug information in itself; llvm-symbolizer is asked about it. FILE@COUNT: eu-addr2line is asked about so many
+        /// addresses only
+        #[arg(required = true, value_parser = subject)]
+        files: Vec<Subject>,
         /// How many addresses of each
         #[arg(long, default_value_t = 100_000)]
         count: usize,
-        /// How many of these eu-addr2line is asked about, which takes some milliseconds for each
-        #[arg(long, default_value_t = 2_000)]
-        elfutils_count: usize,
         /// Folders with files of symbols, as for `profrec report`
         #[arg(long)]
         symbols: Vec<PathBuf>,
+        /// A folder for the other tools' answers, so that the same are not asked for twice
+        #[arg(long)]
+        answers: Option<PathBuf>,
         /// Show some addresses of each class of differences
         #[arg(long)]
         examples: bool,
     },
+}
+
+fn subject(text: &str) -> Result<Subject> {
+    let (text, few) = match text.split_once('@') {
+        Some((text, few)) => (text, Some(few.parse().context("a number of addresses behind @")?)),
+        None => (text, None),
+    };
+    let (path, whole) = match text.split_once('=') {
+        Some((path, whole)) => (path, Some(whole.into())),
+        None => (text, None),
+    };
+    Ok(Subject { path: path.into(), whole, few })
 }
 
 fn main() -> Result<()> {
@@ -87,13 +101,14 @@ fn main() -> Result<()> {
             }
             print!("{}", positions::table(&compared));
         }
-        Command::Names { files, count, elfutils_count, symbols, examples } => {
-            let tools = [(Tool::Llvm, count), (Tool::Elfutils, elfutils_count)];
-            let tools: Vec<_> = tools.into_iter().filter(|(tool, _)| tool.is_there()).collect();
+        Command::Names { files, count, symbols, answers, examples } => {
+            let there: Vec<_> = [Tool::Llvm, Tool::Elfutils].into_iter().filter(|tool| tool.is_there()).collect();
             let mut compared = Vec::new();
-            for path in &files {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                compared.push((name, names::compare(path, count, &tools, &symbols)?));
+            for subject in &files {
+                let asked = |tool| if tool == Tool::Elfutils { subject.few.unwrap_or(count) } else { count };
+                let tools: Vec<_> = there.iter().map(|&tool| (tool, asked(tool))).collect();
+                let name = subject.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                compared.push((name, names::compare(subject, count, &tools, &symbols, answers.as_deref())?));
             }
             print!("{}", names::report::tables(&compared, examples));
         }

@@ -33,6 +33,19 @@ fn the_link_register_of_a_caller_is_not_known() {
     assert_eq!((frames, verdict), (vec![0x1000, 0x200f], Verdict::Implausible));
 }
 
+/// A function that signs its return address together with its own address (`negate_ra_state_with_pc`) is walked like any other.
+#[test]
+fn signed_with_the_address() {
+    const WITH_PC: u8 = 0x2c;
+    let rules = [&[WITH_PC][..], &FRAME].concat();
+    let program = Program::of_aarch64().function(0x1000, &[WITH_PC]).function(0x2000, &rules).function(0x3000, &END);
+    let top = 1_u64 << 48;
+    let words = [(top - 0x100, top - 0xe0), (top - 0xf8, SIGNATURE | (BASE + 0x3010))];
+    let mut stack = stack(0x1000, &[(top - 0x100, top)], &words);
+    stack.registers.set(30, SIGNATURE | (BASE + 0x2010));
+    assert_eq!(program.walk(&stack), (vec![0x1000, 0x200f, 0x300f], vec![false; 3], Verdict::Complete));
+}
+
 /// Signed return addresses are told from their signatures, in registers and on the stack, whatever the size of addresses is:
 /// the stack is at the top of what the kernel gives to a process.
 #[test]

@@ -127,6 +127,23 @@ fn a_guess_stands_behind_a_call() {
     }
 }
 
+/// Without call frame information, between `push %rbp` and `mov %rsp,%rbp` and before the `pop %rbp` at the end the frame pointer is
+/// the caller's, and what it leads to is the caller's caller: the code tells that, and the caller is not missed.
+#[test]
+fn a_frame_pointer_that_is_not_set_yet() {
+    let words = [(0x5000, 0x5040), (0x5008, BASE + 0x2110), (0x5040, 0x5080), (0x5048, BASE + 0x3010)];
+    let mut stack = stack(0x2010, &[(0x5000, 0x5100)], &words);
+    stack.registers.set(6, 0x5040);
+    let call: &[u8] = &[0xe8, 0, 0, 0, 0];
+    let walk = |code: (usize, &[u8])| {
+        let program = Program::new().function(0x3000, &END);
+        program.with_file(file(&[code, (0x210b, call), (0x300b, call)])).walk(&stack).0
+    };
+    assert_eq!(walk((0x200f, &[0x55, 0x48, 0x89, 0xe5])), [0x2010, 0x210f, 0x300f]);
+    assert_eq!(walk((0x2010, &[0x5d, 0xc3])), [0x2010, 0x210f, 0x300f]);
+    assert_eq!(walk((0x2010, &[0x90])), [0x2010, 0x300f], "anywhere else, the frame pointer is the function's own");
+}
+
 /// The root of a coroutine, whose first frame was put there by hand, is the function that it is at the first byte of, not the one
 /// before: also in a chain that the kernel found.
 #[test]

@@ -58,7 +58,8 @@ fn split_place(place: &str) -> (&str, u32) {
     }
 }
 
-fn plain_path(path: &str) -> String {
+/// A path without `.` and `..`.
+pub fn plain_path(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -71,6 +72,11 @@ fn plain_path(path: &str) -> String {
     }
     let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", parts.join("/"))
+}
+
+/// The last part of a path.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// The chain without what is not known: an address of which nothing is, has none.

@@ -1,57 +1,14 @@
-//! How two tools differ about an address.
-
-use std::collections::{BTreeMap, BTreeSet};
-
-use object::{Object, ObjectSymbol, SymbolKind};
-use profrec_report::symbols::demangle::demangle;
+//! How two tools differ about an address, in words.
 
 use super::chain::{Chain, Frame};
-
-/// What is known of a file's functions from its symbol table.
-#[derive(Default)]
-pub struct Functions {
-    by_address: BTreeMap<u64, Symbols>,
-    addresses_of: BTreeMap<String, BTreeSet<u64>>,
-}
-
-#[derive(Default)]
-struct Symbols {
-    names: BTreeSet<String>,
-    end: u64,
-}
-
-impl Functions {
-    /// Adds a file's symbols; what is no ELF file has none.
-    pub fn add(&mut self, bytes: &[u8]) {
-        let Ok(file) = object::File::parse(bytes) else { return };
-        let functions = file.symbols().chain(file.dynamic_symbols()).filter(|symbol| symbol.is_definition());
-        for symbol in functions.filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown)) {
-            let name = demangle(symbol.name().unwrap_or_default()).to_string();
-            let known = self.by_address.entry(symbol.address()).or_default();
-            known.end = known.end.max(symbol.address() + symbol.size());
-            known.names.insert(name.clone());
-            self.addresses_of.entry(name).or_default().insert(symbol.address());
-        }
-    }
-
-    fn are_aliases(&self, one: &str, other: &str) -> bool {
-        let addresses = self.addresses_of.get(one).into_iter().flatten();
-        addresses.into_iter().any(|address| self.by_address.get(address).is_some_and(|it| it.names.contains(other)))
-    }
-
-    /// Whether a sized symbol covers the address.
-    fn covers(&self, address: u64) -> bool {
-        // A longer function may begin before a shorter one, as an assembler's labels do.
-        self.by_address.range(..=address).rev().take(8).any(|(_, symbols)| address < symbols.end)
-    }
-}
+use super::symbols::Symbols;
 
 /// In what two answers differ; `None` when they are equal.
-pub fn difference(functions: &Functions, address: u64, ours: &Chain, theirs: &Chain) -> Option<&'static str> {
+pub fn difference(symbols: &Symbols, address: u64, ours: &Chain, theirs: &Chain) -> Option<&'static str> {
     if ours == theirs {
         return None;
     }
-    let covered = functions.covers(address);
+    let covered = symbols.covers(address);
     let nameless = |chain: &Chain| chain.iter().all(|frame| frame.name.is_empty());
     if nameless(ours) && nameless(theirs) {
         return Some("a line there, no name in either");
@@ -65,12 +22,12 @@ pub fn difference(functions: &Functions, address: u64, ours: &Chain, theirs: &Ch
     }
     let names = |chain: &Chain| chain.iter().map(|frame| frame.name.clone()).collect::<Vec<_>>();
     if names(ours) != names(theirs) {
-        return Some(difference_of_names(functions, ours, theirs));
+        return Some(difference_of_names(ours, theirs));
     }
     Some(difference_of_places(ours, theirs))
 }
 
-fn difference_of_names(functions: &Functions, ours: &Chain, theirs: &Chain) -> &'static str {
+fn difference_of_names(ours: &Chain, theirs: &Chain) -> &'static str {
     if ours.len() != theirs.len() {
         let (longer, shorter) = if ours.len() > theirs.len() { (ours, theirs) } else { (theirs, ours) };
         let outermost = longer.last().zip(shorter.last()).is_some_and(|(one, other)| one.name == other.name);
@@ -84,9 +41,7 @@ fn difference_of_names(functions: &Functions, ours: &Chain, theirs: &Chain) -> &
     let mut pairs = ours.iter().zip(theirs).filter(|(our, their)| our.name != their.name);
     let differing: Vec<(&Frame, &Frame)> = pairs.by_ref().collect();
     let all = |is: &dyn Fn(&str, &str) -> bool| differing.iter().all(|(our, their)| is(&our.name, &their.name));
-    if all(&|our, their| functions.are_aliases(our, their)) {
-        "another name of the same code"
-    } else if all(&|our, their| is_clone(our, their)) {
+    if all(&|our, their| is_clone(our, their)) {
         "the clone here, its function there"
     } else if all(&|our, their| is_clone(their, our)) {
         "its function here, the clone there"
@@ -159,11 +114,9 @@ mod tests {
     }
 
     fn of(ours: &Chain, theirs: &Chain) -> Option<&'static str> {
-        let mut functions = Functions::default();
-        let names = BTreeSet::from(["f".to_owned(), "g".to_owned()]);
-        functions.by_address.insert(0x10, Symbols { names, end: 0x20 });
-        functions.addresses_of.insert("f".into(), BTreeSet::from([0x10]));
-        difference(&functions, 0x18, ours, theirs)
+        let mut symbols = Symbols::default();
+        symbols.add_symbol("f", 0x10, 0x10);
+        difference(&symbols, 0x18, ours, theirs)
     }
 
     /// Each class, by an answer that is in it.
@@ -173,7 +126,6 @@ mod tests {
         assert_eq!(of(&ours, &ours), None);
         for (theirs, class) in [
             (chain(&[]), "no name there, in a function"),
-            (chain(&[("g", "/a.c", 1)]), "another name of the same code"),
             (chain(&[("f.cold", "/a.c", 1)]), "its function here, the clone there"),
             (chain(&[("h", "/a.c", 1)]), "another function"),
             (chain(&[("a::f(int)", "/a.c", 1)]), "a name from debug information: qualified or not"),

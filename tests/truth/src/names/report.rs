@@ -4,40 +4,75 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::chain::Chain;
+use super::tools::Tool;
 use super::{Difference, Seen, Tally};
 
-/// One table of all files, and one of the classes of differences; perhaps examples of each.
+/// One table of all files, one of the rules that explain differences, and one of what they do not explain; perhaps examples.
 pub fn tables(compared: &[(String, Tally)], examples: bool) -> String {
-    let mut text = String::from("| file | addresses | with | equal | different |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| file | addresses | with | equal | explained | unexplained | equal or explained |\n|---|---|---|---|---|---|---|\n",
+    );
     for (name, tally) in compared {
-        for (tool, &asked) in &tally.asked {
-            let equal = tally.equal.get(tool).copied().unwrap_or_default();
-            let percent = 100.0 * equal as f64 / asked.max(1) as f64;
+        for (&tool, &asked) in &tally.asked {
+            let equal = tally.equal.get(&tool).copied().unwrap_or_default();
+            let unexplained = tally.unexplained(tool);
+            let explained = asked - equal - unexplained;
+            let percent = 100.0 * (equal + explained) as f64 / asked.max(1) as f64;
+            let tool = tool.name();
             // Writing to a string cannot fail; so below.
-            let _ =
-                writeln!(text, "| {name} | {asked} | {} | {equal} ({percent:.3} %) | {} |", tool.name(), asked - equal);
+            let _ = writeln!(
+                text,
+                "| {name} | {asked} | {tool} | {equal} | {explained} | {unexplained} | {percent:.3} % |"
+            );
         }
     }
-    let mut classes: BTreeMap<&Difference, Vec<(&str, &Seen)>> = BTreeMap::new();
-    for (name, tally) in compared {
-        for (difference, seen) in &tally.differences {
-            classes.entry(difference).or_default().push((name, seen));
-        }
-    }
-    text += "\n| with | difference | others | addresses | files |\n|---|---|---|---|---|\n";
-    for (Difference { tool, class, others }, files) in &classes {
-        let all: usize = files.iter().map(|(_, seen)| seen.addresses).sum();
-        let of = files.iter().map(|(name, seen)| format!("{name} {}", seen.addresses)).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(text, "| {} | {class} | {others} | {all} | {of} |", tool.name());
+    let explained: Classes<'_> = classes(compared, |tally| {
+        tally.explained.iter().map(|((tool, rules), seen)| ((*tool, rules.clone()), seen)).collect()
+    });
+    text += "\n| with | explained by | addresses | files |\n|---|---|---|---|\n";
+    put_classes(&mut text, &explained);
+    let unexplained: Classes<'_> = classes(compared, |tally| {
+        let class = |it: &Difference| [it.class, &it.others].join(" | ");
+        tally.unexplained.iter().map(|(difference, seen)| ((difference.tool, class(difference)), seen)).collect()
+    });
+    if !unexplained.is_empty() {
+        text += "\n| with | not explained | others | addresses | files |\n|---|---|---|---|---|\n";
+        put_classes(&mut text, &unexplained);
     }
     if examples {
-        classes.iter().for_each(|(difference, files)| put_examples(&mut text, difference, files));
+        text.push('\n');
+        let all = explained.iter().chain(&unexplained);
+        all.for_each(|((tool, class), files)| put_examples(&mut text, *tool, class, files));
     }
     text
 }
 
-fn put_examples(text: &mut String, difference: &Difference, files: &[(&str, &Seen)]) {
-    let _ = writeln!(text, "\n{}: {} ({})", difference.tool.name(), difference.class, difference.others);
+/// By tool and class, in which files it was seen.
+type Classes<'c> = BTreeMap<(Tool, String), Vec<(&'c str, &'c Seen)>>;
+
+fn classes<'c>(
+    compared: &'c [(String, Tally)],
+    of_one: impl Fn(&'c Tally) -> Vec<((Tool, String), &'c Seen)>,
+) -> Classes<'c> {
+    let mut classes = Classes::new();
+    for (name, tally) in compared {
+        for (class, seen) in of_one(tally) {
+            classes.entry(class).or_default().push((name, seen));
+        }
+    }
+    classes
+}
+
+fn put_classes(text: &mut String, classes: &Classes<'_>) {
+    for ((tool, class), files) in classes {
+        let all: usize = files.iter().map(|(_, seen)| seen.addresses).sum();
+        let of = files.iter().map(|(name, seen)| format!("{name} {}", seen.addresses)).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(text, "| {} | {class} | {all} | {of} |", tool.name());
+    }
+}
+
+fn put_examples(text: &mut String, tool: Tool, class: &str, files: &[(&str, &Seen)]) {
+    let _ = writeln!(text, "\n{}: {class}", tool.name());
     for (name, seen) in files {
         for (address, ours, theirs) in &seen.examples {
             let _ = writeln!(text, "  {name} {address:#x}\n    here  {}\n    there {}", line(ours), line(theirs));

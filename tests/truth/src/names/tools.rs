@@ -1,11 +1,14 @@
 //! The tools that are asked: ours, llvm-symbolizer and eu-addr2line.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use object::Object;
 use profrec_format::{Module, ModuleKind};
 use profrec_report::evidence::{Evidence, ModuleEvidence};
@@ -13,6 +16,7 @@ use profrec_report::local_files::{LocalFiles, Sources};
 use profrec_report::stacks::Location;
 use profrec_report::symbols::{NamedFrame, Names, Wanted};
 
+use super::Subject;
 use super::chain::{Chain, Frame, Frames, known};
 
 /// A tool that names addresses of an ELF file.
@@ -38,8 +42,51 @@ impl Tool {
         Command::new(self.name()).arg("--version").output().is_ok()
     }
 
-    /// What it says about each address.
-    pub fn ask(self, path: &Path, addresses: &[u64]) -> Result<Vec<Chain>> {
+    /// What it says about each address. Several processes work on it, for eu-addr2line takes milliseconds for each.
+    /// What is in the folder of kept answers is not asked again.
+    pub fn ask(self, subject: &Subject, addresses: &[u64], kept: Option<&Path>) -> Result<Vec<Chain>> {
+        let path = match self {
+            // It does not follow `.gnu_debugaltlink`, and takes debug information alone from a debug file.
+            Self::Llvm => subject.whole.as_deref().unwrap_or(&subject.path),
+            Self::Elfutils => &subject.path,
+        };
+        let processes = thread::available_parallelism().map_or(1, NonZero::get);
+        let parts: Vec<_> = addresses.chunks(addresses.len().div_ceil(processes).max(1)).collect();
+        let chains = thread::scope(|scope| {
+            let asked: Vec<_> = parts.iter().map(|part| scope.spawn(|| self.ask_one(path, part, kept))).collect();
+            let join =
+                |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")));
+            asked.into_iter().map(join).collect::<Result<Vec<_>>>()
+        });
+        Ok(chains?.concat())
+    }
+
+    fn ask_one(self, path: &Path, addresses: &[u64], kept: Option<&Path>) -> Result<Vec<Chain>> {
+        let text = match kept.map(|folder| self.kept(folder, path, addresses)).transpose()? {
+            Some(file) if file.exists() => std::fs::read_to_string(file).context("reading kept answers")?,
+            file => {
+                let text = self.run(path, addresses)?;
+                file.map(|file| std::fs::write(file, &text)).transpose().context("keeping answers")?;
+                text
+            }
+        };
+        let chains = match self {
+            Self::Llvm => llvm_chains(&text),
+            Self::Elfutils => elfutils_chains(&text),
+        };
+        let (answers, asked) = (chains.len(), addresses.len());
+        ensure!(answers == asked, "{}: {answers} answers to {asked} questions", self.name());
+        Ok(chains)
+    }
+
+    /// Where answers are kept: under what decides them.
+    fn kept(self, folder: &Path, path: &Path, addresses: &[u64]) -> Result<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        (std::fs::read(path).with_context(|| path.display().to_string())?, addresses).hash(&mut hasher);
+        Ok(folder.join(format!("{}-{:016x}", self.name(), hasher.finish())))
+    }
+
+    fn run(self, path: &Path, addresses: &[u64]) -> Result<String> {
         let mut command = Command::new(self.name());
         match self {
             Self::Llvm => command.args(["--inlines", "--no-demangle", "--obj"]).arg(path),
@@ -48,14 +95,8 @@ impl Tool {
         // A name is what the files say, and nothing is fetched for it.
         let output = command.env_remove("DEBUGINFOD_URLS").stdin(list(addresses)?).output();
         let output = output.with_context(|| format!("cannot run {}", self.name()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let chains = match self {
-            Self::Llvm => llvm_chains(&text),
-            Self::Elfutils => elfutils_chains(&text),
-        };
-        let (answers, asked, errors) = (chains.len(), addresses.len(), String::from_utf8_lossy(&output.stderr));
-        ensure!(answers == asked, "{}: {answers} answers to {asked} questions: {errors}", self.name());
-        Ok(chains)
+        ensure!(output.status.success(), "{}: {}", self.name(), String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
@@ -84,7 +125,7 @@ fn llvm_chains(text: &str) -> Vec<Chain> {
     chains.into_iter().map(known).collect()
 }
 
-/// An address, then two lines a frame. A name may be followed by words on where it was inlined.
+/// An address, then two lines a frame. A name may be followed by `inlined at` or `inlined from` and where.
 fn elfutils_chains(text: &str) -> Vec<Chain> {
     let mut frames = Frames::default();
     let mut chains: Vec<Chain> = Vec::new();
@@ -93,7 +134,7 @@ fn elfutils_chains(text: &str) -> Vec<Chain> {
         if line.starts_with("0x") {
             chains.push(Chain::new());
         } else if let (Some(chain), Some(place)) = (chains.last_mut(), lines.next()) {
-            let name = line.split(" inlined at ").next().unwrap_or_default();
+            let name = line.split(" inlined ").next().unwrap_or_default();
             chain.push(frames.printed(name, place));
         }
     }
@@ -122,6 +163,12 @@ impl Ours {
     /// The file with the symbol table, where it is another.
     pub fn symbols(&self) -> &[u8] {
         let file = self.files.module(0).and_then(|files| files.symbols());
+        file.map(|file| file.bytes()).unwrap_or_default()
+    }
+
+    /// The file with debug information; empty without one.
+    pub fn debug_info(&self) -> &[u8] {
+        let file = self.files.module(0).and_then(|files| files.debug_info());
         file.map(|file| file.bytes()).unwrap_or_default()
     }
 
