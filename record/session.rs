@@ -288,11 +288,8 @@ impl Session {
         }
         if self.sampler.sampled().is_some() {
             self.stream.note_ring(self.ring.fill());
-            let until = counts.until;
-            self.stream.counts_and_samples(&mut counts, &mut self.ring, until)?;
-        } else {
-            self.stream.counts(&mut counts)?;
         }
+        self.stream.counts(&mut counts, &mut self.ring)?;
         self.stream.catch_up(self.looked)
     }
 

@@ -1,6 +1,6 @@
 //! How many of the counted chains of each process end in start code: whose do not are broken.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::owed::Program;
 use crate::evidence::CodeOffset;
@@ -9,55 +9,71 @@ use crate::evidence::CodeOffset;
 const ENOUGH: u64 = 20;
 /// Percent of the chains that end in start code at least, where frame pointers lead through.
 const WHOLE: u64 = 90;
-/// Places that are remembered: 2 MB.
+/// Places that are remembered: 2 MB. Places of a process that are not known yet: ticks at more of them do not count.
 const MOST_PLACES: usize = 64 << 10;
+const MOST_UNKNOWN: usize = 256;
 
 /// The chains of all processes since each was judged last.
 #[derive(Debug, Default)]
 pub(crate) struct Chains {
-    /// Whether places are in start code, once that is known.
-    places: FxHashMap<CodeOffset, Option<bool>>,
-    /// Places that were not asked for.
+    /// Places that were asked for, and those of them that are in start code and in other code.
+    asked: FxHashSet<CodeOffset>,
+    start_code: FxHashSet<CodeOffset>,
+    other_code: FxHashSet<CodeOffset>,
+    /// Places that are to be asked for.
     new: Vec<CodeOffset>,
     by_pid: FxHashMap<u32, OfProcess>,
 }
 
-/// The chains of a process.
+/// The chains of a process, in ticks.
 #[derive(Debug)]
 struct OfProcess {
     program: Program,
-    /// Ticks by the place of the outermost frame; those that are in no module have none.
-    ticks: FxHashMap<Option<CodeOffset>, u64>,
+    /// Those that end in start code.
+    whole: u64,
+    /// All of which it is known where they end.
+    all: u64,
+    /// By the place of the outermost frame, those of which it is not.
+    unknown: Vec<(CodeOffset, u64)>,
 }
 
 impl Chains {
-    /// Adds ticks of a program whose chain has its outermost frame at a place.
+    /// Adds ticks of a program whose chain has its outermost frame at a place; one that is in no module has none.
     pub(crate) fn add(&mut self, program: Program, outermost: Option<CodeOffset>, ticks: u64) {
-        let new = || OfProcess { program, ticks: FxHashMap::default() };
-        let known = self.by_pid.entry(program.pid).or_insert_with(new);
-        if known.program != program {
-            *known = new();
+        let is_known = outermost.map_or(Some(false), |place| self.is_start_code(place));
+        let new = || OfProcess { program, whole: 0, all: 0, unknown: Vec::new() };
+        let process = self.by_pid.entry(program.pid).or_insert_with(new);
+        if process.program != program {
+            *process = new();
         }
-        *known.ticks.entry(outermost).or_default() += ticks;
-        let Some(place) = outermost else { return };
-        if self.places.len() >= MOST_PLACES {
-            self.places = FxHashMap::default();
+        match (is_known, outermost) {
+            (Some(is_start_code), _) => process.add(is_start_code, ticks),
+            (None, Some(place)) => {
+                process.add_unknown(place, ticks);
+                if self.asked.insert(place) {
+                    self.new.push(place);
+                }
+            }
+            (None, None) => {}
         }
-        let new = &mut self.new;
-        self.places.entry(place).or_insert_with(|| {
-            new.push(place);
-            None
-        });
+    }
+
+    fn is_start_code(&self, place: CodeOffset) -> Option<bool> {
+        let is_start_code = self.start_code.contains(&place);
+        (is_start_code || self.other_code.contains(&place)).then_some(is_start_code)
     }
 
     /// Places of which it is to be found out whether they are in start code.
     pub(crate) fn take_new(&mut self) -> Vec<CodeOffset> {
+        if self.asked.len() >= MOST_PLACES {
+            (self.asked, self.start_code, self.other_code) = Default::default();
+        }
         std::mem::take(&mut self.new)
     }
 
     /// That was found out.
     pub(crate) fn learn(&mut self, place: CodeOffset, is_start_code: bool) {
-        self.places.insert(place, Some(is_start_code));
+        if is_start_code { &mut self.start_code } else { &mut self.other_code }.insert(place);
     }
 
     /// Forgets a process that has ended or become another program.
@@ -67,25 +83,38 @@ impl Chains {
 
     /// Judges the processes of which enough is known, anew each time; gives those whose chains are broken.
     pub(crate) fn take_broken(&mut self) -> Vec<Program> {
-        let places = &self.places;
+        let mut processes = std::mem::take(&mut self.by_pid);
         let mut broken = Vec::new();
-        self.by_pid.retain(|_, process| {
-            let known = |place: &Option<CodeOffset>| place.map_or(Some(false), |place| places.get(&place).copied()?);
-            let (mut all, mut whole) = (0, 0);
-            for (place, ticks) in &process.ticks {
-                let Some(is_start_code) = known(place) else { continue };
-                all += ticks;
-                whole += if is_start_code { *ticks } else { 0 };
+        processes.retain(|_, process| {
+            for (place, ticks) in std::mem::take(&mut process.unknown) {
+                match self.is_start_code(place) {
+                    Some(is_start_code) => process.add(is_start_code, ticks),
+                    None => process.unknown.push((place, ticks)),
+                }
             }
-            if all < ENOUGH {
-                return true;
-            }
-            if 100 * whole < WHOLE * all {
+            let is_judged = process.all >= ENOUGH;
+            if is_judged && 100 * process.whole < WHOLE * process.all {
                 broken.push(process.program);
             }
-            false
+            !is_judged
         });
+        self.by_pid = processes;
         broken
+    }
+}
+
+impl OfProcess {
+    fn add(&mut self, is_start_code: bool, ticks: u64) {
+        self.all += ticks;
+        self.whole += if is_start_code { ticks } else { 0 };
+    }
+
+    fn add_unknown(&mut self, place: CodeOffset, ticks: u64) {
+        if let Some((_, known)) = self.unknown.iter_mut().find(|(known, _)| *known == place) {
+            *known += ticks;
+        } else if self.unknown.len() < MOST_UNKNOWN {
+            self.unknown.push((place, ticks));
+        }
     }
 }
 

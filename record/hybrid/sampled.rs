@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use rustc_hash::FxHashMap;
 
 use super::owed::{Owed, Program};
 use crate::counts::Counts;
@@ -16,8 +15,7 @@ pub(crate) struct SampledProcesses {
     broken: MapHandle,
     owed: MapHandle,
     cpus: usize,
-    /// By process id.
-    programs: FxHashMap<u32, Program>,
+    programs: Vec<Program>,
     /// Those that are not sampled any more, of which it is not known what they owe.
     ended: Vec<Program>,
 }
@@ -40,13 +38,14 @@ impl SampledProcesses {
         let nothing = vec![vec![0; Owed::BYTES]; self.cpus];
         self.owed.update_percpu(&program.key(), &nothing, MapFlags::ANY).context("telling whom to sample")?;
         self.broken.update(&program.key(), &[1], MapFlags::ANY).context("telling whom to sample")?;
-        self.programs.insert(program.pid, program);
+        self.programs.push(program);
         Ok(())
     }
 
     /// Has a process counted from now on, if it was sampled.
     pub(crate) fn end(&mut self, pid: u32) -> Result<()> {
-        let Some(program) = self.programs.remove(&pid) else { return Ok(()) };
+        let Some(place) = self.programs.iter().position(|program| program.pid == pid) else { return Ok(()) };
+        let program = self.programs.swap_remove(place);
         self.broken.delete(&program.key()).context("telling whom not to sample")?;
         self.ended.push(program);
         Ok(())
@@ -54,8 +53,10 @@ impl SampledProcesses {
 
     /// Has all processes counted from now on.
     pub(crate) fn end_all(&mut self) -> Result<()> {
-        let pids: Vec<u32> = self.programs.keys().copied().collect();
-        pids.into_iter().try_for_each(|pid| self.end(pid))
+        while let Some(program) = self.programs.last() {
+            self.end(program.pid)?;
+        }
+        Ok(())
     }
 
     /// Takes what those owe that are not sampled any more, when no program of the kernel can be looking at them.

@@ -21,8 +21,9 @@ impl<W: Write> Stream<W> {
         self.chains = Some(Chains::default());
     }
 
-    /// What was counted in the kernel, with the samples from the ring up to `until`.
-    pub(crate) fn counts_and_samples(&mut self, counts: &mut Counts, ring: &mut BpfRing, until: u64) -> Result<()> {
+    /// What was counted in the kernel, with the samples of the same time that wait in the ring.
+    pub(crate) fn counts(&mut self, counts: &mut Counts, ring: &mut BpfRing) -> Result<()> {
+        let until = counts.until;
         self.ends_with_counts |= !counts.is_empty() || ring.fill().bytes > 0;
         let mut counted = counts.ticks().peekable();
         let mut result = Ok(());

@@ -24,7 +24,6 @@ use crate::args::CallGraph;
 use crate::cgroup_ids::CgroupIds;
 use crate::chunks::SentChunks;
 pub(crate) use crate::clock::now;
-use crate::counts::Counts;
 use crate::event::{self, Tick};
 use crate::evidence::Evidence;
 use crate::filter;
@@ -179,12 +178,6 @@ impl<W: Write> Stream<W> {
             return self.lose(Loss { cpu: Tick::cpu(bytes), ..Loss::at(now(), LossCause::Malformed, count) });
         };
         self.use_tick(&tick, self.call_graph)
-    }
-
-    /// What was counted in the kernel.
-    pub(crate) fn counts(&mut self, counts: &mut Counts) -> Result<()> {
-        self.ends_with_counts |= !counts.is_empty();
-        counts.ticks().try_for_each(|tick| self.use_counted(&tick))
     }
 
     /// Takes process events from their rings, to be used when the ticks of their time come.
