@@ -114,6 +114,7 @@ fn views_refuse_what_they_would_ignore() {
                 "--fold-clones",
             ],
         ),
+        (&["--info"], &["--no-inline", "--fold-clones"]),
         (&["--check", "--self"], names),
         (&["--scrub -o b", "--cut 1..2 -o b"], &["--no-inline", "--fold-clones", "--no-cache"]),
     ] {

@@ -19,7 +19,7 @@ pub struct ViewArgs {
     pub folded: bool,
 
     /// The recording: host, losses, how stacks ended, modules with names
-    #[arg(long, group = "view", conflicts_with = "diff")]
+    #[arg(long, group = "view", conflicts_with_all = ["diff", "no_inline", "fold_clones"])]
     pub info: bool,
 
     /// The recorder over time: its CPU, memory and ring, and how long samples took; also with --json and --time

@@ -21,6 +21,8 @@ mod module_files;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use profrec_format::{Header, ModuleKind};
 
@@ -35,6 +37,9 @@ pub(crate) use hints::recorded_path;
 pub use kernel_file::KernelFile;
 pub use mapped::{Contents, MappedFile};
 pub use module_files::ModuleFiles;
+
+/// Modules that servers are asked about at once: most of the time of a small file is that of the way there and back.
+const AT_ONCE: usize = 4;
 
 /// Where files are looked for.
 #[derive(Clone, Debug)]
@@ -78,19 +83,28 @@ impl LocalFiles {
         found
     }
 
-    /// Asks the servers for what is missing of modules that have samples, those with most samples first: `samples` has
-    /// those of each module, by its place in the evidence.
+    /// Asks the servers for what is missing of modules that have samples, of a few at once, those with most samples first: `samples`
+    /// has those of each module, by its place in the evidence.
     pub fn fetch(&mut self, evidence: &Evidence, samples: &[u64], sources: &Sources) {
         let modules = self.modules.iter_mut().zip(&evidence.modules).zip(samples);
         let mut wanted: Vec<_> = modules.filter(|(_, samples)| **samples > 0).collect();
         wanted.sort_by_key(|(_, samples)| std::cmp::Reverse(**samples));
-        let mut fetching = sources.debuginfod.start();
-        for ((files, module), _) in wanted {
-            fetching.complete(files, module);
-            // What came may share a part with a file that is here.
-            find_shared(files, &self.folders, sources);
-            fetching.complete_shared(files, module);
-        }
+        let fetching = sources.debuginfod.start();
+        let threads = AT_ONCE.min(wanted.len());
+        let waiting = Mutex::new(wanted.into_iter());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(((files, module), _)) = next() {
+                        fetching.complete(files, module);
+                        // What came may share a part with a file that is here.
+                        find_shared(files, &self.folders, sources);
+                        fetching.complete_shared(files, module);
+                    }
+                });
+            }
+        });
     }
 
     /// Looks for the kernel's own file.

@@ -6,11 +6,13 @@ pub mod demangle;
 pub mod dwarf;
 pub mod extents;
 pub mod go;
+mod home;
 pub mod kernel;
 mod kernel_lines;
 mod module;
 mod plt;
 mod readable;
+mod reason;
 pub mod table;
 
 use std::sync::Arc;
@@ -18,90 +20,18 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use rayon::prelude::*;
 
-use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
+use crate::evidence::Evidence;
 use crate::local_files::{Attempt, LocalFiles, ModuleFiles};
 use crate::stacks::Location;
 pub use cache::Cache;
+pub use home::{Home, JIT, KERNEL, OUTSIDE, home_name, short_name};
 use kernel_lines::KernelLines;
 pub use module::Source;
 use module::{ModuleNames, RawFrame, Unnamed, name_addresses};
+pub use reason::Reason;
 
 /// A function's place in [`Names::functions`].
 pub type FunctionId = u32;
-
-/// Why a location has no name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// No file of this machine has the module's build-id, and no symbols are in the recording.
-    NoLocalFile,
-    /// The file at the module's path is another build.
-    OtherBuild,
-    /// The module has no build-id: no local file can be proven to be it.
-    Unidentified,
-    /// The module's files hold no symbols.
-    NoSymbols,
-    /// The module's files name only the functions that it exports.
-    Stripped,
-    /// The module has symbols, but none covers the address.
-    NotCovered,
-    /// The address is in code that was made at run time, and the process has told no names.
-    NoPerfMap,
-    /// The process has told names of code that it made at run time, but none covers the address.
-    NotInPerfMap,
-    /// The address is outside of all that is known to be mapped.
-    OutsideModules,
-    /// The kernel's name for it is not in the recording.
-    KernelHidden,
-}
-
-impl Reason {
-    /// A stable name, used in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoLocalFile => "no_local_file",
-            Self::OtherBuild => "other_build",
-            Self::Unidentified => "unidentified",
-            Self::NoSymbols => "no_symbols",
-            Self::Stripped => "stripped",
-            Self::NotCovered => "not_covered",
-            Self::NoPerfMap => "no_perf_map",
-            Self::NotInPerfMap => "not_in_perf_map",
-            Self::OutsideModules => "outside_modules",
-            Self::KernelHidden => "kernel_hidden",
-        }
-    }
-
-    /// What it means, in words.
-    pub fn explain(self) -> &'static str {
-        match self {
-            Self::NoLocalFile => "no local file with this build-id (try --symbols DIR or record --embed symbols)",
-            Self::OtherBuild => "the local file is another build (try --symbols DIR)",
-            Self::Unidentified => "the recorder could not read its file, so no local file can be trusted",
-            Self::NoSymbols => "no symbols in its files (try --symbols DIR)",
-            Self::Stripped => "stripped: only exported functions have names (try --symbols DIR)",
-            Self::NotCovered => "no symbol covers the address",
-            Self::NoPerfMap => {
-                "JIT code without a perf map (node --perf-basic-prof, python -X perf; for Java: record --jvm-perfmap)"
-            }
-            Self::NotInPerfMap => "JIT code that is not in the perf map",
-            Self::OutsideModules => "outside of all known mappings",
-            Self::KernelHidden => "the kernel's symbols are not in the recording",
-        }
-    }
-}
-
-/// Where a function lives.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Home {
-    /// In a module of a process.
-    Module(ModuleIndex),
-    /// In the kernel, or in the kernel module of this name.
-    Kernel(Arc<str>),
-    /// In code that was made at run time.
-    Jit,
-    /// In no known module.
-    Outside,
-}
 
 /// A distinct function, or a location without a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -296,106 +226,5 @@ fn addresses_by_module(locations: &[Location], modules: usize) -> Vec<Vec<u64>> 
     wanted
 }
 
-/// How the kernel is called where modules are listed.
-pub const KERNEL: &str = "[kernel]";
-/// How code that was made at run time is called, as perf calls it.
-pub const JIT: &str = "[JIT]";
-/// How code outside every module is called.
-pub const OUTSIDE: &str = "[unknown]";
-
-/// A module's name: the last part of its path.
-pub fn short_name(module: &ModuleEvidence) -> &str {
-    let path = module.module.path.as_str();
-    match path.rsplit('/').find(|part| !part.is_empty()) {
-        Some(name) => name,
-        None => OUTSIDE,
-    }
-}
-
-/// The name of the module that a function lives in.
-pub fn home_name(home: &Home, evidence: &Evidence) -> String {
-    match home {
-        Home::Module(index) => evidence.modules.get(*index as usize).map_or(OUTSIDE, short_name).to_owned(),
-        Home::Kernel(module) if module.is_empty() => KERNEL.to_owned(),
-        Home::Kernel(module) => format!("[{module}]"),
-        Home::Jit => JIT.to_owned(),
-        Home::Outside => OUTSIDE.to_owned(),
-    }
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::jit::JitGathering;
-    use profrec_format::{JitSymbol, KernelSymbol, Module, PerfMap, Symbol};
-
-    fn evidence() -> Evidence {
-        let module = Module { path: "/opt/app/prog".into(), build_id: vec![7; 20], ..Module::default() };
-        let symbols = vec![Symbol { address: 0x1000, size: 0x100, name: "_Z3foov".into() }];
-        Evidence {
-            modules: vec![ModuleEvidence { module, symbols, ..ModuleEvidence::default() }],
-            kernel: vec![KernelSymbol {
-                address: 0xffff_0000,
-                size: 16,
-                name: "do_work".into(),
-                module: "ext4".into(),
-            }],
-            ..Evidence::default()
-        }
-    }
-
-    /// Two locations in one function are one function; what has no name says why.
-    #[test]
-    fn names_each_location_or_says_why_not() {
-        let evidence = evidence();
-        let locations = [
-            Location::Module { module: 0, address: 0x1010 },
-            Location::Module { module: 0, address: 0x1020 },
-            Location::Module { module: 0, address: 0x2000 },
-            Location::Kernel { address: 0xffff_0001 },
-            Location::Kernel { address: 1 },
-            Location::Process { pid: 1, address: 0x7f00 },
-            Location::Module { module: 99, address: 0x1010 },
-        ];
-        let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
-        let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
-        assert_eq!(shown, ["foo()", "prog+0x2000", "do_work", "[kernel]+0x1", "[unknown]+0x7f00", "[unknown]+0x1010"]);
-        assert_eq!(names.locations[0][0].function, names.locations[1][0].function);
-        assert_eq!(
-            names.unnamed,
-            [
-                None,
-                None,
-                Some(Reason::NotCovered),
-                None,
-                Some(Reason::KernelHidden),
-                Some(Reason::OutsideModules),
-                Some(Reason::OutsideModules)
-            ]
-        );
-        assert_eq!(home_name(&names.functions[2].home, &evidence), "[ext4]");
-        assert_eq!(names.modules[0].as_ref().unwrap().source, Source::Embedded);
-    }
-
-    /// Code that was made at run time has the name that its process told, or the reason why there is none.
-    #[test]
-    fn code_made_at_run_time() {
-        let mut gathering = JitGathering::default();
-        let symbols = vec![JitSymbol { time: 1, address: 0x100, size: 8, name: "JS:*f /a.js:1:1".into() }];
-        gathering.add(PerfMap { pid: 7, symbols, ..PerfMap::default() });
-        let evidence = Evidence { jit: gathering.finish(), ..Evidence::default() };
-        let name = evidence.jit.find(7, 0x104, 2).unwrap();
-        let locations = [
-            Location::Jit { name },
-            Location::Anonymous { pid: 7, address: 0x200 },
-            Location::Anonymous { pid: 8, address: 0x104 },
-        ];
-        let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
-        let shown: Vec<&str> = names.functions.iter().map(|function| &*function.name).collect();
-        assert_eq!(shown, ["JS:*f /a.js:1:1", "[JIT]+0x200", "[JIT]+0x104"]);
-        assert_eq!(names.unnamed, [None, Some(Reason::NotInPerfMap), Some(Reason::NoPerfMap)]);
-        assert_eq!(home_name(&names.functions[0].home, &evidence), "[JIT]");
-        assert!(names.lacks_jit_names());
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use profrec_report::evidence::Evidence;
@@ -11,7 +13,7 @@ use profrec_report::local_files::debuginfod::Debuginfod;
 use profrec_report::local_files::{Contents, LocalFiles, Outcome, Sources, Step, hex};
 
 use super::program::{Program, folders};
-use super::server::Server;
+use super::server::{Server, respond};
 use super::toolchain::{needs, skip};
 
 /// Sources with these servers and this cache alone.
@@ -114,6 +116,30 @@ fn shared_debug_info_from_a_server() {
     }
     program.find(&sources).require_debug_info();
     assert_eq!(server.requests(), asked);
+}
+
+/// Files of several modules are asked for at once: a server that answers the first request only when the second has come is no
+/// reason to wait.
+#[test]
+fn several_at_once() {
+    let (program, cache) = (Program::new(), tempfile::tempdir().unwrap());
+    let bytes = fs::read(program.path("prog")).unwrap();
+    let wanted = place(&program.identity, "debuginfo");
+    let (requests, both) = (AtomicUsize::new(0), Barrier::new(2));
+    let server = Server::new(move |path, stream| {
+        if requests.fetch_add(1, Ordering::SeqCst) < 2 {
+            both.wait();
+        }
+        if path == wanted { respond(stream, "200 OK", &bytes) } else { respond(stream, "404 Not Found", b"no") }
+    });
+    let sources = asking(&server.url, cache.path(), &[("DEBUGINFOD_TIMEOUT", "20")]);
+    let mut other = program.evidence();
+    other.module.build_id = vec![7; 20];
+    let evidence = Evidence { modules: vec![other, program.evidence()], ..Evidence::default() };
+    let mut files = LocalFiles::find(&evidence, &sources);
+    files.fetch(&evidence, &[2, 1], &sources);
+    assert!(files.module(1).unwrap().debug_info().is_some(), "{:#?}", files.module(1).unwrap().attempts());
+    assert!(files.module(0).unwrap().attempts().iter().any(|attempt| attempt.outcome == Outcome::NoSuchFile));
 }
 
 /// What fetched debug info shares with others is not asked for where it is on this machine: in debuginfod's cache, in a

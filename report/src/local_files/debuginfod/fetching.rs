@@ -1,11 +1,13 @@
-//! The requests of one report: which files, from which server, until all time is used up.
+//! The requests of one report, a few at once: which files, from which server, until all time is used up.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::Agent;
 
+use super::claims::Claims;
 use super::client::{self, Bounds, Refusal};
 use super::progress::Told;
 use super::{Debuginfod, Kind, Limits, State, requested};
@@ -17,14 +19,26 @@ use crate::local_files::module_files::{self, ModuleFiles};
 pub(in crate::local_files) struct Fetching<'a> {
     debuginfod: &'a Debuginfod,
     servers: Vec<Server<'a>>,
-    agent: Option<Agent>,
+    agent: OnceLock<Agent>,
     deadline: Instant,
+    claims: Claims,
 }
 
 /// A server; one that did not answer once is not asked again.
 struct Server<'a> {
     url: &'a str,
-    dead: Option<String>,
+    /// Why it is not asked again.
+    dead: Mutex<Option<String>>,
+}
+
+impl Server<'_> {
+    fn dead(&self) -> Option<String> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn give_up(&self, why: String) {
+        *self.dead.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
 }
 
 /// What a module's file is wanted for.
@@ -53,14 +67,15 @@ impl<'a> Fetching<'a> {
         };
         Self {
             debuginfod,
-            servers: urls.iter().map(|url| Server { url, dead: None }).collect(),
-            agent: None,
+            servers: urls.iter().map(|url| Server { url, dead: Mutex::default() }).collect(),
+            agent: OnceLock::new(),
             deadline: Instant::now() + debuginfod.limits.time.min(FOR_EVER),
+            claims: Claims::default(),
         }
     }
 
     /// Fetches what a module lacks: debug info, or at least the program itself.
-    pub(in crate::local_files) fn complete(&mut self, files: &mut ModuleFiles, module: &ModuleEvidence) {
+    pub(in crate::local_files) fn complete(&self, files: &mut ModuleFiles, module: &ModuleEvidence) {
         let Some(build_id) = build_id(module) else { return };
         let is_complete = files.debug_info().is_some() && files.missing_alt_link().is_none();
         if let (State::Off(why), false) = (&self.debuginfod.state, is_complete) {
@@ -76,7 +91,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Fetches what the debug info of a module shares with others.
-    pub(in crate::local_files) fn complete_shared(&mut self, files: &mut ModuleFiles, module: &ModuleEvidence) {
+    pub(in crate::local_files) fn complete_shared(&self, files: &mut ModuleFiles, module: &ModuleEvidence) {
         if let (State::Ask(_), Some(_)) = (&self.debuginfod.state, build_id(module))
             && let Some(link) = files.missing_alt_link().cloned()
         {
@@ -88,7 +103,7 @@ impl<'a> Fetching<'a> {
 
     /// Takes what has come for another module, or asks one server after the other; `take` judges the file.
     fn fetch(
-        &mut self,
+        &self,
         wanted: Wanted<'_>,
         files: &mut ModuleFiles,
         take: impl Fn(&mut ModuleFiles, Step, &Path, &[u8]) -> bool,
@@ -100,6 +115,8 @@ impl<'a> Fetching<'a> {
             let why = "there is no folder to keep files in: HOME is not set".to_owned();
             return files.note(Step::Debuginfod, "", Outcome::LeftOut(why));
         };
+        // What another module is waiting for comes once.
+        let _claim = self.claims.take(&digits, wanted.kind);
         if let Some(path) = cache.file(&digits, wanted.kind)
             && take(files, Step::DebuginfodCache, &path, wanted.build_id)
         {
@@ -131,10 +148,10 @@ impl<'a> Fetching<'a> {
     }
 
     /// Asks one server, and keeps the file only if it is the one that was asked for.
-    fn ask(&mut self, index: usize, url: &str, digits: &str, wanted: Wanted<'_>) -> Result<(PathBuf, u64), Outcome> {
+    fn ask(&self, index: usize, url: &str, digits: &str, wanted: Wanted<'_>) -> Result<(PathBuf, u64), Outcome> {
         let Some(cache) = &self.debuginfod.cache else { return Err(Outcome::NoSuchFile) };
-        if let Some(why) = &self.servers[index].dead {
-            return Err(Outcome::LeftOut(why.clone()));
+        if let Some(why) = self.servers[index].dead() {
+            return Err(Outcome::LeftOut(why));
         }
         let kept = |error: std::io::Error| Outcome::Unreadable(format!("it cannot be kept: {error}"));
         let (unfinished, file) = cache.begin(digits, wanted.kind).map_err(kept)?;
@@ -150,15 +167,15 @@ impl<'a> Fetching<'a> {
         Ok((unfinished.finish().map_err(kept)?, length))
     }
 
-    fn download(&mut self, url: &str, into: &mut Told) -> Result<u64, Refusal> {
+    fn download(&self, url: &str, into: &mut Told) -> Result<u64, Refusal> {
         let Limits { file_size: size, patience, .. } = self.debuginfod.limits;
         let urls: &[String] = if let State::Ask(urls) = &self.debuginfod.state { urls } else { &[] };
-        let agent = self.agent.get_or_insert_with(|| client::agent(urls));
+        let agent = self.agent.get_or_init(|| client::agent(urls));
         client::get(agent, url, Bounds { size, patience, deadline: self.deadline }, into)
     }
 
     /// What a refusal means for this file, and for the server.
-    fn outcome(&mut self, index: usize, refusal: Refusal) -> Outcome {
+    fn outcome(&self, index: usize, refusal: Refusal) -> Outcome {
         match refusal {
             Refusal::NotFound => Outcome::NoSuchFile,
             Refusal::OutOfTime => Outcome::LeftOut("the time for all files is over (DEBUGINFOD_MAXTIME)".to_owned()),
@@ -168,7 +185,7 @@ impl<'a> Fetching<'a> {
             }
             Refusal::Other(why) => Outcome::Unreadable(why),
             Refusal::Dead(why) => {
-                self.servers[index].dead = Some(format!("the server was given up: it {why}"));
+                self.servers[index].give_up(format!("the server was given up: it {why}"));
                 Outcome::Unreadable(why)
             }
         }

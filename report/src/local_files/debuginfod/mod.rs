@@ -3,6 +3,7 @@
 //! keep it, so that gdb finds it too.
 
 mod cache;
+mod claims;
 mod client;
 mod fetching;
 mod progress;
@@ -16,7 +17,7 @@ use cache::Cache;
 pub(super) use fetching::Fetching;
 
 /// What a server is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// The file with DWARF and the symbol table.
     DebugInfo,

@@ -247,7 +247,7 @@ mod tests {
             frame("x", "sub/a.c", 1),
             frame("f", "other/sub/a.c", 1),
         ] {
-            assert_eq!(explained(0x18, &ours, &[theirs.clone()]), None, "{theirs:?}");
+            assert_eq!(explained(0x18, &ours, std::slice::from_ref(&theirs)), None, "{theirs:?}");
         }
         assert_eq!(explained(0x12, &ours, &[frame("label", "sub/a.c", 1)]), None);
         assert_eq!(explained(0x18, &[], &[frame("", "/a.c", 1)]), None);
