@@ -36,10 +36,22 @@ pub struct Collected {
     pub not_walked: u64,
 }
 
-/// Segments for each thread that are worked on before what came of them is put together.
-const BATCH: usize = 4;
+impl Collected {
+    /// Adds what came of a segment; its stacks go to the counter.
+    fn add(&mut self, part: Self, counter: &mut StackCounter) {
+        counter.absorb(&part.stacks);
+        self.filtered_out += part.filtered_out;
+        self.ticks_read += part.ticks_read;
+        self.uncounted += part.uncounted;
+        self.not_walked += part.not_walked;
+        self.unreadable += part.unreadable;
+        self.errors.extend(part.errors);
+        part.by_cpu.into_iter().for_each(|(cpu, count)| *self.by_cpu.entry(cpu).or_default() += count);
+    }
+}
 
-/// Unwinds and counts the samples of a recording.
+/// Unwinds and counts the samples of a recording. Segments are worked on in parallel, as many at once as there are threads, while what
+/// came of those before is put together in their order.
 pub fn collect(
     recording: &Recording<'_>,
     (evidence, numbers): (&Evidence, &ModuleNumbers),
@@ -57,19 +69,13 @@ pub fn collect(
     }
     let mut counter = StackCounter::default();
     let mut whole = Collected::default();
-    for batch in recording.segments().chunks(BATCH * rayon::current_num_threads()) {
-        let parts: Vec<_> = batch.par_iter().map(|segment| plan.collect(segment)).collect();
-        for part in parts {
-            counter.absorb(&part.stacks);
-            whole.filtered_out += part.filtered_out;
-            whole.ticks_read += part.ticks_read;
-            whole.uncounted += part.uncounted;
-            whole.not_walked += part.not_walked;
-            whole.unreadable += part.unreadable;
-            whole.errors.extend(part.errors);
-            part.by_cpu.into_iter().for_each(|(cpu, count)| *whole.by_cpu.entry(cpu).or_default() += count);
-        }
+    let mut parts = Vec::new();
+    for batch in recording.segments().chunks(rayon::current_num_threads()) {
+        let put_together = || parts.drain(..).for_each(|part| whole.add(part, &mut counter));
+        let next = || batch.par_iter().map(|segment| plan.collect(segment)).collect();
+        (parts, ()) = rayon::join(next, put_together);
     }
+    parts.into_iter().for_each(|part| whole.add(part, &mut counter));
     whole.uncounted += counter.uncounted();
     whole.stacks = counter.finish();
     whole
@@ -209,7 +215,7 @@ mod tests {
         let user = UserState::Chain(vec![0x1100, 0x1200]);
         let collected = collected(false, vec![vec![sample(10, vec![0xff10, 0xff20], user)]], &SampleFilter::default());
         let stacks = collected.stacks;
-        let frames = stacks.stacks[0].frames.iter().map(|frame| stacks.locations[frame.location as usize]);
+        let frames = stacks.stacks[0].frames.iter().map(|frame| stacks.locations[frame.location() as usize]);
         let expected = [
             Location::Kernel { address: 0xff10 },
             Location::Kernel { address: 0xff1f },

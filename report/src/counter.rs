@@ -115,7 +115,7 @@ impl StackCounter {
         }
         let mut scratch = std::mem::take(&mut self.frames);
         scratch.clear();
-        scratch.extend(frames.map(|(location, guessed)| Frame { location: self.location(location), guessed }));
+        scratch.extend(frames.map(|(location, guessed)| Frame::new(self.location(location), guessed)));
         let stack = self.stack(&scratch, verdict);
         self.frames = scratch;
         let comm = self.comm(thread.comm);
@@ -133,8 +133,8 @@ impl StackCounter {
             let Some(stack) = other.stacks.get(count.stack as usize) else { continue };
             frames.clear();
             frames.extend(stack.frames.iter().filter_map(|frame| {
-                let location = *other.locations.get(frame.location as usize)?;
-                Some((location, frame.guessed))
+                let location = *other.locations.get(frame.location() as usize)?;
+                Some((location, frame.guessed()))
             }));
             let thread = CountedThread { comm: &count.comm, pid: count.pid, tid: count.tid, cpu: count.cpu };
             self.add(thread, frames.iter().copied(), stack.verdict, count.samples);
@@ -149,11 +149,13 @@ impl StackCounter {
         for (verdict, ids) in ALL_VERDICTS.into_iter().zip(self.stack_ids) {
             for (frames, id) in ids {
                 let mut frames = frames.into_vec();
-                frames.iter_mut().for_each(|frame| frame.location = new_locations[frame.location as usize]);
+                frames
+                    .iter_mut()
+                    .for_each(|frame| *frame = Frame::new(new_locations[frame.location() as usize], frame.guessed()));
                 stacks.push((Stack { frames, verdict }, id));
             }
         }
-        stacks.sort_unstable_by(|(a, _), (b, _)| stack_order(a).cmp(stack_order(b)).then(a.verdict.cmp(&b.verdict)));
+        stacks.sort_unstable_by(|(a, _), (b, _)| a.frames.cmp(&b.frames).then(a.verdict.cmp(&b.verdict)));
         let mut new_stacks = vec![0; stacks.len()];
         for (new, (_, old)) in stacks.iter().enumerate() {
             new_stacks[*old as usize] = new as StackId;
@@ -219,10 +221,6 @@ const ALL_VERDICTS: [Verdict; VERDICTS] = [
     Verdict::NotRecorded,
     Verdict::ExecOrExit,
 ];
-
-fn stack_order(stack: &Stack) -> impl Iterator<Item = (LocationId, bool)> + '_ {
-    stack.frames.iter().map(|frame| (frame.location, frame.guessed))
-}
 
 /// Sorted locations, and for each old id the new one.
 fn in_order(locations: Vec<Location>) -> (Vec<Location>, Vec<LocationId>) {

@@ -151,7 +151,8 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
     }
     if view.folded {
         views::folded::require_room(profile)?;
-        print(&views::folded::view(profile))?;
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        written(views::folded::write(profile, &mut out).and_then(|()| out.flush()))?;
         eprint!("{ledger}");
         return Ok(());
     }
@@ -219,10 +220,14 @@ pub(crate) fn print(text: &str) -> Result<()> {
     write_out(text.as_bytes())
 }
 
-/// Writes to standard output. A reader that has seen enough, such as `head`, is no error.
 fn write_out(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What came of writing to standard output. A reader that has seen enough, such as `head`, is no error.
+fn written(outcome: io::Result<()>) -> Result<()> {
+    match outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.context("cannot write to standard output"),
     }

@@ -73,13 +73,25 @@ pub struct Stack {
     pub verdict: Verdict,
 }
 
-/// One frame of a stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
+/// One frame of a stack: where it is, and whether it was found by a rule of thumb. There are very many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frame(u32);
+
+impl Frame {
+    /// A frame at a location; `guessed`, if not by call frame information. There are fewer than 2,147,483,648 locations.
+    pub fn new(location: LocationId, guessed: bool) -> Self {
+        Self(location << 1 | u32::from(guessed))
+    }
+
     /// Where it is.
-    pub location: LocationId,
-    /// It was found by a rule of thumb, not by call frame information.
-    pub guessed: bool,
+    pub fn location(self) -> LocationId {
+        self.0 >> 1
+    }
+
+    /// It was found by a rule of thumb.
+    pub fn guessed(self) -> bool {
+        self.0 & 1 != 0
+    }
 }
 
 /// How the walk of a stack ended.
@@ -177,7 +189,7 @@ impl Stacks {
             if stack.verdict == Verdict::NotCode {
                 verdicts.not_code += count.samples;
             }
-            if stack.frames.iter().any(|frame| frame.guessed) {
+            if stack.frames.iter().any(|frame| frame.guessed()) {
                 verdicts.guessed += count.samples;
             }
         }
@@ -191,7 +203,7 @@ impl Stacks {
         for (index, count) in self.counts.iter().enumerate() {
             let frames = self.stacks.get(count.stack as usize).into_iter().flat_map(|stack| &stack.frames);
             for frame in frames {
-                if let Some(Location::Module { module, .. }) = self.locations.get(frame.location as usize)
+                if let Some(Location::Module { module, .. }) = self.locations.get(frame.location() as usize)
                     && let Some(seen) = last_seen.get_mut(*module as usize).filter(|seen| **seen != index)
                 {
                     *seen = index;

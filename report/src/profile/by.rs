@@ -122,17 +122,16 @@ impl By {
 impl Groups {
     /// The stacks as paths of functions, or of what stands in their place.
     pub(super) fn paths(&self, stacks: Vec<Vec<SeenFrame>>, frames: &[&NamedFrame]) -> Vec<Vec<PathFrame>> {
-        let path_frame = |seen: SeenFrame| PathFrame {
-            function: self.of_frames[seen.frame as usize],
-            inlined: frames[seen.frame as usize].inlined && !self.merges,
-            guessed: seen.guessed,
+        let path_frame = |seen: SeenFrame| {
+            let frame = seen.frame() as usize;
+            PathFrame::new(self.of_frames[frame], frames[frame].inlined && !self.merges, seen.guessed())
         };
         let path = |stack: Vec<SeenFrame>| {
             let mut path: Vec<PathFrame> = stack.into_iter().map(path_frame).collect();
             if self.merges {
                 path.dedup_by(|next, kept| {
-                    let is_same = next.function == kept.function;
-                    kept.guessed |= is_same && next.guessed;
+                    let is_same = next.function() == kept.function();
+                    *kept = kept.guessed_if(is_same && next.guessed());
                     is_same
                 });
             }

@@ -22,7 +22,7 @@ pub(super) fn samples_by_location(stacks: &Stacks, stack_samples: &[u64]) -> Vec
     let mut samples = vec![0; stacks.locations.len()];
     for (stack, &count) in stacks.stacks.iter().zip(stack_samples) {
         for frame in &stack.frames {
-            if let Some(samples) = samples.get_mut(frame.location as usize) {
+            if let Some(samples) = samples.get_mut(frame.location() as usize) {
                 *samples += count;
             }
         }
@@ -57,20 +57,20 @@ pub(super) fn count(
         paths.iter().zip(stack_samples).enumerate().filter(|(_, (_, samples))| **samples > 0)
     {
         for frame in path {
-            let place = places(frame.function);
+            let place = places(frame.function());
             let function = &mut functions[place];
             if seen.is_new(place, stack) {
                 function.total_samples += samples;
             }
-            if frame.inlined && inlined.is_new(place, stack) {
+            if frame.inlined() && inlined.is_new(place, stack) {
                 function.inlined_samples += samples;
             }
-            if frame.guessed && guessed.is_new(place, stack) {
+            if frame.guessed() && guessed.is_new(place, stack) {
                 function.guessed_samples += samples;
             }
         }
         if let Some(innermost) = path.last() {
-            functions[places(innermost.function)].self_samples += samples;
+            functions[places(innermost.function())].self_samples += samples;
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Function {
 
 impl Function {
     /// One that is not counted yet.
-    pub(super) fn new(name: Arc<str>, module: Arc<str>, code: Code) -> Self {
+    pub(crate) fn new(name: Arc<str>, module: Arc<str>, code: Code) -> Self {
         Self {
             name,
             module,

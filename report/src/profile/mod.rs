@@ -48,15 +48,36 @@ pub struct Profile {
     pub ledger: Ledger,
 }
 
-/// A frame of a path.
+/// A frame of a path. There are very many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathFrame {
+pub struct PathFrame(u32);
+
+impl PathFrame {
+    /// A frame of a function, which may be inlined into the frame before it, and found by a rule of thumb. There are fewer
+    /// than 1,073,741,824 functions.
+    pub fn new(function: FunctionId, inlined: bool, guessed: bool) -> Self {
+        Self(function << 2 | u32::from(inlined) << 1 | u32::from(guessed))
+    }
+
     /// Which function.
-    pub function: FunctionId,
+    pub fn function(self) -> FunctionId {
+        self.0 >> 2
+    }
+
     /// Whether it was inlined into the frame before it.
-    pub inlined: bool,
+    pub fn inlined(self) -> bool {
+        self.0 & 2 != 0
+    }
+
     /// Whether it was found by a rule of thumb.
-    pub guessed: bool,
+    pub fn guessed(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// The same, found by a rule of thumb if that is so.
+    fn guessed_if(self, guessed: bool) -> Self {
+        Self(self.0 | u32::from(guessed))
+    }
 }
 
 /// How often a stack was seen under a root.
@@ -226,9 +247,8 @@ pub(crate) mod tests {
 
     fn sample_stacks() -> Stacks {
         let at = |address| Location::Module { module: 0, address };
-        let frames = |locations: &[u32]| {
-            locations.iter().map(|&location| Frame { location, guessed: false }).collect::<Vec<_>>()
-        };
+        let frames =
+            |locations: &[u32]| locations.iter().map(|&location| Frame::new(location, false)).collect::<Vec<_>>();
         let stack = |locations: &[u32], verdict| Stack { frames: frames(locations), verdict };
         let count =
             |stack, samples| Count { comm: "prog".into(), pid: 7, tid: 7, cpu: Some(stack % 2), stack, samples };

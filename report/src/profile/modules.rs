@@ -40,7 +40,7 @@ pub(super) fn count(
 ) -> Vec<Module> {
     let mut counts: BTreeMap<&Home, (u64, u64, usize)> = BTreeMap::new();
     for (index, (stack, &samples)) in selection.stacks.iter().zip(stack_samples).enumerate() {
-        let functions = stack.iter().map(|seen| selection.frames[seen.frame as usize].function);
+        let functions = stack.iter().map(|seen| selection.frames[seen.frame() as usize].function);
         let mut homes = functions.map(|function| &names.functions[function as usize].home);
         for home in homes.clone() {
             let (_, total, last_seen) = counts.entry(home).or_insert((0, 0, usize::MAX));

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{FunctionPattern, Pattern, Refinement, Side, nearest};
 use crate::evidence::Evidence;
-use crate::stacks::{Stack, Stacks};
+use crate::stacks::{Frame, Stack, Stacks};
 use crate::symbols::{NamedFrame, Names, home_name};
 
 /// Samples that were left out, by the option that did it, in the order in which they are asked.
@@ -34,13 +34,24 @@ impl LeftOut {
     }
 }
 
-/// A frame of a stack.
+/// A frame of a stack. There are very many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeenFrame {
+pub struct SeenFrame(u32);
+
+impl SeenFrame {
+    fn new(frame: u32, guessed: bool) -> Self {
+        Self(frame << 1 | u32::from(guessed))
+    }
+
     /// Which of [`Selection::frames`].
-    pub frame: u32,
+    pub fn frame(self) -> u32 {
+        self.0 >> 1
+    }
+
     /// Whether it was found by a rule of thumb.
-    pub guessed: bool,
+    pub fn guessed(self) -> bool {
+        self.0 & 1 != 0
+    }
 }
 
 /// What is left of a recording's stacks.
@@ -144,12 +155,13 @@ fn number(names: &Names) -> (Vec<&NamedFrame>, Vec<u32>) {
 
 /// A stack's frames, outermost first, inlined functions after those that they were inlined into.
 fn seen(stack: &Stack, names: &Names, first_frames: &[u32]) -> Vec<SeenFrame> {
-    let mut seen = Vec::with_capacity(stack.frames.len());
+    let inner = |frame: &Frame| names.locations.get(frame.location() as usize).map_or(0, Vec::len);
+    let mut seen = Vec::with_capacity(stack.frames.iter().map(inner).sum());
     for frame in stack.frames.iter().rev() {
-        let place = frame.location as usize;
+        let place = frame.location() as usize;
         if let (Some(&first), Some(location)) = (first_frames.get(place), names.locations.get(place)) {
             let inner_first = first..first + location.len() as u32;
-            seen.extend(inner_first.rev().map(|number| SeenFrame { frame: number, guessed: frame.guessed }));
+            seen.extend(inner_first.rev().map(|number| SeenFrame::new(number, frame.guessed())));
         }
     }
     seen
@@ -159,7 +171,7 @@ impl Matches {
     /// Takes frames out of a stack, or says by which option all of it goes.
     fn refine(&self, seen: &mut Vec<SeenFrame>) -> Result<(), &'static str> {
         for (option, frames) in &self.given {
-            let matches = |seen: &SeenFrame| frames[seen.frame as usize];
+            let matches = |seen: &SeenFrame| frames[seen.frame() as usize];
             let was_empty = seen.is_empty();
             let stays = match *option {
                 "focus" => seen.iter().any(matches),
@@ -195,7 +207,7 @@ fn missing(function: &FunctionPattern, side: Side, stacks: &Stacks, names: &Name
     let mut samples = vec![0u64; names.functions.len()];
     for count in &stacks.counts {
         let Some(stack) = stacks.stacks.get(count.stack as usize) else { continue };
-        let locations = stack.frames.iter().filter_map(|frame| names.locations.get(frame.location as usize));
+        let locations = stack.frames.iter().filter_map(|frame| names.locations.get(frame.location() as usize));
         locations.flatten().for_each(|frame| samples[frame.function as usize] += count.samples);
     }
     let functions = names.functions.iter().zip(samples).map(|(function, samples)| (&*function.name, samples));
@@ -218,7 +230,7 @@ mod tests {
         let mut names = Names::default();
         names.functions = vec![function("outer"), function("inner")];
         names.locations = vec![vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)]];
-        let stack = Stack { frames: vec![Frame { location: 0, guessed: true }], verdict: Verdict::Complete };
+        let stack = Stack { frames: vec![Frame::new(0, true)], verdict: Verdict::Complete };
         let count = Count { comm: "c".into(), pid: 1, tid: 1, cpu: None, stack: 0, samples: 5 };
         let locations = vec![Location::Process { pid: 1, address: 8 }];
         (Stacks { locations, stacks: vec![stack], counts: vec![count], samples: 5, ..Stacks::default() }, names)
@@ -227,8 +239,8 @@ mod tests {
     fn refined(refinement: &Refinement) -> (Vec<String>, u64) {
         let (mut stacks, names) = stacks();
         let selection = Selection::of(refinement, &mut stacks, &names, &Evidence::default()).unwrap();
-        assert!(selection.stacks[0].iter().all(|seen| seen.guessed));
-        let frames = selection.stacks[0].iter().map(|seen| selection.frames[seen.frame as usize]);
+        assert!(selection.stacks[0].iter().all(|seen| seen.guessed()));
+        let frames = selection.stacks[0].iter().map(|seen| selection.frames[seen.frame() as usize]);
         (frames.map(|frame| names.functions[frame.function as usize].name.to_string()).collect(), stacks.samples)
     }
 

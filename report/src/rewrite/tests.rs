@@ -152,13 +152,13 @@ fn profile(file: &[u8], from: Option<u64>, to: Option<u64>) -> BTreeMap<String, 
     for count in &stacks.counts {
         let stack = &stacks.stacks[count.stack as usize];
         let frames = stack.frames.iter().map(|frame| {
-            let place = match stacks.locations[frame.location as usize] {
+            let place = match stacks.locations[frame.location() as usize] {
                 crate::stacks::Location::Module { module, address } => {
                     format!("{}+{address:#x}", evidence.modules[module as usize].module.path)
                 }
                 other => format!("{other:?}"),
             };
-            format!("{place}{}", if frame.guessed { "?" } else { "" })
+            format!("{place}{}", if frame.guessed() { "?" } else { "" })
         });
         let frames: Vec<_> = frames.collect();
         let key = format!("{} {} {} {:?} {}", count.comm, count.pid, count.tid, stack.verdict, frames.join(";"));

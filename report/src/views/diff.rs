@@ -6,8 +6,9 @@ use std::io;
 
 use inferno::flamegraph::Options;
 
-use super::folded::{self, Annotations};
+use super::folded;
 use super::marks::Marks;
+use super::stack_lines::{Annotations, StackLines};
 use super::{Page, flamegraph, table};
 use crate::diff::{Change, Diff, Side, Status, share};
 use crate::ledger::grouped;
@@ -103,12 +104,9 @@ pub fn folded(before: &Profile, after: &Profile) -> String {
 /// Every stack of either, with its samples before and after.
 fn stacks(before: &Profile, after: &Profile) -> BTreeMap<String, (u64, u64)> {
     let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for (stack, samples) in folded::stacks(before, Annotations::Few) {
-        counts.entry(stack).or_default().0 = samples;
-    }
-    for (stack, samples) in folded::stacks(after, Annotations::Few) {
-        counts.entry(stack).or_default().1 = samples;
-    }
+    let [before, after] = [before, after].map(|profile| StackLines::of(profile, Annotations::Few));
+    before.each(|stack, samples| counts.entry(stack.to_owned()).or_default().0 = samples);
+    after.each(|stack, samples| counts.entry(stack.to_owned()).or_default().1 = samples);
     counts
 }
 

@@ -1,13 +1,10 @@
 //! One line a stack, for scripts and for other tools: `comm;outermost;...;innermost count`.
 //! Kernel frames end in `_[k]`, guessed ones in `_[g]`. Sorted, each stack once.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::io;
+use std::io::{self, Write};
 
-use crate::escape;
-use crate::profile::{Code, PathCount, PathFrame, Profile};
+use super::stack_lines::{Annotations, StackLines};
+use crate::profile::{PathCount, Profile};
 
 /// Bytes of the text of all stacks.
 const MAX_TEXT: usize = 2 << 30;
@@ -15,7 +12,7 @@ const MAX_TEXT: usize = 2 << 30;
 /// Refuses a profile whose stacks would be gigabytes of text.
 pub fn require_room(profile: &Profile) -> io::Result<()> {
     let length = |count: &PathCount| {
-        let names = profile.paths[count.path].iter().map(|frame| &profile.functions[frame.function as usize].name);
+        let names = profile.paths[count.path].iter().map(|frame| &profile.functions[frame.function() as usize].name);
         names.fold(count.root.as_ref().map_or(0, String::len), |sum, name| sum + name.len() + 5)
     };
     if profile.counts.iter().map(length).fold(0, usize::saturating_add) <= MAX_TEXT {
@@ -25,59 +22,15 @@ pub fn require_room(profile: &Profile) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
-/// Which frames are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Annotations {
-    /// Kernel frames and guessed frames.
-    Few,
-    /// JIT frames (`_[j]`) and inlined frames (`_[i]`) too, to be told apart in a flame graph.
-    All,
-}
-
-/// All stacks as lines.
-pub fn view(profile: &Profile) -> String {
-    let mut text = String::new();
-    for (stack, samples) in stacks(profile, Annotations::Few) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{stack} {samples}");
-    }
-    text
-}
-
-/// Each distinct stack, folded, and its samples. Stacks that read the same are one.
-pub fn stacks(profile: &Profile, annotations: Annotations) -> BTreeMap<String, u64> {
-    let names = profile.functions.iter().map(|function| escape::folded_frame(&function.name));
-    let names: Vec<_> = names.collect();
-    let mut stacks = BTreeMap::new();
-    for count in &profile.counts {
-        *stacks.entry(fold(profile, &names, count, annotations)).or_default() += count.samples;
-    }
-    stacks
-}
-
-/// `names` has the functions' names as they stand in a folded line.
-fn fold(profile: &Profile, names: &[Cow<'_, str>], count: &PathCount, annotations: Annotations) -> String {
-    let mut stack = count.root.as_deref().map(escape::folded_frame).unwrap_or_default().into_owned();
-    for frame in profile.shown(count.path) {
-        let place = frame.function as usize;
-        if !stack.is_empty() {
-            stack.push(';');
+/// Writes all stacks as lines.
+pub fn write(profile: &Profile, out: &mut impl Write) -> io::Result<()> {
+    let mut written = Ok(());
+    StackLines::of(profile, Annotations::Few).each(|stack, samples| {
+        if written.is_ok() {
+            written = writeln!(out, "{stack} {samples}");
         }
-        stack.push_str(&names[place]);
-        stack.push_str(annotation(profile.functions[place].code, frame, annotations));
-    }
-    stack
-}
-
-fn annotation(code: Code, frame: &PathFrame, annotations: Annotations) -> &'static str {
-    match (code, annotations) {
-        (Code::Kernel, _) => "_[k]",
-        _ if frame.guessed => "_[g]",
-        (_, Annotations::Few) => "",
-        (Code::Jit, _) => "_[j]",
-        _ if frame.inlined => "_[i]",
-        _ => "",
-    }
+    });
+    written
 }
 
 #[cfg(test)]
@@ -88,6 +41,8 @@ mod tests {
     /// Root first under the thread's name, kernel frames marked, sorted, the count at the end.
     #[test]
     fn lines_are_root_first_and_sorted() {
-        assert_eq!(view(&sample_profile()), "prog;main;work;do_sys_[k] 3\nprog;main;work;work 6\nprog;prog+0x9000 1\n");
+        let mut lines = Vec::new();
+        assert!(write(&sample_profile(), &mut lines).is_ok());
+        assert_eq!(lines, b"prog;main;work;do_sys_[k] 3\nprog;main;work;work 6\nprog;prog+0x9000 1\n");
     }
 }

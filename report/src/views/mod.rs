@@ -9,6 +9,7 @@ mod marks;
 pub mod page;
 pub mod recorder;
 mod shorten;
+mod stack_lines;
 mod table;
 pub mod top;
 pub mod tree;

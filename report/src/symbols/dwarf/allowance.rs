@@ -85,7 +85,7 @@ fn change(number: &AtomicU64, to: impl Fn(u64) -> u64) -> u64 {
     before.unwrap_or_else(|before| before)
 }
 
-/// One worker's view of the allowance.
+/// One worker's view of the allowance. What it has taken and not used goes back when it is done.
 pub(super) struct Meter<'a> {
     allowance: &'a Allowance,
     work: u64,
@@ -119,6 +119,12 @@ impl Meter<'_> {
     }
 }
 
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        let _ = change(&self.allowance.work, |left| left.saturating_add(self.work));
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -136,6 +142,15 @@ mod tests {
         assert!(done <= FREE_WORK + 64_000 && done > FREE_WORK / 2, "{done}");
         assert!(allowance.is_exhausted());
         assert_eq!(allowance.meter().work(u64::MAX), Err(Trouble::TooMuch));
+    }
+
+    /// Workers that each do little use up no more than they do, however many there are.
+    #[test]
+    fn what_is_not_used_goes_back() {
+        let allowance = Allowance::new(0);
+        assert!((0..FREE_WORK / 100).all(|_| allowance.meter().work(90).is_ok()));
+        assert!(!allowance.is_exhausted());
+        assert!((0..FREE_WORK / 100).any(|_| allowance.meter().work(90).is_err()));
     }
 
     /// Memory ends before the work does, in a large file.

@@ -1,6 +1,5 @@
 //! Files and lines of a unit's addresses: its line program is run once, and nothing of it is kept.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -8,6 +7,7 @@ use gimli::{FileEntry, LineProgramHeader, Range, UnitRef};
 
 use super::Bytes;
 use super::allowance::{Meter, Trouble};
+use super::payments::pay_for_text;
 
 /// A row of the line table: the file's number, and a line that is 0 where code belongs to none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,11 @@ impl<'u, 'a> Files<'u, 'a> {
         if let Some(path) = self.paths.get(&number) {
             return Ok(path.clone());
         }
-        let file = self.header.and_then(|header| Some((header, header.file(number)?)));
-        let path = file.and_then(|(header, file)| render(self.unit, header, file).ok());
+        let parts = match self.header.and_then(|header| Some((header, header.file(number)?))) {
+            Some((header, file)) => parts(self.unit, header, file, meter)?,
+            None => None,
+        };
+        let path = parts.map(|parts| joined(&parts));
         meter.keep(path.as_ref().map_or(0, String::len))?;
         let path = path.map(Arc::from);
         self.paths.insert(number, path.clone());
@@ -95,28 +98,37 @@ impl<'u, 'a> Files<'u, 'a> {
     }
 }
 
-/// Folder of the compilation, folder of the file, name: each is left out if what follows is absolute.
-fn render<'a>(
+/// Folder of the compilation, folder of the file, name; `None` where one cannot be read.
+fn parts<'a>(
     unit: UnitRef<'_, Bytes<'a>>,
     header: &LineProgramHeader<Bytes<'a>>,
     file: &FileEntry<Bytes<'a>>,
-) -> Result<String, gimli::Error> {
-    let mut path = unit.comp_dir.map_or(Cow::Borrowed(""), |folder| folder.to_string_lossy()).into_owned();
+    meter: &mut Meter<'_>,
+) -> Result<Option<Vec<Bytes<'a>>>, Trouble> {
+    let mut parts: Vec<_> = unit.comp_dir.into_iter().collect();
     // Folder 0 is that of the compilation.
-    if file.directory_index() != 0
-        && let Some(folder) = file.directory(header)
-    {
-        push(&mut path, &unit.attr_string(folder)?.to_string_lossy());
+    let folder = if file.directory_index() == 0 { None } else { file.directory(header) };
+    for part in folder.into_iter().chain([file.path_name()]) {
+        pay_for_text(unit, part, meter)?;
+        let Ok(part) = unit.attr_string(part) else { return Ok(None) };
+        parts.push(part);
     }
-    push(&mut path, &unit.attr_string(file.path_name())?.to_string_lossy());
-    Ok(path)
+    // Each is copied, also where what follows takes its place.
+    meter.work(parts.iter().map(|part| part.len() as u64).sum())?;
+    Ok(Some(parts))
 }
 
-fn push(path: &mut String, part: &str) {
-    if part.starts_with('/') {
-        path.clear();
-    } else if !path.is_empty() && !path.ends_with('/') {
-        path.push('/');
+/// The path of these parts: each is left out if what follows is absolute.
+fn joined(parts: &[Bytes<'_>]) -> String {
+    let mut path = String::new();
+    for part in parts {
+        let part = part.to_string_lossy();
+        if part.starts_with('/') {
+            path.clear();
+        } else if !path.is_empty() && !path.ends_with('/') {
+            path.push('/');
+        }
+        path.push_str(&part);
     }
-    path.push_str(part);
+    path
 }

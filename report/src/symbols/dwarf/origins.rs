@@ -11,6 +11,7 @@ use gimli::{
 
 use super::Bytes;
 use super::allowance::{Meter, Trouble};
+use super::payments::pay_for_text;
 use super::units::Units;
 
 /// How often an entry may refer to another for its name.
@@ -59,6 +60,7 @@ impl<'o, 'a> Origins<'o, 'a> {
         value: AttributeValue<Bytes<'a>>,
         meter: &mut Meter<'_>,
     ) -> Result<Option<Arc<str>>, Trouble> {
+        pay_for_text(unit, value, meter)?;
         let Ok(bytes) = unit.attr_string(value) else { return Ok(None) };
         let bytes = bytes.slice();
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_NAME)]);
@@ -163,17 +165,22 @@ fn said<'a>(unit: UnitRef<'_, Bytes<'a>>, offset: UnitOffset, meter: &mut Meter<
     let mut entries = unit.entries_raw(Some(offset))?;
     let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(Said::Nothing) };
     meter.work(abbreviation.attributes().len() as u64)?;
-    let (mut name, mut origin) = (None, None);
+    let (mut linkage_name, mut name, mut origin) = (None, None, None);
     for &specification in abbreviation.attributes() {
         let attribute = entries.read_attribute(specification)?;
         match attribute.name() {
-            DW_AT_linkage_name | DW_AT_MIPS_linkage_name => return Ok(Said::Name(attribute.value())),
+            DW_AT_linkage_name | DW_AT_MIPS_linkage_name => {
+                linkage_name = Some(attribute.value());
+                break;
+            }
             DW_AT_name => name = Some(attribute.value()),
             DW_AT_abstract_origin | DW_AT_specification => origin = Some(attribute.value()),
             _ => {}
         }
     }
-    Ok(match (name, origin) {
+    // Many entries may refer to one that is long.
+    meter.work((entries.next_offset().0 - offset.0) as u64)?;
+    Ok(match (linkage_name.or(name), origin) {
         (Some(name), _) => Said::Name(name),
         (None, Some(origin)) => Said::SameAs(origin),
         (None, None) => Said::Nothing,

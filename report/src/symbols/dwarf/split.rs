@@ -16,6 +16,7 @@ use object::Object;
 
 use super::Bytes;
 use super::allowance::{Meter, Trouble};
+use super::payments::pay_for_text;
 use super::section_data;
 use super::units::Tables;
 use crate::local_files::{MappedFile, recorded_path};
@@ -79,7 +80,7 @@ impl<'a> Parts<'_, 'a> {
         {
             return work(unit.unit_ref(&dwarf), meter).map(|()| true);
         }
-        for path in self.candidates(skeleton) {
+        for path in self.candidates(skeleton, meter)? {
             meter.work(OPENING)?;
             let Ok(file) = MappedFile::open(&path) else { continue };
             let Ok(parsed) = object::File::parse(file.bytes()) else { continue };
@@ -95,9 +96,13 @@ impl<'a> Parts<'_, 'a> {
 
     /// Where the `.dwo` file may be: where the compiler wrote it, or beside the program. The paths come from a file
     /// that may be anybody's: they are held to the same rules as those of a recording.
-    fn candidates(&self, skeleton: UnitRef<'_, Bytes<'a>>) -> Vec<PathBuf> {
-        let name = skeleton.dwo_name().ok().flatten().and_then(|name| skeleton.attr_string(name).ok());
-        let Some(name) = name else { return Vec::new() };
+    fn candidates(&self, skeleton: UnitRef<'_, Bytes<'a>>, meter: &mut Meter<'_>) -> Result<Vec<PathBuf>, Trouble> {
+        let Ok(Some(name)) = skeleton.dwo_name() else { return Ok(Vec::new()) };
+        pay_for_text(skeleton, name, meter)?;
+        let Ok(name) = skeleton.attr_string(name) else { return Ok(Vec::new()) };
+        let folder = skeleton.comp_dir.map_or(0, |folder| folder.len()) as u64;
+        // The name is part of two paths for each place.
+        meter.work(folder.saturating_add((1 + 2 * self.beside.len() as u64).saturating_mul(name.len() as u64)))?;
         let name = Path::new(OsStr::from_bytes(name.slice()));
         let compiled_in = skeleton.comp_dir.map(|folder| Path::new(OsStr::from_bytes(folder.slice())));
         let mut candidates = vec![compiled_in.map_or(name.to_owned(), |folder| folder.join(name))];
@@ -106,7 +111,7 @@ impl<'a> Parts<'_, 'a> {
             candidates.extend(name.file_name().map(|name| folder.join(name)));
         }
         candidates.retain(|path| path.to_str().is_some_and(|path| recorded_path(path).is_ok()));
-        candidates
+        Ok(candidates)
     }
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Bytes;
 use super::allowance::{Allowance, Meter, Trouble};
 use super::lines;
-use super::payments::{pay_for_root, pay_for_table};
+use super::payments::{pay_for_root, pay_for_table, pay_for_text};
 use super::ranges::{RangeAttributes, within};
 
 /// More units than this that cover one address are not asked.
@@ -153,7 +153,12 @@ impl Tables {
             }
         };
         self.last = Some((offset, table.clone()));
-        pay_for_root(dwarf, header, &table, meter)?;
-        Ok(Unit::new_with_abbreviations(dwarf, *header, table)?)
+        let texts = pay_for_root(dwarf, header, &table, meter)?;
+        let unit = Unit::new_with_abbreviations(dwarf, *header, table)?;
+        // Only the opened unit tells where a text is. So the first that costs too much has been looked for; no other is.
+        for text in texts.into_iter().flatten() {
+            pay_for_text(unit.unit_ref(dwarf), text, meter)?;
+        }
+        Ok(unit)
     }
 }

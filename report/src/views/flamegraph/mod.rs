@@ -8,7 +8,8 @@ use std::io;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
-use super::folded::{self, Annotations};
+use super::folded;
+use super::stack_lines::{Annotations, StackLines};
 use crate::escape;
 use crate::ledger::grouped;
 use crate::profile::Profile;
@@ -25,15 +26,22 @@ const BACKGROUND: Color = Color { r: 236, g: 236, b: 238 };
 /// The flame graph of a profile, without frames below `min_percent` of the samples.
 pub fn view(profile: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
     folded::require_room(profile)?;
-    let stacks = folded::stacks(profile, Annotations::All);
-    let lines: Vec<String> = stacks.iter().map(|(stack, samples)| format!("{stack} {samples}")).collect();
-    let kinds = kinds(profile, &stacks);
+    let stacks = StackLines::of(profile, Annotations::All);
+    let mut lines = Vec::new();
+    stacks.drawn(fewest(profile.samples, min_percent), |stack, samples| lines.push(format!("{stack} {samples}")));
+    let kinds = kinds(profile, stacks.texts());
     let mut palette = palette(&kinds);
     let mut options = options(profile);
     options.palette_map = Some(&mut palette);
     let svg = draw(&mut options, &lines, min_percent)?;
     let left_out = profile.ledger.left_out_text().unwrap_or_default();
     Ok(legend::add(svg, &kinds.into_values().collect(), &left_out))
+}
+
+/// Frames of fewer samples are not drawn. The drawing decides; what it is not even told of is a little less.
+fn fewest(samples: u64, min_percent: Option<f64>) -> f64 {
+    const A_LITTLE_LESS: f64 = 0.999;
+    samples as f64 * min_percent.unwrap_or(MIN_SHARE) / 100.0 * A_LITTLE_LESS
 }
 
 /// Draws folded lines.
@@ -70,12 +78,11 @@ fn options(profile: &Profile) -> Options<'static> {
 }
 
 /// The kinds of the frames of stacks, by how they are written there. Each has a colour.
-fn kinds<'a>(profile: &Profile, stacks: &'a BTreeMap<String, u64>) -> BTreeMap<&'a str, Kind> {
+fn kinds<'a>(profile: &Profile, frames: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Kind> {
     let unnamed = profile.functions.iter().filter(|function| function.unnamed);
     let unnamed: BTreeSet<String> = unnamed.map(|function| escape::folded_frame(&function.name).into_owned()).collect();
     let name =
         |frame: &'a str| ["_[k]", "_[j]", "_[i]"].iter().find_map(|mark| frame.strip_suffix(mark)).unwrap_or(frame);
-    let frames = stacks.keys().flat_map(|stack| stack.split(';'));
     frames.map(|frame| (frame, Kind::of(frame, unnamed.contains(name(frame))))).collect()
 }
 
@@ -200,8 +207,8 @@ mod tests {
             };
             (function.name, function.code, function.unnamed) = (name.into(), code, true);
         }
-        let stacks = folded::stacks(&profile, Annotations::All);
-        let kinds = kinds(&profile, &stacks);
+        let stacks = StackLines::of(&profile, Annotations::All);
+        let kinds = kinds(&profile, stacks.texts());
         assert_eq!([kinds["[kernel]+0x1_[k]"], kinds["[JIT]+0x2_[j]"]], [Kind::Unnamed; 2]);
         assert_eq!(kinds["main"], Kind::User);
     }

@@ -58,11 +58,11 @@ impl Tree {
             self.nodes[root].total += samples;
         }
         for frame in profile.shown(count.path) {
-            let label = Label::Function { function: frame.function, guessed: frame.guessed };
+            let label = Label::Function { function: frame.function(), guessed: frame.guessed() };
             let place = self.child(last, label);
             let node = &mut self.nodes[place];
             node.total += samples;
-            node.inlined += if frame.inlined { samples } else { 0 };
+            node.inlined += if frame.inlined() { samples } else { 0 };
             last = Some(place);
         }
         if let Some(last) = last {

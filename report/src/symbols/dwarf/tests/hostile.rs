@@ -2,10 +2,10 @@
 //! taken away.
 
 use gimli::{
-    DW_AT_abstract_origin, DW_AT_dwo_name, DW_AT_external, DW_AT_high_pc, DW_AT_low_pc, DW_AT_ranges, DW_AT_stmt_list,
-    DW_FORM_addr, DW_FORM_data4, DW_FORM_flag_present, DW_FORM_ref_addr, DW_FORM_sec_offset, DW_FORM_string,
-    DW_TAG_compile_unit, DW_TAG_inlined_subroutine, DW_TAG_skeleton_unit, DW_TAG_subprogram, DW_TAG_variable, DwAt,
-    DwForm,
+    DW_AT_abstract_origin, DW_AT_dwo_name, DW_AT_external, DW_AT_high_pc, DW_AT_low_pc, DW_AT_name, DW_AT_ranges,
+    DW_AT_stmt_list, DW_FORM_addr, DW_FORM_data4, DW_FORM_flag_present, DW_FORM_line_strp, DW_FORM_ref_addr,
+    DW_FORM_sec_offset, DW_FORM_string, DW_FORM_strp, DW_TAG_compile_unit, DW_TAG_inlined_subroutine,
+    DW_TAG_skeleton_unit, DW_TAG_subprogram, DW_TAG_variable, DwAt, DwForm,
 };
 
 use super::*;
@@ -199,6 +199,46 @@ fn functions_that_share_a_list_without_ranges() {
     let sections =
         [(SectionId::DebugAbbrev, &table[..]), (SectionId::DebugInfo, &info), (SectionId::DebugRanges, &list)];
     assert!(found_in(&sections, &[0x1000]).1);
+}
+
+/// What is found where thousands of entries have their names at the start of one section of texts.
+fn with_texts(tag: gimli::DwTag, form: DwForm, texts: &[u8], units: usize, functions: usize) -> (Found, bool) {
+    let named = abbreviation(OTHER, tag, &[&RANGE[..], &[(DW_AT_name, form)]].concat());
+    let table = abbreviations_with(&[named]);
+    let entry_with_name = [&entry(OTHER, 0x1000, 0x100)[..], &[0; 4]].concat();
+    let info = match tag {
+        DW_TAG_compile_unit => unit(0, &[&entry_with_name[..], &[0]].concat()).repeat(units),
+        _ => unit(0, &[entry(UNIT, 0x1000, 0x100), [entry_with_name, vec![0]].concat().repeat(functions)].concat()),
+    };
+    let section = if form == DW_FORM_line_strp { SectionId::DebugLineStr } else { SectionId::DebugStr };
+    let sections = [(SectionId::DebugAbbrev, &table[..]), (SectionId::DebugInfo, &info), (section, texts)];
+    found_in(&sections, &[0x1000])
+}
+
+/// Units, and functions, that all have one text which is long or has no end.
+#[test]
+fn entries_that_share_a_long_text() {
+    let endless = vec![b'a'; 1 << 20];
+    let long = [&endless[..], &[0]].concat();
+    for form in [DW_FORM_strp, DW_FORM_line_strp] {
+        for texts in [&endless, &long] {
+            assert!(with_texts(DW_TAG_compile_unit, form, texts, 5_000, 0).1);
+            assert!(with_texts(DW_TAG_subprogram, form, texts, 1, 5_000).1);
+        }
+        assert!(!with_texts(DW_TAG_compile_unit, form, b"name\0", 5_000, 0).1);
+        assert!(!with_texts(DW_TAG_subprogram, form, b"name\0", 1, 5_000).1);
+    }
+}
+
+/// Thousands of small units that ask for little are read to the last.
+#[test]
+fn many_small_units() {
+    let addresses: Vec<u64> = (1..=5_000).map(|number| number << 12).collect();
+    let units = addresses.iter().flat_map(|&address| {
+        unit(0, &[entry(UNIT, address, 0x100), entry(FUNCTION, address, 0x100), vec![0, 0]].concat())
+    });
+    let (found, exhausted) = found(&abbreviations(), &units.collect::<Vec<_>>(), &addresses);
+    assert!(!exhausted && found.frames.iter().all(|frames| frames.len() == 1));
 }
 
 /// A unit of DWARF 5 of this kind, with the number that the two parts of a split unit share.
