@@ -67,7 +67,7 @@ fn ends(stacks: &Stacks) -> BTreeMap<u32, (u64, u64)> {
 fn has_user_side(stacks: &Stacks, count: &Count) -> bool {
     let Some(stack) = stacks.stacks.get(count.stack as usize) else { return false };
     let is_user = |location: &Location| !matches!(location, Location::Kernel { .. });
-    let mut locations = stack.frames.iter().filter_map(|frame| stacks.locations.get(frame.location as usize));
+    let mut locations = stack.frames.iter().filter_map(|frame| stacks.locations.get(frame.location() as usize));
     stack.verdict == Verdict::NotRecorded || locations.any(is_user)
 }
 
