@@ -36,12 +36,23 @@ impl Unwinder<'_> {
         let verdict = match verdict {
             Verdict::Complete => verdict,
             _ if self.modules.is_start_code(module, address) => Verdict::Complete,
+            _ if self.is_behind_start_code(addresses, process) => {
+                frames.pop();
+                Verdict::Complete
+            }
             verdict => verdict,
         };
         if is_first {
             self.move_to(last, process, frames);
         }
         if addresses.len() >= KERNEL_CHAIN_LIMIT { Verdict::Truncated } else { verdict }
+    }
+
+    /// Whether what the outermost frame has called is in start code: that has no frame pointer, and where its register led is no frame.
+    fn is_behind_start_code(&self, addresses: &[u64], process: ProcessView<'_>) -> bool {
+        let [_, .., called, _] = addresses else { return false };
+        let place = self.place(called.wrapping_sub(1), process);
+        place.is_some_and(|(module, address)| self.modules.is_start_code(module, address))
     }
 
     /// Frames of a stack that was unwound before, and how that ended. In a strict walk it ends before the first guess, where there
