@@ -238,6 +238,27 @@ mod tests {
         assert_eq!((collected.stacks.stacks.len(), collected.stacks.samples, collected.filtered_out), (1, 2, 1));
     }
 
+    /// What is left of a recording depends on its distinct stacks alone, however many samples and segments it has.
+    #[test]
+    fn memory_grows_with_distinct_stacks() {
+        let size = |segments: u64, rounds: u64| {
+            let parts = (0..segments).map(|segment| {
+                let samples = (0..rounds * 7).map(|number| {
+                    let chain = UserState::Chain(vec![0x1100 + 16 * (number % 7), 0x1800]);
+                    sample(segment * 1_000_000_000 + (number + 1) * 1_024, vec![], chain)
+                });
+                samples.collect()
+            });
+            let stacks = collected(false, parts.collect(), &SampleFilter::default()).stacks;
+            assert_eq!(stacks.samples, segments * rounds * 7);
+            let frames: usize = stacks.stacks.iter().map(|stack| stack.frames.capacity()).sum();
+            (stacks.locations.len(), stacks.stacks.len(), frames, stacks.counts.len())
+        };
+        assert_eq!(size(1, 3), (8, 7, 14, 7));
+        assert_eq!(size(1, 3), size(1, 300));
+        assert_eq!(size(1, 3), size(9, 30));
+    }
+
     /// A sample counts as often as it stands for a tick, in one segment and over several.
     #[test]
     fn weights_count() {

@@ -301,6 +301,26 @@ mod tests {
         rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec
     }
 
+    /// What a counter keeps depends on how many distinct stacks there are, never on how often they are seen.
+    #[test]
+    fn memory_grows_with_distinct_stacks() {
+        let kept = |stacks: u64, rounds: u64| {
+            let mut counter = StackCounter::default();
+            for number in 0..stacks * rounds {
+                let stack = [frame(number % stacks), frame(1), frame(2)];
+                counter.count(thread((number % 3) as u32), &stack, Verdict::Complete, 1);
+            }
+            let StackCounter { location_ids, locations, stack_ids, counts, frames, .. } = &counter;
+            let stack_ids: usize = stack_ids.iter().map(|ids| ids.capacity()).sum();
+            let capacities = [location_ids.capacity(), locations.capacity(), stack_ids, counts.capacity()];
+            (capacities, frames.capacity(), counter.room)
+        };
+        let few = kept(50, 3);
+        assert_eq!(few, kept(50, 30));
+        assert_eq!(few, kept(50, 3_000));
+        assert!(kept(500, 3).2 < few.2);
+    }
+
     /// Distinct stacks without end are not kept; what was not counted is known.
     #[test]
     fn what_has_no_room_is_known() {

@@ -1,6 +1,7 @@
 //! Equal stacks counted once, before any name is known: the model between unwinding and naming.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::evidence::ModuleIndex;
@@ -74,8 +75,21 @@ pub struct Stack {
 }
 
 /// One frame of a stack: where it is, and whether it was found by a rule of thumb. There are very many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Frame(u32);
+
+impl Hash for Frame {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0);
+    }
+
+    /// Two at once: stacks are looked up by all of their frames.
+    fn hash_slice<H: Hasher>(frames: &[Self], state: &mut H) {
+        let mut pairs = frames.chunks_exact(2);
+        pairs.by_ref().for_each(|pair| state.write_u64(u64::from(pair[0].0) << 32 | u64::from(pair[1].0)));
+        pairs.remainder().iter().for_each(|frame| frame.hash(state));
+    }
+}
 
 impl Frame {
     /// A frame at a location; `guessed`, if not by call frame information. There are fewer than 2,147,483,648 locations.
