@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::stat;
 
 use crate::{cgroup, process_cgroup};
@@ -18,27 +18,41 @@ pub(crate) struct CgroupIds {
     /// Where the hierarchy of version 2 is mounted; `None` before it was looked for, and inside it where it is not.
     mount: Option<Option<PathBuf>>,
     paths: FxHashMap<u64, Arc<str>>,
+    /// Those that were asked for in vain.
+    missed: FxHashSet<u64>,
 }
 
 impl CgroupIds {
-    /// The path of the group with this id. A process that was in it is asked when it is not known; `None` when that has ended or has moved on.
-    pub(crate) fn path(&mut self, id: u64, pid: u32) -> Option<Arc<str>> {
+    /// The path of the group with this id. A thread that was in it is asked when it is not known; `None` when that has ended or has moved on.
+    pub(crate) fn path(&mut self, id: u64, thread: (u32, u32)) -> Option<Arc<str>> {
         if let Some(path) = self.paths.get(&id) {
             return Some(path.clone());
         }
-        let mount = self.mount.get_or_insert_with(|| cgroup::mount().ok()).as_ref()?;
-        let path = process_cgroup::path(pid)?;
-        // The id of a group is its folder's inode.
-        let folder = mount.join(path.strip_prefix('/')?);
-        if stat(&folder).ok()?.st_ino != id {
+        if self.missed.contains(&id) {
             return None;
         }
+        let Some(path) = self.ask(id, thread) else {
+            self.missed.insert(id);
+            return None;
+        };
         if self.paths.len() >= MOST {
             self.paths.clear();
         }
-        let path: Arc<str> = Arc::from(path);
         self.paths.insert(id, path.clone());
         Some(path)
+    }
+
+    /// Asks again for what was not found: time has passed.
+    pub(crate) fn look_again(&mut self) {
+        self.missed.clear();
+    }
+
+    fn ask(&mut self, id: u64, (pid, tid): (u32, u32)) -> Option<Arc<str>> {
+        let mount = self.mount.get_or_insert_with(|| cgroup::mount().ok()).as_ref()?;
+        let path = process_cgroup::path_of_thread(pid, tid)?;
+        // The id of a group is its folder's inode.
+        let folder = mount.join(path.strip_prefix('/')?);
+        (stat(&folder).ok()?.st_ino == id).then(|| Arc::from(path))
     }
 }
 
@@ -51,13 +65,17 @@ mod tests {
     #[test]
     fn a_group_is_found_by_its_process() {
         let mut ids = CgroupIds::default();
-        let own = std::process::id();
+        let own = (std::process::id(), std::process::id());
         assert_eq!(ids.path(u64::MAX, own), None);
-        let folder = |mount: PathBuf| mount.join(process_cgroup::path(own).unwrap().trim_start_matches('/'));
+        let path = process_cgroup::path(own.0).unwrap();
+        let folder = |mount: PathBuf| mount.join(path.trim_start_matches('/'));
         let Some(id) = cgroup::mount().ok().and_then(|mount| Some(stat(folder(mount)).ok()?.st_ino)) else {
             return;
         };
-        assert_eq!(ids.path(id, own).as_deref(), process_cgroup::path(own).as_deref());
-        assert_eq!(ids.path(id, u32::MAX).as_deref(), process_cgroup::path(own).as_deref());
+        let nobody = (u32::MAX, u32::MAX);
+        assert_eq!((ids.path(id, nobody), ids.path(id, own)), (None, None));
+        ids.look_again();
+        assert_eq!(ids.path(id, own).as_deref(), Some(&*path));
+        assert_eq!(ids.path(id, nobody).as_deref(), Some(&*path));
     }
 }

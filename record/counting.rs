@@ -6,10 +6,10 @@ use crate::count_sets::Sizes;
 use crate::counts::Counts;
 use crate::ring::RingFill;
 
-/// How often the recorder looks at all, between two flushes, when somebody waits for it: at process events, at the CPUs, and at itself.
-const LOOK: Duration = Duration::from_secs(1);
-/// The same when nobody does.
-const RARE_LOOK: Duration = Duration::from_secs(5);
+/// How often the recorder looks at all, between two flushes: at process events, at CPUs, at control groups.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
+/// How often it measures itself, when nobody watches.
+pub(crate) const MEASUREMENT: Duration = Duration::from_secs(5);
 
 /// The time of the next flush.
 #[derive(Debug)]
@@ -30,11 +30,6 @@ impl Counting {
     /// How long there is to wait for the next flush.
     pub(crate) fn left(&self) -> Duration {
         self.every.saturating_sub(self.taken.elapsed())
-    }
-
-    /// How often to look at what is no count; somebody may wait for it.
-    pub(crate) fn look(&self, is_watched: bool) -> Duration {
-        if is_watched { LOOK } else { (self.every / 2).clamp(LOOK, RARE_LOOK) }
     }
 
     /// Counts were taken. They are due again in the rhythm that was asked for; when they were taken early, or too late for the next time,

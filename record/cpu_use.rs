@@ -37,11 +37,6 @@ impl Triggers {
         Self { watched, whose, started: Instant::now(), last: None }
     }
 
-    /// Whether there are any.
-    pub(crate) fn are_set(&self) -> bool {
-        !self.watched.is_empty()
-    }
-
     /// Looks, if it is time; says why when a trigger fires.
     pub(crate) fn look(&mut self) -> Option<String> {
         const EACH: Duration = Duration::from_secs(1);

@@ -153,15 +153,20 @@ impl Process {
         let first = self.mappings.partition_point(|mapped| mapped.end <= new.start);
         let last = self.mappings.partition_point(|mapped| mapped.start < new.end).max(first);
         let mut put = Vec::with_capacity(3);
+        // What is told of a part stays told: a reader splits mappings, too.
+        let rest_is_told = self.mappings[first..last].last().is_some_and(|mapped| self.told.contains(&mapped.start));
+        for mapped in self.mappings[first..last].iter().filter(|mapped| mapped.start >= new.start) {
+            self.told.remove(&mapped.start);
+        }
         if let Some(mapped) = self.mappings[first..last].first().filter(|mapped| mapped.start < new.start) {
             put.push(mapped.part(mapped.start, new.start));
         }
         put.push(new);
         if let Some(mapped) = self.mappings[first..last].last().filter(|mapped| mapped.end > new.end) {
             put.push(mapped.part(new.end, mapped.end));
-        }
-        for mapped in self.mappings[first..last].iter().chain(&put) {
-            self.told.remove(&mapped.start);
+            if rest_is_told {
+                self.told.insert(new.end);
+            }
         }
         Arc::make_mut(&mut self.mappings).splice(first..last, put);
         self.changed(time);
@@ -172,9 +177,10 @@ impl Process {
     pub(crate) fn exec(&mut self, pid: u32, comm: String, time: u64) {
         self.mappings = Arc::default();
         self.told.clear();
+        self.defined_at = time;
         (self.known, self.is_new) = (true, true);
         // Who starts a program often moves it to its cgroup first.
-        self.cgroup_asked = 0;
+        (self.cgroup_asked, self.cgroup_id) = (0, 0);
         self.threads = FxHashMap::default();
         self.threads.insert(pid, Thread { comm: comm.clone(), since: time, defined_in: 0 });
         self.comm = comm;
@@ -254,6 +260,27 @@ mod tests {
         assert!(!process.map(mapped(0x2000, 0x3000, 1), 2));
         assert!(!process.map(mapped(0x3000, 0x3000, 9), 2));
         assert_eq!(process.since, 1);
+    }
+
+    /// What a segment has been told of a mapping holds for the parts that another one leaves of it, and of nothing else.
+    #[test]
+    fn what_is_left_of_a_mapping_is_told() {
+        let mut process = Process::default();
+        process.map(mapped(0x1000, 0x5000, 1), 1);
+        process.map(mapped(0x7000, 0x9000, 1), 1);
+        process.defined(1, 1);
+        assert!(process.tell(mapped(0x1000, 0x5000, 1)));
+        process.map(mapped(0x2000, 0x3000, 2), 2);
+        let told = |process: &Process| {
+            process.mappings().iter().map(|it| process.told.contains(&it.start)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&process), [true, false, true, false]);
+        process.map(mapped(0x7800, 0x8000, 2), 3);
+        assert_eq!(told(&process), [true, false, true, false, false, false]);
+        process.map(mapped(0x1000, 0x4000, 3), 4);
+        assert_eq!(told(&process), [false, true, false, false, false]);
+        process.exec(1, "new".to_owned(), 5);
+        assert_eq!((process.told(), process.defined_at()), (0, 5));
     }
 
     /// A process that maps without end is remembered up to a limit, and what was there stays.

@@ -9,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::args::{CallGraph, RecordArgs};
 use crate::attach::{self, Clocks};
-use crate::counting::Counting;
+use crate::counting::{self, Counting};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
@@ -174,13 +174,13 @@ struct Session {
 impl Session {
     /// Writes what comes until something ends the recording, and says what.
     fn watch(&mut self) -> Result<StopReason> {
-        let mut flushed = self.started;
-        let is_sampled = self.sampler.sampled().is_some();
-        let is_watched = self.progress.is_visible() || self.triggers.are_set() || is_sampled;
+        let (mut flushed, mut measured) = (self.started, self.started);
+        let is_rarely_measured = self.counting.is_some() && !self.progress.is_visible();
+        let measurement = if is_rarely_measured { counting::MEASUREMENT } else { Duration::ZERO };
         loop {
             let (look, flush) = match &self.counting {
-                Some(counting) if self.part_has_counts => (FIRST_LOOK, counting.look(true)),
-                Some(counting) => (counting.left(), counting.look(is_watched)),
+                Some(_) if self.parts.are_due(&self.stream) => (FIRST_LOOK, counting::LOOK),
+                Some(counting) => (counting.left(), counting::LOOK),
                 None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
             };
             // Samples among counts wait for these in the ring.
@@ -192,7 +192,8 @@ impl Session {
                 flushed = Instant::now();
                 self.flush()?;
             }
-            if self.stream.measure(&self.sampler)? {
+            if measured.elapsed() >= measurement && self.stream.measure(&self.sampler)? {
+                measured = Instant::now();
                 let (health, bytes) = (self.stream.health(), self.stream.bytes_written());
                 self.progress.show(&health, bytes, self.started.elapsed(), self.frugality.weight());
             }

@@ -26,7 +26,7 @@ impl<W: Write> Stream<W> {
         }
         self.learn_unknown(tick.pid, tick.time)?;
         let moved = self.find_cgroup(tick.pid, 0);
-        let moved_just_now = self.follow_to_cgroup(tick.pid, tick.cgroup);
+        let moved_just_now = self.follow_to_cgroup((tick.pid, tick.tid), tick.cgroup);
         let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
         let tells_all = self.tells_all_mappings();
         let Some(process) = self.processes.get_mut(tick.pid) else {
@@ -40,11 +40,13 @@ impl<W: Write> Stream<W> {
         let time = process.since.max(earliest).min(tick.time);
         let mut mappings = Vec::new();
         let mut records = Vec::new();
-        let is_defined = process.defined_in == segment;
+        let was_defined = process.defined_in == segment;
+        // What was before was elsewhere.
+        let time = if was_defined && moved_just_now { tick.time } else { time };
+        // A reader takes the definition of a process whose first thread has ended for another process.
+        let is_defined = was_defined && (process.threads.contains_key(&tick.pid) || !moved && !moved_just_now);
         if !is_defined || moved || moved_just_now {
-            // What was before was elsewhere.
-            let since = if is_defined && moved_just_now { tick.time } else { time };
-            records.push(Record::Process(process.definition(tick.pid, since)));
+            records.push(Record::Process(process.definition(tick.pid, time)));
         }
         if !is_defined {
             process.defined(segment, time);
@@ -65,8 +67,9 @@ impl<W: Write> Stream<W> {
         let thread = process.threads.entry(tick.tid).or_insert_with(unknown);
         let is_told = thread.defined_in == segment;
         thread.defined_in = segment;
-        // The process's definition names its first thread.
-        let is_named = !is_defined && tick.tid == tick.pid && thread.comm == process.comm;
+        // The process's definition names its first thread, if a reader does not know the process already.
+        let is_first = tick.tid == tick.pid && thread.comm == process.comm;
+        let is_named = is_first && !was_defined && !self.has_forgotten;
         let thread_record = (!is_told && !is_named).then(|| {
             let time = thread.since.max(time).min(tick.time);
             Record::Thread(ThreadRecord { time, pid: tick.pid, tid: tick.tid, comm: thread.comm.clone() })

@@ -24,6 +24,7 @@ impl<W: Write> Stream<W> {
     /// What was counted in the kernel, with the samples of the same time that wait in the ring.
     pub(crate) fn counts(&mut self, counts: &mut Counts, ring: &mut BpfRing) -> Result<()> {
         let until = counts.until;
+        self.cgroup_ids.look_again();
         self.ends_with_counts |= !counts.is_empty() || ring.fill().bytes > 0;
         let mut counted = counts.ticks().peekable();
         let mut result = Ok(());

@@ -95,18 +95,20 @@ impl<W: Write> Stream<W> {
         let path = process_cgroup::path(pid).filter(|path| **path != *process.cgroup);
         let Some(path) = path else { return false };
         process.cgroup = Arc::from(path);
+        // It may have moved there later than the ticks that are to come.
+        process.cgroup_id = 0;
         true
     }
 
     /// A tick was in the control group with this id. True when that is not the one that was known, and has a path.
-    pub(super) fn follow_to_cgroup(&mut self, pid: u32, id: u64) -> bool {
+    pub(super) fn follow_to_cgroup(&mut self, (pid, tid): (u32, u32), id: u64) -> bool {
         // Samples have none.
         let has_moved = |process: &&mut Process| id != 0 && process.cgroup_id != id;
         let Some(process) = self.processes.get_mut(pid).filter(has_moved) else {
             return false;
         };
         process.cgroup_id = id;
-        let path = self.cgroup_ids.path(id, pid).filter(|path| **path != *process.cgroup);
+        let path = self.cgroup_ids.path(id, (pid, tid)).filter(|path| **path != *process.cgroup);
         let Some(path) = path else { return false };
         process.cgroup = path;
         true
@@ -114,8 +116,19 @@ impl<W: Write> Stream<W> {
 
     /// A process that has children may have moved since it was asked, and they are perhaps gone before they can be.
     pub(super) fn find_cgroup_of_parent(&mut self, pid: u32, time: u64) -> Result<()> {
+        let process = self.processes.get(pid);
+        if process.is_some_and(|process| process.cgroup_id != 0) {
+            // Ticks tell.
+            return Ok(());
+        }
+        let has_first_thread = process.is_some_and(|process| process.threads.contains_key(&pid));
         // What it said since is newer than all events that are here.
         if self.find_cgroup(pid, self.side_band_until) && self.is_defined(pid) {
+            if let Some(process) = self.processes.get_mut(pid).filter(|_| !has_first_thread) {
+                // A reader would take it for another process: its next tick defines all of it.
+                process.defined_in = 0;
+                return Ok(());
+            }
             let record = self.processes.get(pid).map(|process| Record::Process(process.definition(pid, time)));
             return record.map_or(Ok(()), |record| self.write(&record));
         }
@@ -173,6 +186,7 @@ impl<W: Write> Stream<W> {
     pub(super) fn forget_processes(&mut self, ended_before: u64) -> Result<()> {
         for (pid, process) in self.processes.forget(ended_before) {
             if process.defined_in == self.segment {
+                self.has_forgotten = true;
                 // It will be defined anew when it is needed.
                 self.write(&Record::Exit(Exit { time: self.side_band_until, pid, tid: pid }))?;
             }

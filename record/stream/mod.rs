@@ -75,6 +75,8 @@ pub(crate) struct Stream<W: Write> {
     segment_start: u64,
     /// The segment holds a flush of counts, and ends with it.
     ends_with_counts: bool,
+    /// The segment has processes that are not remembered.
+    has_forgotten: bool,
     code: SeenCode,
     /// Ends of counted chains, when processes are sampled for them.
     chains: Option<Chains>,
@@ -131,6 +133,7 @@ impl<W: Write> Stream<W> {
             segment: 1,
             segment_start: 0,
             ends_with_counts: false,
+            has_forgotten: false,
             code: SeenCode::default(),
             chains: None,
             ended_programs: Vec::new(),
@@ -266,7 +269,13 @@ impl<W: Write> Stream<W> {
             }
             return;
         }
-        let code = self.processes.get_mut(tick.pid).map(Process::code);
+        let process = self.processes.get_mut(tick.pid);
+        if process.as_ref().is_some_and(|process| process.is_new) {
+            // The chain is that of the program before, which is not mapped any more.
+            sample.user = UserState::None;
+            return;
+        }
+        let code = process.map(Process::code);
         sample.user = UserState::Chain(filter::call_chain(tick, code));
     }
 

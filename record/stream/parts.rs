@@ -34,6 +34,7 @@ impl<W: Write> Stream<W> {
         self.segment += 1;
         self.segment_start = 0;
         self.ends_with_counts = false;
+        self.has_forgotten = false;
         self.code.start_segment();
         self.kernel_names.start_segment();
         self.evidence.start_segment();
