@@ -26,7 +26,7 @@ enum call_graph {
 /* Set by the recorder before the programs are loaded. */
 const volatile __u32 call_graph = CALL_GRAPH_STACK;
 const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper stack than `whole_stack`; a multiple of PAGE */
-const volatile __u32 most_payload = 1 << 20; /* bytes of stack in the payload at most, headers of chunks included */
+const volatile __u32 most_payload = 1 << 20; /* bytes of stack in the payload at most */
 const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
 const volatile bool inherited_clocks = false; /* threads and processes inherit clocks */
 const volatile __u64 period = 1000000; /* nanoseconds between two ticks, unless the recorder slows down */
@@ -36,6 +36,8 @@ const volatile __u64 period = 1000000; /* nanoseconds between two ticks, unless 
 __u32 whole_stack;  /* stacks up to this depth are copied whole */
 __u32 least_weight; /* periods that a tick stands for at least: a power of two */
 
+/* Of the stack in a tick. */
+#define MAX_CHUNKS 512
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
 #define REGISTERS 17
@@ -50,12 +52,13 @@ struct tick {
 	__u64 top;		    /* one past the stack's highest address, 0 when unknown */
 	__u64 inner_start;	    /* address of the first byte of the slice at the stack pointer */
 	__u64 outer_start;	    /* address of the first byte of the slice at the top of the thread's first stack */
+	__u64 changed[MAX_CHUNKS / 64]; /* a bit for each captured chunk by ascending address, the first one's the lowest: it is in the payload */
 	__u32 pid;
 	__u32 tid;
 	__u32 cpu;
 	__u32 inner_bytes;
 	__u32 outer_bytes;
-	__u32 inner_chunks; /* captured above the inner slice; of these those are in the payload that changed */
+	__u32 inner_chunks; /* captured above the inner slice */
 	__u32 outer_chunks; /* captured below the top, when there is a gap between */
 	__u32 chunk_bytes;
 	__u32 kernel_bytes;
@@ -67,7 +70,7 @@ struct tick {
 	char comm[16]; /* the thread's name: it may be gone when somebody asks */
 };
 
-_Static_assert(sizeof(struct tick) == 21 * 8 + 14 * 4 + 16, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 29 * 8 + 14 * 4 + 16, "record/event.rs reads this layout");
 
 #include "accounts.h"
 
@@ -77,8 +80,8 @@ struct {
 } events SEC(".maps");
 
 /* One element a CPU; per-CPU maps end at 32 KB a value. The recorder sets the number of elements
- * and the value size: the fields in front, most_payload, 64 KiB (the verifier does not see that what is copied last
- * ends where the payload does), two chains. */
+ * and the value size: the fields in front, most_payload, 64 KiB (what is read at once
+ * is there before it is known what of it stays), two chains. */
 struct scratch {
 	__u64 salt; /* of the hashes of the thread's chunks */
 	__u32 slot; /* of the thread's first chunk in `remembered` */

@@ -31,17 +31,14 @@
 /* A chunk of the stack; record/chunks.rs knows it. */
 #define CHUNK 4096
 #define CHUNK_WORDS (CHUNK / sizeof(__u64))
-#define CHUNKS_AT_ONCE 32
-#define MAX_CHUNKS ((2 << 20) / CHUNK)
+#define CHUNKS_AT_ONCE (PIECE / CHUNK)
 /* Powers of two; the recorder knows them. */
 #define REMEMBERED 8192
 #define LAYOUTS 4096
 /* Odd, with ones and zeros well mixed: 2^64 divided by the golden ratio. */
 #define MIX 0x9e3779b97f4a7c15ULL
 
-/* A chunk as it is sent. */
 struct chunk {
-	__u64 place; /* counted from the stack's top */
 	__u64 words[CHUNK_WORDS];
 };
 
@@ -154,71 +151,86 @@ __noinline int copy_slice(__u64 at, __u64 address, __u64 bytes)
 	return 0;
 }
 
-/* Four chains of multiplications, because each waits for its own last one. */
+/*
+ * Sums of words, each with a factor of its own, are mixed into each other: of the multiplications, only those that mix wait for
+ * each other. The factors are different primes of 31 bits: two changes make up for each other only when they are as large.
+ */
 static __always_inline __u64 hash_chunk(const struct chunk *chunk, __u64 salt)
 {
 	const __u64 mix = MIX;
-	__u64 a = salt, b = salt, c = salt, d = salt;
+	__u64 hash = salt;
 
-	for (__u32 at = 0; at < CHUNK_WORDS; at += 16) {
-#pragma unroll
-		for (int word = 0; word < 16; word += 4) {
-			a = (a ^ chunk->words[at + word]) * mix;
-			b = (b ^ chunk->words[at + word + 1]) * mix;
-			c = (c ^ chunk->words[at + word + 2]) * mix;
-			d = (d ^ chunk->words[at + word + 3]) * mix;
-		}
+	for (__u32 at = 0; at < CHUNK_WORDS; at += 8) {
+		const __u64 *words = chunk->words + at;
+		__u64 sum = words[0] * 0x72899387 + words[1] * 0x4c789ae9 + words[2] * 0x4a7a399f + words[3] * 0x67a136e5 +
+			    words[4] * 0x790ac1b9 + words[5] * 0x71619d27 + words[6] * 0x55829bf3 + words[7] * 0x797ef901;
+
+		hash = (hash ^ sum) * mix;
 	}
-	return (((a * mix ^ b) * mix ^ c) * mix ^ d) * mix;
+	return hash;
 }
 
 /*
- * Captures a chunk of the stack at payload[at..], unless it is as it was when it was sent. Gives the end of the
- * payload: what is not to be sent is overwritten by the next chunk, while it is in the cache.
+ * Keeps the chunk that was read to payload[from..] at payload[at..], unless it is as it was when it was sent. `number` counts the
+ * chunks that were captured before it. Gives the end of the payload: what is not to be sent is overwritten by what comes after it.
  */
-__noinline int capture_chunk(__u32 at, __u32 place)
+__noinline int keep_if_changed(__u64 at, __u64 from, __u32 place, __u32 number)
 {
 	struct scratch *own = scratch_of_cpu();
 	struct chunk *chunk;
-	__u64 address, hash, *sent;
+	__u64 address, hash, *sent, group = number / 64;
 	__u32 slot;
 
-	if (!own || at > most_payload)
+	OPAQUE(at);
+	OPAQUE(from);
+	OPAQUE(group);
+	if (!own || at > most_payload || from > most_payload + PIECE - CHUNK || group >= MAX_CHUNKS / 64)
 		return at;
-	chunk = (struct chunk *)(own->payload + at);
+	chunk = (struct chunk *)(own->payload + from);
 	address = own->tick.top - (place + 1ULL) * CHUNK;
-	if (bpf_probe_read_user(chunk->words, CHUNK, (void *)address) != 0)
-		copy_pages(at + sizeof(chunk->place), address, CHUNK);
 	hash = hash_chunk(chunk, own->salt ^ address);
 	slot = (own->slot + place) & (REMEMBERED - 1);
 	sent = bpf_map_lookup_elem(&remembered, &slot);
 	if (!sent || *sent == hash)
 		return at;
 	*sent = hash;
-	chunk->place = place;
+	own->tick.changed[group] |= 1ULL << number % 64;
+	if (at != from)
+		bpf_probe_read_kernel(own->payload + at, CHUNK, chunk);
 	return at + sizeof(*chunk);
 }
 
-__noinline int capture_some_chunks(__u32 at, __u32 above, __u32 chunks)
+/* Of the chunks that were read to payload[from..], keeps those that changed at payload[at..]. */
+__noinline int keep_changed(__u32 at, __u64 from, __u32 above, __u32 chunks, __u32 number)
 {
-	for (__u32 i = 1; i <= CHUNKS_AT_ONCE; i++) {
-		if (i > chunks)
+	for (__u32 i = 0; i < CHUNKS_AT_ONCE; i++) {
+		if (i >= chunks)
 			break;
-		at = capture_chunk(at, above - i);
+		at = keep_if_changed(at, from + i * CHUNK, above - 1 - i, number + i);
 	}
 	return at;
 }
 
-/* Captures so many chunks, by ascending address, the last one at place `above - chunks`; gives the end of the payload. */
-__noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks)
+/*
+ * Captures so many chunks, by ascending address, the last one at place `above - chunks`; gives the end of the payload. Many are read
+ * at once: of the time that reading one by itself takes, half is the call to the kernel.
+ */
+__noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks, __u32 number)
 {
+	struct scratch *own = scratch_of_cpu();
+	__u64 top;
+
+	if (!own)
+		return at;
+	top = own->tick.top;
 	for (__u32 done = 0; done < MAX_CHUNKS; done += CHUNKS_AT_ONCE) {
 		__u32 some;
 
 		if (done >= chunks)
 			break;
 		some = chunks - done < CHUNKS_AT_ONCE ? chunks - done : CHUNKS_AT_ONCE;
-		at = capture_some_chunks(at, above - done, some);
+		copy_piece(at, top - (above - done) * (__u64)CHUNK, some * CHUNK);
+		at = keep_changed(at, at, above - done, some, number + done);
 	}
 	return at;
 }
@@ -299,7 +311,7 @@ static __always_inline __u32 capture_stack(struct scratch *own, struct task_stru
 	__u64 signal_top = signal_stack_top(task, start);
 	bool main_thread = tick->pid == tick->tid;
 	__u64 most = main_thread ? MAX_MAIN_STACK : MAX_THREAD_STACK;
-	__u32 chunks, end, cap = stack_cap / CHUNK;
+	__u32 chunks, first, end, cap = stack_cap / CHUNK;
 	__u64 length;
 
 	tick->inner_start = start;
@@ -312,7 +324,6 @@ static __always_inline __u32 capture_stack(struct scratch *own, struct task_stru
 	remember_for(own);
 	chunks = length / CHUNK;
 	tick->inner_bytes = length % CHUNK;
-	copy_slice(0, start, tick->inner_bytes);
 	tick->inner_chunks = chunks;
 	if (length > whole_stack && chunks > 2 * cap) {
 		count(NOTE_STACK_CUT);
@@ -320,8 +331,11 @@ static __always_inline __u32 capture_stack(struct scratch *own, struct task_stru
 		tick->outer_chunks = cap;
 		leave_out_frame(tick, chunks);
 	}
-	end = capture_chunks(tick->inner_bytes, chunks, tick->inner_chunks);
-	end = capture_chunks(end, tick->outer_chunks, tick->outer_chunks);
+	first = tick->inner_chunks < CHUNKS_AT_ONCE ? tick->inner_chunks : CHUNKS_AT_ONCE - 1;
+	copy_piece(0, start, tick->inner_bytes + first * CHUNK);
+	end = keep_changed(tick->inner_bytes, tick->inner_bytes, chunks, first, 0);
+	end = capture_chunks(end, chunks - first, tick->inner_chunks - first, first);
+	end = capture_chunks(end, tick->outer_chunks, tick->outer_chunks, tick->inner_chunks);
 	tick->chunk_bytes = end - tick->inner_bytes;
 	return end;
 }

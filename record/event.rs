@@ -64,45 +64,46 @@ pub(crate) struct Chunks<'a> {
     inner: u32,
     /// How many there are below the stack's top, when there is a gap between.
     outer: u32,
-    /// Those that changed, by descending number: 8 bytes of number, then the chunk.
+    /// A bit for each of them by ascending address, the first one's the lowest: those that changed.
+    which: [u64; MOST_CHUNKS / 64],
+    /// These, one after the other.
     changed: &'a [u8],
 }
 
+/// MAX_CHUNKS in bpf/profrec.bpf.c.
+const MOST_CHUNKS: usize = 512;
+
 impl<'a> Chunks<'a> {
     #[cfg(test)]
-    pub(crate) fn new(inner: u32, outer: u32, changed: &'a [u8]) -> Self {
-        Self { inner, outer, changed }
+    pub(crate) fn new((inner, outer): (u32, u32), which: u64, changed: &'a [u8]) -> Self {
+        Self { inner, outer, which: [which, 0, 0, 0, 0, 0, 0, 0], changed }
     }
 
-    /// Whether each changed chunk is one that was captured, in their order.
-    fn are_consistent(&self, length: u64) -> bool {
-        let found = self.iter(length).filter(|(_, changed)| changed.is_some()).count();
-        found * NUMBERED == self.changed.len()
-    }
-
-    /// Numbers of the chunks that were captured, with bytes where they changed, by ascending address. `length` is the distance from the
+    /// Whether there are bytes of just those that changed, all of which were captured. `length` is the distance from the
     /// stack pointer to the top.
+    fn are_consistent(&self, length: u64) -> bool {
+        let changed: u32 = self.which.iter().map(|bits| bits.count_ones()).sum();
+        let found = self.iter(length).filter(|(_, changed)| changed.is_some()).count();
+        found == changed as usize && self.changed.len() == found * CHUNK as usize
+    }
+
+    /// Numbers of the chunks that were captured, counted from the top, with bytes where they changed, by ascending address.
     pub(crate) fn iter(&self, length: u64) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
         let above = u32::try_from(length / CHUNK).unwrap_or(0);
-        let mut changed = self.changed;
-        (above.saturating_sub(self.inner)..above).rev().chain((0..self.outer).rev()).map(move |place| {
-            let bytes = take_chunk(&mut changed, place);
-            (place, bytes)
+        let places = (above.saturating_sub(self.inner)..above).rev().chain((0..self.outer).rev());
+        let (which, mut bytes) = (self.which, self.changed);
+        places.zip(0..MOST_CHUNKS).map(move |(place, number)| {
+            let changed = which[number / 64] >> (number % 64) & 1 != 0;
+            (place, if changed { take_chunk(&mut bytes) } else { None })
         })
     }
 }
 
-/// Bytes of a changed chunk with its number.
-const NUMBERED: usize = 8 + CHUNK as usize;
-
-/// The next changed chunk, if it is the one at `place`.
-fn take_chunk<'a>(changed: &mut &'a [u8], place: u32) -> Option<&'a [u8]> {
-    let (number, rest) = changed.split_first_chunk::<8>()?;
-    let (chunk, rest) = rest.split_at_checked(CHUNK as usize)?;
-    (u64::from_le_bytes(*number) == u64::from(place)).then(|| {
-        *changed = rest;
-        chunk
-    })
+/// The next changed chunk.
+fn take_chunk<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (chunk, rest) = bytes.split_at_checked(CHUNK as usize)?;
+    *bytes = rest;
+    Some(chunk)
 }
 
 impl<'a> Tick<'a> {
@@ -117,6 +118,10 @@ impl<'a> Tick<'a> {
         let top = cursor.u64()?;
         let inner_start = cursor.u64()?;
         let outer_start = cursor.u64()?;
+        let mut which = [0; MOST_CHUNKS / 64];
+        for bits in &mut which {
+            *bits = cursor.u64()?;
+        }
         let [pid, tid, cpu] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [inner, outer] = [cursor.u32()?, cursor.u32()?];
         let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
@@ -127,7 +132,8 @@ impl<'a> Tick<'a> {
             Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
             Slice { start: outer_start, bytes: cursor.take(outer as usize)? },
         ];
-        let chunks = Chunks { inner: inner_chunks, outer: outer_chunks, changed: cursor.take(changed as usize)? };
+        let changed = cursor.take(changed as usize)?;
+        let chunks = Chunks { inner: inner_chunks, outer: outer_chunks, which, changed };
         if !chunks.are_consistent(top.saturating_sub(inner_start)) {
             return None;
         }
@@ -171,7 +177,7 @@ impl<'a> Tick<'a> {
 
     /// The CPU of a tick that may not have its form otherwise.
     pub(crate) fn cpu(bytes: &[u8]) -> Option<u32> {
-        const CPU: usize = 21 * 8 + 2 * 4;
+        const CPU: usize = 29 * 8 + 2 * 4;
         Some(u32::from_le_bytes(*bytes.get(CPU..)?.first_chunk()?))
     }
 
@@ -188,7 +194,7 @@ pub(crate) fn time_in(bytes: &[u8]) -> u64 {
 
 /// What a tick stands for whose bytes do not have the form of one, as far as it can be told: 1 at least.
 pub(crate) fn weight_in(bytes: &[u8]) -> u32 {
-    const WEIGHT: usize = 21 * 8 + 12 * 4;
+    const WEIGHT: usize = 29 * 8 + 12 * 4;
     let weight = bytes.get(WEIGHT..).and_then(|rest| rest.first_chunk());
     weight.map_or(1, |weight| u32::from_le_bytes(*weight).clamp(1, Sample::MAX_WEIGHT))
 }
@@ -227,10 +233,11 @@ mod tests {
     const TOP: u64 = 20 + 3 * CHUNK;
 
     /// The lengths are those of the inner slice, the outer slice, changed chunks, the kernel's and the user's chain.
-    fn bytes([inner, outer, chunks, kernel, user]: [u32; 5], payload: &[u8]) -> Vec<u8> {
+    fn bytes([inner, outer, chunks, kernel, user]: [u32; 5], which: u64, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for word in 1..=21_u64 {
-            bytes.extend(if word == 19 { TOP } else { word }.to_le_bytes());
+        let words = (1..=21).map(|word| if word == 19 { TOP } else { word });
+        for word in words.chain([which, 0, 0, 0, 0, 0, 0, 0]) {
+            bytes.extend(word.to_le_bytes());
         }
         for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0, 4, 0] {
             bytes.extend(u32::to_le_bytes(half));
@@ -243,13 +250,12 @@ mod tests {
     /// Each field is found where the BPF program puts it, and the payload is cut by its lengths.
     #[test]
     fn fields_are_where_the_bpf_program_puts_them() {
-        let chunk = [&1_u64.to_le_bytes()[..], &[7; CHUNK as usize]].concat();
-        let payload: Vec<u8> = (0..24).chain(chunk).chain(24..48).collect();
-        let bytes = bytes([16, 8, 8 + CHUNK as u32, 8, 16], &payload);
+        let payload: Vec<u8> = (0..24).chain([7; CHUNK as usize]).chain(24..48).collect();
+        let bytes = bytes([16, 8, CHUNK as u32, 8, 16], 0b010, &payload);
         let tick = Tick::parse(&bytes).unwrap();
         assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, TOP));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
-        assert_eq!(Tick::cpu(&bytes[..180]), Some(3));
+        assert_eq!(Tick::cpu(&bytes[..244]), Some(3));
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
         let chunks: Vec<_> = tick.chunks.iter(3 * CHUNK).collect();
@@ -261,23 +267,21 @@ mod tests {
         assert_eq!(tick.comm(), "worker");
     }
 
-    /// Changed chunks that are not among those captured, or not in their order, make a tick malformed.
+    /// Changed chunks that are not among those captured, or are more or fewer than came, make a tick malformed.
     #[test]
     fn chunks_out_of_place_are_refused() {
-        let numbered = |place: u64| [&place.to_le_bytes()[..], &[7; CHUNK as usize]].concat();
-        let parses = |places: &[u64]| {
-            let payload: Vec<u8> = places.iter().flat_map(|place| numbered(*place)).collect();
-            let bytes = bytes([0, 0, payload.len() as u32, 0, 0], &payload);
-            Tick::parse(&bytes).is_some()
+        let parses = |which, changed| {
+            let payload = vec![7; changed * CHUNK as usize];
+            Tick::parse(&bytes([0, 0, payload.len() as u32, 0, 0], which, &payload)).is_some()
         };
-        assert!(parses(&[]) && parses(&[2]) && parses(&[1, 0]) && parses(&[2, 1, 0]));
-        assert!(!parses(&[3]) && !parses(&[1, 2]) && !parses(&[0, 0]));
+        assert!(parses(0, 0) && parses(0b001, 1) && parses(0b110, 2) && parses(0b111, 3));
+        assert!(!parses(0b1000, 1) && !parses(0b011, 1) && !parses(0b001, 2) && !parses(0, 1) && !parses(1 << 63, 0));
     }
 
     /// Bytes that are shorter than their lengths say are refused, wherever they end.
     #[test]
     fn short_bytes_are_refused() {
-        let bytes = bytes([16, 8, 0, 8, 16], &[0; 48]);
+        let bytes = bytes([16, 8, 0, 8, 16], 0, &[0; 48]);
         for length in 0..bytes.len() {
             assert!(Tick::parse(&bytes[..length]).is_none(), "{length} bytes");
         }

@@ -269,31 +269,30 @@ mod tests {
     fn unchanged_chunks_are_as_they_were_sent() {
         const PLACES: u64 = 4;
         let chunk = |value: u64| bytes(&[0, value]).into_iter().chain([0; CHUNK as usize - 16]).collect::<Vec<u8>>();
-        let numbered = |place: u64, value| [&place.to_le_bytes()[..], &chunk(value)].concat();
         let top = 0x7010 + PLACES * CHUNK;
         let at = |place: u64| top - (place + 1) * CHUNK + 8;
         let mut sent = SentChunks::default();
         let mut stack = UserStack::default();
-        let mut look = |changed: &[u8], inner, outer| {
+        let mut look = |which, changed: &[u8], ends| {
             let mut tick = tick(&[0; 16], &[]);
-            (tick.top, tick.chunks) = (top, event::Chunks::new(inner, outer, changed));
+            (tick.top, tick.chunks) = (top, event::Chunks::new(ends, which, changed));
             keep_pointers(&tick, &code(), &mut sent, &mut stack);
             let kept: Vec<_> = stack.words.iter().map(|word| (word.address, word.value)).collect();
             (kept, stack.ranges.clone())
         };
         let whole = [StackRange { start: 0x7000, end: top }];
-        let all = [numbered(3, 0x1003), numbered(2, top - 8), numbered(1, 7), numbered(0, 0x1000)].concat();
+        let all = [chunk(0x1003), chunk(top - 8), chunk(7), chunk(0x1000)].concat();
         let kept = [(at(3), 0x1003), (at(2), top - 8), (at(0), 0x1000)];
-        assert_eq!(look(&all, 4, 0), (kept.to_vec(), whole.to_vec()));
+        assert_eq!(look(0b1111, &all, (4, 0)), (kept.to_vec(), whole.to_vec()));
         let kept = [(at(3), 0x1003), (at(2), 0x1222), (at(0), 0x1000)];
-        assert_eq!(look(&numbered(2, 0x1222), 4, 0), (kept.to_vec(), whole.to_vec()));
-        assert_eq!(look(&[], 4, 0), (kept.to_vec(), whole.to_vec()));
+        assert_eq!(look(0b0010, &chunk(0x1222), (4, 0)), (kept.to_vec(), whole.to_vec()));
+        assert_eq!(look(0, &[], (4, 0)), (kept.to_vec(), whole.to_vec()));
         // Of a deeper stack, only its ends are captured.
         let ends = [StackRange { start: 0x7000, end: at(3) - 8 + CHUNK }, StackRange { start: at(0) - 8, end: top }];
-        assert_eq!(look(&[], 1, 1), (vec![kept[0], kept[2]], ends.to_vec()));
+        assert_eq!(look(0, &[], (1, 1)), (vec![kept[0], kept[2]], ends.to_vec()));
         // Captured whole again, what was left out is as it was sent, or comes.
-        assert_eq!(look(&[], 4, 0), (kept.to_vec(), whole.to_vec()));
+        assert_eq!(look(0, &[], (4, 0)), (kept.to_vec(), whole.to_vec()));
         let changed = [kept[0], (at(2), 0x1333), kept[2]];
-        assert_eq!(look(&numbered(2, 0x1333), 4, 0), (changed.to_vec(), whole.to_vec()));
+        assert_eq!(look(0b0010, &chunk(0x1333), (4, 0)), (changed.to_vec(), whole.to_vec()));
     }
 }

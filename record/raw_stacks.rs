@@ -51,10 +51,10 @@ mod tests {
     /// A chunk that does not come again is as it was sent, and what was never sent is not made up.
     #[test]
     fn unchanged_chunks_are_as_they_were() {
-        let chunk = |place: u64, byte: u8| [&place.to_le_bytes()[..], &[byte; CHUNK as usize]].concat();
+        let chunk = |byte: u8| [byte; CHUNK as usize];
         let top = 0x7010 + 2 * CHUNK;
         let mut stacks = RawStacks::default();
-        let mut look = |tid, changed: &[u8]| {
+        let mut look = |tid, which, changed: &[u8]| {
             let tick = Tick {
                 cgroup: 0,
                 comm: &[],
@@ -67,7 +67,7 @@ mod tests {
                 top,
                 inner: Slice { start: 0x7000, bytes: &[1; 16] },
                 outer: Slice { start: 0x5000, bytes: &[2; 8] },
-                chunks: Chunks::new(2, 0, changed),
+                chunks: Chunks::new((2, 0), which, changed),
                 switched: false,
                 stack_is_lost: false,
                 exec: 0,
@@ -82,9 +82,9 @@ mod tests {
         let slices = [(0x5000, 8, 2), (0x7000, 16, 1)];
         let (one, other) = (0x7010, 0x7010 + CHUNK);
         let size = CHUNK as usize;
-        let both = [chunk(1, 3), chunk(0, 4)].concat();
-        assert_eq!(look(9, &both), [&slices[..], &[(one, size, 3), (other, size, 4)]].concat());
-        assert_eq!(look(9, &chunk(0, 5)), [&slices[..], &[(one, size, 3), (other, size, 5)]].concat());
-        assert_eq!(look(8, &chunk(0, 6)), [&slices[..], &[(other, size, 6)]].concat());
+        let both = [chunk(3), chunk(4)].concat();
+        assert_eq!(look(9, 0b11, &both), [&slices[..], &[(one, size, 3), (other, size, 4)]].concat());
+        assert_eq!(look(9, 0b10, &chunk(5)), [&slices[..], &[(one, size, 3), (other, size, 5)]].concat());
+        assert_eq!(look(8, 0b10, &chunk(6)), [&slices[..], &[(other, size, 6)]].concat());
     }
 }

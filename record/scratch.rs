@@ -11,15 +11,15 @@ pub(crate) fn whole_stack(wanted: u32, cpus: u32, ring_size: u32) -> u32 {
     wanted.min(MOST / cpus.max(1)).min(ring_size / 4) & !(PAGE - 1)
 }
 
-/// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks with their numbers.
+/// What at most so many bytes of stack are in a tick's payload: a slice that is shorter than a chunk, and chunks.
 pub(crate) fn most_payload(stack: u32) -> u32 {
     let chunk = CHUNK as u32;
-    chunk + stack.div_ceil(chunk) * (chunk + 8)
+    (1 + stack.div_ceil(chunk)) * chunk
 }
 
 /// `struct scratch` in bpf/profrec.bpf.c for such a payload.
 pub(crate) fn scratch_size(most_payload: u32) -> u32 {
-    const FIRST_FIELDS: u32 = 16 + 21 * 8 + 14 * 4 + 16;
+    const FIRST_FIELDS: u32 = 16 + 29 * 8 + 14 * 4 + 16;
     const PIECE: u32 = 64 << 10;
     const CHAIN: u32 = 127 * 8;
     FIRST_FIELDS + most_payload + PIECE + 2 * CHAIN
