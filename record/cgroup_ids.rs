@@ -1,59 +1,73 @@
 //! Paths of control groups by the ids that the kernel gives them: what a process was in when a tick hit it, however long ago
 //! that is.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use rustix::fs::stat;
+use rustc_hash::FxHashMap;
 
-use crate::{cgroup, process_cgroup};
+use crate::cgroup;
 
 /// More are forgotten together: a machine that makes groups without end does not make the recorder grow.
 const MOST: usize = 16 << 10;
 
-/// The groups that processes were seen in.
+/// The groups of the machine, those that were there when it was looked for.
 #[derive(Debug, Default)]
 pub(crate) struct CgroupIds {
     /// Where the hierarchy of version 2 is mounted; `None` before it was looked for, and inside it where it is not.
     mount: Option<Option<PathBuf>>,
+    /// The id of the root, which is no group of anybody's.
+    root: u64,
+    /// The paths of those below it.
     paths: FxHashMap<u64, Arc<str>>,
-    /// Those that were asked for in vain.
-    missed: FxHashSet<u64>,
+    /// All groups have been looked at, for one that was not known.
+    has_looked: bool,
 }
 
 impl CgroupIds {
-    /// The path of the group with this id. A thread that was in it is asked when it is not known; `None` when that has ended or has moved on.
-    pub(crate) fn path(&mut self, id: u64, thread: (u32, u32)) -> Option<Arc<str>> {
-        if let Some(path) = self.paths.get(&id) {
-            return Some(path.clone());
+    /// The path of the group with this id, which is not the root; `None` when it was gone before anybody looked.
+    pub(crate) fn path(&mut self, id: u64) -> Option<Arc<str>> {
+        let is_known = id == self.root || self.paths.contains_key(&id);
+        if !self.has_looked && !is_known {
+            self.has_looked = true;
+            self.look();
         }
-        if self.missed.contains(&id) {
-            return None;
+        self.paths.get(&id).cloned()
+    }
+
+    /// Looks again for what is not known: time has passed.
+    pub(crate) fn look_again(&mut self) {
+        self.has_looked = false;
+    }
+
+    /// Finds the groups that are there. The id of a group is its folder's inode.
+    fn look(&mut self) {
+        let Some(mount) = self.mount.get_or_insert_with(|| cgroup::mount().ok()) else { return };
+        self.root = fs::metadata(&*mount).map_or(0, |root| root.ino());
+        let mut folders = vec![mount.clone()];
+        let mut found = FxHashMap::default();
+        while let Some(folder) = folders.pop() {
+            // A group may go while it is looked at.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if found.len() < MOST && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                    found.extend(shown(&entry.path(), mount).map(|path| (entry.ino(), path)));
+                }
+            }
         }
-        let Some(path) = self.ask(id, thread) else {
-            self.missed.insert(id);
-            return None;
-        };
-        if self.paths.len() >= MOST {
+        if self.paths.len() + found.len() > MOST {
             self.paths.clear();
         }
-        self.paths.insert(id, path.clone());
-        Some(path)
+        self.paths.extend(found);
     }
+}
 
-    /// Asks again for what was not found: time has passed.
-    pub(crate) fn look_again(&mut self) {
-        self.missed.clear();
-    }
-
-    fn ask(&mut self, id: u64, (pid, tid): (u32, u32)) -> Option<Arc<str>> {
-        let mount = self.mount.get_or_insert_with(|| cgroup::mount().ok()).as_ref()?;
-        let path = process_cgroup::path_of_thread(pid, tid)?;
-        // The id of a group is its folder's inode.
-        let folder = mount.join(path.strip_prefix('/')?);
-        (stat(&folder).ok()?.st_ino == id).then(|| Arc::from(path))
-    }
+/// A group's path as /proc/PID/cgroup shows it.
+fn shown(folder: &Path, mount: &Path) -> Option<Arc<str>> {
+    let below = folder.strip_prefix(mount).ok()?.to_string_lossy();
+    Some(format!("/{below}").into())
 }
 
 #[cfg(test)]
@@ -61,21 +75,28 @@ impl CgroupIds {
 mod tests {
     use super::*;
 
-    /// A group is known by a process that is in it; later it needs none.
+    /// A group is known while it is there, and later, once somebody has looked.
     #[test]
-    fn a_group_is_found_by_its_process() {
-        let mut ids = CgroupIds::default();
-        let own = (std::process::id(), std::process::id());
-        assert_eq!(ids.path(u64::MAX, own), None);
-        let path = process_cgroup::path(own.0).unwrap();
-        let folder = |mount: PathBuf| mount.join(path.trim_start_matches('/'));
-        let Some(id) = cgroup::mount().ok().and_then(|mount| Some(stat(folder(mount)).ok()?.st_ino)) else {
-            return;
-        };
-        let nobody = (u32::MAX, u32::MAX);
-        assert_eq!((ids.path(id, nobody), ids.path(id, own)), (None, None));
+    fn a_group_is_found_by_its_id() {
+        let place = std::env::temp_dir().join(format!("profrec-groups-{}", std::process::id()));
+        fs::create_dir_all(place.join("outer/inner")).unwrap();
+        let mut ids = CgroupIds { mount: Some(Some(place.clone())), ..CgroupIds::default() };
+        let id = |name: &str| fs::metadata(place.join(name)).unwrap().ino();
+        let (inner, root) = (id("outer/inner"), id(""));
+        assert_eq!(ids.path(inner).as_deref(), Some("/outer/inner"));
+        fs::remove_dir(place.join("outer/inner")).unwrap();
+        fs::create_dir(place.join("late")).unwrap();
+        let late = id("late");
+        assert_eq!((ids.path(inner).as_deref(), ids.path(late), ids.path(root)), (Some("/outer/inner"), None, None));
         ids.look_again();
-        assert_eq!(ids.path(id, own).as_deref(), Some(&*path));
-        assert_eq!(ids.path(id, nobody).as_deref(), Some(&*path));
+        assert_eq!(ids.path(late).as_deref(), Some("/late"));
+        fs::remove_dir_all(place).unwrap();
+    }
+
+    /// Where there are no groups of version 2, none is known.
+    #[test]
+    fn there_may_be_none() {
+        let mut ids = CgroupIds { mount: Some(None), ..CgroupIds::default() };
+        assert_eq!(ids.path(1), None);
     }
 }

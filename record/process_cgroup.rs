@@ -4,17 +4,8 @@ use std::fs;
 
 /// The path of a process's cgroup as its host shows it, such as `/system.slice/nginx.service`; `None` when the process has ended.
 pub(crate) fn path(pid: u32) -> Option<String> {
-    read(&format!("/proc/{pid}/cgroup"))
-}
-
-/// The same of a thread: those of a process may be in several.
-pub(crate) fn path_of_thread(pid: u32, tid: u32) -> Option<String> {
-    read(&format!("/proc/{pid}/task/{tid}/cgroup"))
-}
-
-fn read(file: &str) -> Option<String> {
     // The kernel's paths are no longer than 4,096 bytes.
-    Some(parse(&String::from_utf8_lossy(&fs::read(file).ok()?)))
+    Some(parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cgroup")).ok()?)))
 }
 
 /// Of lines `NUMBER:CONTROLLERS:PATH`, one for each hierarchy, the path in the one of version 2 (`0::PATH`). Where that is not in

@@ -184,8 +184,8 @@ impl Session {
                 None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
             };
             // Samples among counts wait for these in the ring.
-            let ring = if self.counting.is_some() { self.stream.process_events() } else { self.ring.as_fd() };
-            let files = [ring, self.stream.process_events()];
+            let files = [self.stream.process_events(), self.ring.as_fd()];
+            let files = if self.counting.is_some() { &files[..1] } else { &files[..] };
             self.stop.wait(files, look.min(flush.saturating_sub(flushed.elapsed())))?;
             self.look()?;
             if flushed.elapsed() >= flush {

@@ -134,24 +134,25 @@ impl Stop {
     }
 
     /// Waits until one of `rings` wants to be read, something ends, or the time is over. A reader that has gone is a failed write.
-    pub(crate) fn wait(&mut self, rings: [BorrowedFd<'_>; 2], at_most: Duration) -> Result<()> {
+    /// Each ring is asked once: asking the kernel's process events takes the answer away.
+    pub(crate) fn wait(&mut self, rings: &[BorrowedFd<'_>], at_most: Duration) -> Result<()> {
         let left =
             self.end.deadline.get().map_or(at_most, |end| end.saturating_duration_since(Instant::now()).min(at_most));
-        // A ring twice where no reader can go away.
-        let output = self.output.as_ref().map_or(rings[0], AsFd::as_fd);
-        let mut polled = vec![PollFd::from_borrowed_fd(output, PollFlags::empty())];
-        polled.extend(rings.map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
         let running = self.running.as_deref().unwrap_or_default();
-        polled.extend(running.iter().map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)));
+        let asked = running.iter().map(AsFd::as_fd).chain(rings.iter().copied());
+        let mut polled: Vec<_> = asked.map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN)).collect();
+        polled.extend(self.output.iter().map(|output| PollFd::from_borrowed_fd(output.as_fd(), PollFlags::empty())));
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         match poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("waiting for samples"),
         }
-        if polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        let output = polled.last().filter(|_| self.output.is_some());
+        if output.is_some_and(|output| output.revents().intersects(PollFlags::ERR | PollFlags::HUP)) {
             return Err(profrec_format::Error::Io(rustix::io::Errno::PIPE.into()).into());
         }
-        let mut ended = polled[3..].iter().map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        let running = polled.iter().take(running.len());
+        let mut ended = running.map(|process| !process.revents().is_empty()).collect::<Vec<_>>().into_iter();
         drop(polled);
         if let Some(running) = &mut self.running {
             running.retain(|_| !ended.next().unwrap_or(false));

@@ -26,7 +26,7 @@ impl<W: Write> Stream<W> {
         }
         self.learn_unknown(tick.pid, tick.time)?;
         let moved = self.find_cgroup(tick.pid, 0);
-        let moved_just_now = self.follow_to_cgroup((tick.pid, tick.tid), tick.cgroup);
+        let moved_just_now = self.follow_to_cgroup(tick.pid, tick.cgroup);
         let (segment, earliest) = (self.segment, self.segment_start.saturating_sub(DISORDER));
         let tells_all = self.tells_all_mappings();
         let Some(process) = self.processes.get_mut(tick.pid) else {

@@ -101,14 +101,14 @@ impl<W: Write> Stream<W> {
     }
 
     /// A tick was in the control group with this id. True when that is not the one that was known, and has a path.
-    pub(super) fn follow_to_cgroup(&mut self, (pid, tid): (u32, u32), id: u64) -> bool {
+    pub(super) fn follow_to_cgroup(&mut self, pid: u32, id: u64) -> bool {
         // Samples have none.
         let has_moved = |process: &&mut Process| id != 0 && process.cgroup_id != id;
         let Some(process) = self.processes.get_mut(pid).filter(has_moved) else {
             return false;
         };
         process.cgroup_id = id;
-        let path = self.cgroup_ids.path(id, (pid, tid)).filter(|path| **path != *process.cgroup);
+        let path = self.cgroup_ids.path(id).filter(|path| **path != *process.cgroup);
         let Some(path) = path else { return false };
         process.cgroup = path;
         true

@@ -257,6 +257,60 @@ fn a_counted_process_that_moves() {
     assert!(recorded.report(&["--by", "cgroup"]).contains(&second.name()));
 }
 
+/// The same of a process that becomes another program before it moves: ticks of both programs are where they were.
+#[test]
+fn a_counted_process_that_moves_after_an_exec() {
+    let _guard = needs_root!();
+    let (Some(first), Some(second)) = (Cgroup::new("exec-first"), Cgroup::new("exec-second")) else {
+        skip("needs a cgroup file system of version 2 to write to");
+        return;
+    };
+    let script = "echo $$ > $0/cgroup.procs; $2 1.5; (sleep 1.5; echo $$ > $1/cgroup.procs) & exec $3 3";
+    let programs = [fixture("alloca"), fixture("recursion")];
+    let words = [Path::new("sh"), Path::new("-c"), Path::new(script), &first.0, &second.0, &programs[0], &programs[1]];
+    let recorded = record(&["--count", "--flush", "20s", "-F", "499"], &words);
+    let samples = |cgroup: &Cgroup, comm| {
+        let only = ["--folded", "--cgroup", &cgroup.name()];
+        Folded::parse(&recorded.report(&only)).of_comm(comm) as f64
+    };
+    let (before, after) = (samples(&first, "recursion"), samples(&second, "recursion"));
+    let of_first = [samples(&first, "alloca"), samples(&second, "alloca")];
+    assert!(of_first[0] > 200.0 && of_first[1] == 0.0, "{of_first:?}");
+    assert!((0.3..0.7).contains(&(before / (before + after))), "{before} {after}");
+}
+
+/// A process goes on when its first thread has ended, and has its code when it moves then.
+#[test]
+fn a_counted_process_without_its_first_thread_moves() {
+    let _guard = needs_root!();
+    let Some(cgroup) = Cgroup::new("leaderless") else {
+        skip("needs a cgroup file system of version 2 to write to");
+        return;
+    };
+    let procs = cgroup.0.join("cgroup.procs");
+    // The group is known by another process.
+    let script = "$1 6 & echo $! > $0; sleep 1.5; exec $2 1 $0";
+    let words =
+        [Path::new("sh"), Path::new("-c"), Path::new(script), &procs, &fixture("recursion"), &fixture("leaderless")];
+    let recorded = record(&["--count", "--flush", "20s", "-F", "499"], &words);
+    let folded = recorded.folded();
+    let (stayed, went_on) = (folded.share("...;stay"), folded.share("...;go_on"));
+    assert!(stayed > 0.05 && went_on > 0.1, "{stayed} {went_on}\n{folded}");
+}
+
+/// In the middle of an exec, a thread has no user side any more: nothing is shown of the program before, at addresses of nobody.
+#[test]
+fn counted_processes_between_two_programs() {
+    let _guard = needs_root!();
+    let script = "end=$(($(date +%s) + 4)); while [ $(date +%s) -lt $end ]; do /bin/true; sed -n 1p /dev/null; done";
+    let words = ["sh", "-c", script].map(Path::new);
+    let recorded = record(&["--count", "--flush", "1s", "-F", "4999", "--max-cpu", "none"], &words);
+    let folded = recorded.folded();
+    let is_unknown = |frame: &String| frame.starts_with("[unknown]");
+    let unknown = folded.stacks().filter(|frames| frames.iter().any(is_unknown)).count();
+    assert!(folded.samples() > 1_000 && unknown < 5, "{unknown} stacks\n{folded}");
+}
+
 /// In a container with process ids of its own, a recorder knows processes by the ids that it sees; in one inside of that, they have others
 /// again. Of the machine's other processes it records none.
 #[test]
