@@ -17,8 +17,9 @@ pub fn ends_in_call(arch: Arch, code: &[u8]) -> bool {
 /// Whether an instruction of x86-64 is between `push %rbp` and `mov %rsp,%rbp`, or is the `pop %rbp` before a `ret`. `is_at` tells whether
 /// this code stands so many bytes before it.
 pub fn is_frame_pointer_saved(is_at: impl Fn(u64, &[u8]) -> bool) -> bool {
-    // An assembler may write the move in two ways.
-    is_at(1, &[0x55, 0x48, 0x89, 0xe5]) || is_at(1, &[0x55, 0x48, 0x8b, 0xec]) || is_at(0, &[0x5d, 0xc3])
+    // An assembler may write the move in two ways. Behind a REX prefix, 55 pushes another register: 41 55 is `push %r13`.
+    let is_pushed = is_at(1, &[0x55, 0x48, 0x89, 0xe5]) || is_at(1, &[0x55, 0x48, 0x8b, 0xec]);
+    is_pushed && !(0x40..=0x4f).any(|prefix| is_at(2, &[prefix, 0x55])) || is_at(0, &[0x5d, 0xc3])
 }
 
 /// `bl`, `blr`, and those that check a signed address (`blraa` and others).
@@ -86,6 +87,25 @@ mod tests {
         {
             assert!(!ends_in_call(Arch::X86_64, code), "{code:x?}");
         }
+    }
+
+    /// `push %rbp` before its move is known, in both ways to write it, with and without `endbr64`; `push %r13` before the same move is
+    /// none, nor is an instruction later.
+    #[test]
+    fn a_push_of_another_register_saves_no_frame_pointer() {
+        let is_saved = |code: &[u8], at: usize| {
+            is_frame_pointer_saved(|distance, wanted| {
+                let start = at.checked_sub(distance as usize);
+                start.and_then(|start| code.get(start..)).is_some_and(|code| code.starts_with(wanted))
+            })
+        };
+        assert!(is_saved(&[0x55, 0x48, 0x89, 0xe5], 1));
+        assert!(is_saved(&[0x55, 0x48, 0x8b, 0xec], 1));
+        assert!(is_saved(&[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x89, 0xe5], 5));
+        assert!(is_saved(&[0x41, 0x5d, 0x5d, 0xc3], 2));
+        assert!(!is_saved(&[0x41, 0x55, 0x48, 0x89, 0xe5], 2));
+        assert!(!is_saved(&[0x41, 0x55, 0x48, 0x8b, 0xec], 2));
+        assert!(!is_saved(&[0x55, 0x48, 0x89, 0xe5, 0x90], 4));
     }
 
     /// bl, blr x3, blraa x1, x2, blraaz x1 are calls; b, br, ret and half an instruction are not.
