@@ -15,6 +15,11 @@ pub const ENCODING: Encoding = Encoding { address_size: 8, format: Format::Dwarf
 
 /// aarch64 code that signs its return addresses uses an instruction of its own; x86-64 has none.
 const VENDOR: Vendor = Vendor::AArch64;
+/// The column of return addresses on aarch64, x30; on x86-64 it is 16.
+const LINK_REGISTER: gimli::Register = gimli::Register(30);
+/// Bytes of an entry that is read without an instruction that is not known: it is copied for each row. Those of compilers are
+/// below 64 KiB.
+const MAX_COPIED: usize = 64 << 10;
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -130,12 +135,13 @@ impl<'a> CfiReader<'a> {
             Self::DebugFrame(section) => (CfiSection::DebugFrame, section.reader().slice(), 0),
         };
         let Signing { cie, address_size, augmented } = signing;
-        let fde = signing::entry_without(form, entry_at(bytes, offset)?, address_size, augmented)?;
+        let entry_at = |offset| entry_at(bytes, offset).filter(|entry| entry.len() <= MAX_COPIED);
+        let fde = signing::entry_without(form, entry_at(offset)?, address_size, augmented)?;
         let entry = |offset: usize, bytes: Vec<u8>| {
             let address = address.wrapping_add(offset as u64);
             CfiEntry { address, cie: 0, bytes }
         };
-        SmallSection::join(form, &entry(cie, entry_at(bytes, cie)?.to_vec()), &entry(offset, fde))
+        SmallSection::join(form, &entry(cie, entry_at(cie)?.to_vec()), &entry(offset, fde))
     }
 }
 
@@ -206,7 +212,9 @@ fn row_at<'a, S: UnwindSection<Bytes<'a>>>(
     // Instructions that cannot be understood are as good as none: the walk says "no CFI" there.
     let row = fde.unwind_info_for_address(section, bases, &mut context.rows, address);
     let row = row.map_err(|error| match error {
-        gimli::Error::UnknownCallFrameInstruction(gimli::DwCfa(signing::NEGATE_WITH_PC)) => {
+        gimli::Error::UnknownCallFrameInstruction(gimli::DwCfa(signing::NEGATE_WITH_PC))
+            if fde.cie().return_address_register() == LINK_REGISTER =>
+        {
             let encoded = fde.cie().fde_address_encoding().map_or(ENCODED_AS_IS, |encoding| encoding.0);
             let address_size = match encoded & 0x07 {
                 2 => 2,

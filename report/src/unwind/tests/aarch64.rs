@@ -46,6 +46,22 @@ fn signed_with_the_address() {
     assert_eq!(program.walk(&stack), (vec![0x1000, 0x200f, 0x300f], vec![false; 3], Verdict::Complete));
 }
 
+/// That instruction is one of aarch64 alone, and is not looked for in an entry that no compiler makes: each row would copy it.
+#[test]
+fn where_signing_with_the_address_is_not_read() {
+    const WITH_PC: u8 = 0x2c;
+    let frames = |program: Program, rules: &[u8]| {
+        let mut stack = stack(0x1000, &[(0x5000, 0x5100)], &[(0x5000, BASE + 0x2010)]);
+        stack.registers.set(30, BASE + 0x2010);
+        program.function(0x1000, rules).function(0x2000, &END).walk(&stack)
+    };
+    let long = [&[WITH_PC][..], &[0; 1 << 16]].concat();
+    assert_eq!(frames(Program::of_aarch64(), &[0; 1 << 16]).1, [false; 2]);
+    assert_eq!(frames(Program::of_aarch64(), &long).1, [false, true]);
+    assert_eq!(frames(Program::new(), &[0]).1, [false; 2]);
+    assert_eq!(frames(Program::new(), &[WITH_PC]), frames(Program::new(), &[0x3f]));
+}
+
 /// Signed return addresses are told from their signatures, in registers and on the stack, whatever the size of addresses is:
 /// the stack is at the top of what the kernel gives to a process.
 #[test]
