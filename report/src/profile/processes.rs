@@ -96,7 +96,7 @@ mod tests {
     /// in start code.
     #[test]
     fn only_user_stacks_end_in_start_code() {
-        let frame = |location| Frame { location, guessed: false };
+        let frame = |location| Frame::new(location, false);
         let stack = |frames, verdict| Stack { frames, verdict };
         let count = |stack, samples| Count { comm: "p".into(), pid: 7, tid: 7, cpu: None, stack, samples };
         let stacks = Stacks {
