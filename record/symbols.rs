@@ -1,5 +1,6 @@
 //! The names that cover recorded addresses, from a module's own symbol table (`--embed symbols`).
 
+use std::collections::HashMap;
 use std::io;
 
 use profrec_format::Symbol;
@@ -10,24 +11,32 @@ use crate::pages::PagedFile;
 /// Symbols beyond this are left out: the index then takes 48 MiB.
 const MAX_SYMBOLS: u64 = 2_000_000;
 const MAX_NAME: usize = 4096;
-/// Names of one address that are compared; glibc has up to a dozen.
-const MAX_ALIASES: usize = 64;
+/// Names of one address that are compared; glibc has up to a dozen, a linker that folds equal functions makes more.
+const MAX_ALIASES: usize = 256;
 /// Sections in memory that are asked where a symbol without a size ends; linkers make dozens.
 const MAX_SECTIONS: usize = 256;
+/// How glibc's aliases for its old callers end.
+const DISCOURAGED: &str = "_do_not_use";
 /// Compressed; the largest of Fedora's are below 2 MiB.
 const MAX_MINI_DEBUG_INFO: u64 = 8 << 20;
 
 /// The functions of a module by address.
 #[derive(Default)]
 pub(crate) struct SymbolIndex {
+    /// By address and size.
     rows: Vec<Row>,
     /// Where names are in the file.
     names: u64,
+    /// Of the rows of one address from this one on, the one whose name is known best, and its name.
+    chosen: HashMap<usize, Option<Symbol>>,
 }
 
 struct Row {
     address: u64,
+    /// Where the file states none, up to the end of the section; `u64::MAX` when that is not known either.
     size: u64,
+    /// Whether the file states the size.
+    sized: bool,
     /// Where the name is among names.
     name: u32,
     binding: Binding,
@@ -60,29 +69,40 @@ impl SymbolIndex {
         // Section headers that are not in memory have the address 0.
         let in_memory = sections.iter().map(|(_, section)| *section).filter(|section| section.address != 0);
         let in_memory: Vec<Section> = in_memory.take(MAX_SECTIONS).collect();
-        for row in rows.iter_mut().filter(|row| row.size == 0) {
+        for row in rows.iter_mut().filter(|row| !row.sized) {
             row.size = rest_of_section(row.address, &in_memory);
         }
         rows.sort_by_key(|row| (row.address, row.size));
-        Self { rows, names: names.offset }
+        Self { rows, names: names.offset, chosen: HashMap::new() }
     }
 
     /// The symbol that covers an address; one without a size covers up to the next, or its section's end.
-    pub(crate) fn find(&self, address: u64, file: &mut PagedFile<'_>) -> Option<Symbol> {
+    pub(crate) fn find(&mut self, address: u64, file: &mut PagedFile<'_>) -> Option<Symbol> {
         let after = self.rows.partition_point(|row| row.address <= address);
-        let row = self.rows.get(after.checked_sub(1)?)?;
-        if row.size != 0 && address - row.address >= row.size {
+        let start = self.rows.get(after.checked_sub(1)?)?.address;
+        // They are in the order of their sizes.
+        let first = self.rows.partition_point(|row| (row.address, row.size) <= (start, address - start));
+        if first >= after {
             return None;
         }
-        let same = self.rows[..after].iter().rev().take_while(|other| other.address == row.address);
-        let name = same.take(MAX_ALIASES).filter_map(|alias| {
-            let name = self.name(alias, file).ok()?;
+        if !self.chosen.contains_key(&first) {
+            let chosen = self.choose(&self.rows[first..after], file);
+            self.chosen.insert(first, chosen);
+        }
+        self.chosen.get(&first).cloned().flatten()
+    }
+
+    /// The one of several symbols of one address that people know, as the report chooses among a file's symbols.
+    fn choose(&self, aliases: &[Row], file: &mut PagedFile<'_>) -> Option<Symbol> {
+        let kind = |row: &Row| (!row.sized, row.binding == Binding::Local);
+        let best = aliases.iter().map(kind).min()?;
+        let named = aliases.iter().filter(|row| kind(row) == best).take(MAX_ALIASES).filter_map(|row| {
+            let name = self.name(row, file).ok()?;
             let underscores = name.bytes().take_while(|&byte| byte == b'_').count();
-            // As the report chooses among a file's symbols.
-            Some((alias.size == 0, alias.binding == Binding::Local, underscores, alias.binding, name.len(), name))
+            Some((name.ends_with(DISCOURAGED), underscores, row.binding, name.len(), name, row.size))
         });
-        let (.., name) = name.min()?;
-        Some(Symbol { address: row.address, size: row.size, name })
+        let (.., name, size) = named.min()?;
+        Some(Symbol { address: aliases.first()?.address, size: if size == u64::MAX { 0 } else { size }, name })
     }
 
     fn name(&self, row: &Row, file: &mut PagedFile<'_>) -> io::Result<String> {
@@ -104,10 +124,10 @@ pub(crate) fn mini_debug_info(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option
     Some(bytes)
 }
 
-/// What lies behind an address in its section: `_init` has no size, and behind its section comes the PLT.
+/// What lies behind an address in its section: `_init` has no size, and behind its section comes the PLT. `u64::MAX` without a section.
 fn rest_of_section(address: u64, sections: &[Section]) -> u64 {
     let rest = |section: &Section| section.size.checked_sub(address.checked_sub(section.address)?);
-    sections.iter().filter_map(rest).filter(|rest| *rest > 0).min().unwrap_or_default()
+    sections.iter().filter_map(rest).filter(|rest| *rest > 0).min().unwrap_or(u64::MAX)
 }
 
 fn read_rows(table: &Section, file: &mut PagedFile<'_>, rows: &mut Vec<Row>) -> io::Result<()> {
@@ -120,9 +140,11 @@ fn read_rows(table: &Section, file: &mut PagedFile<'_>, rows: &mut Vec<Row>) -> 
         let [n0, n1, n2, n3, info, _, s0, s1, value @ .., z0, z1, z2, z3, z4, z5, z6, z7] = bytes;
         let defined = [s0, s1] != [0, 0];
         if defined && matches!(info & 0x0f, FUNCTION | INDIRECT_FUNCTION) {
+            let size = u64::from_le_bytes([z0, z1, z2, z3, z4, z5, z6, z7]);
             rows.push(Row {
                 address: u64::from_le_bytes(value),
-                size: u64::from_le_bytes([z0, z1, z2, z3, z4, z5, z6, z7]),
+                size,
+                sized: size > 0,
                 name: u32::from_le_bytes([n0, n1, n2, n3]),
                 binding: match info >> 4 {
                     0 => Binding::Local,
@@ -168,20 +190,52 @@ mod tests {
         assert!(names.any(|name| name.contains("this_executable_names_this_test")));
     }
 
+    /// A file of names, and what is found at an address among rows that have their names from it.
+    fn found(names: &[u8], mut rows: Vec<Row>, addresses: &[u64]) -> Vec<Option<(String, u64)>> {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, names).unwrap();
+        let mut pages = Pages::default();
+        let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
+        rows.sort_by_key(|row| (row.address, row.size));
+        let mut index = SymbolIndex { rows, ..SymbolIndex::default() };
+        let mut find = |address| index.find(address, &mut paged).map(|symbol| (symbol.name, symbol.size));
+        addresses.iter().map(|address| find(*address)).collect()
+    }
+
     /// Of several names of the same code, the one that is known is taken: public, without underscores, not a weak one.
     #[test]
     fn the_name_that_is_known_is_taken() {
-        const NAMES: &[u8] = b"\0__memcmp\0bcmp\0memcmp_ifunc\0memcmp\0";
-        let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, NAMES).unwrap();
-        let mut pages = Pages::default();
-        let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
-        let row = |name, binding| Row { address: 0x100, size: 8, name, binding };
-        let rows =
+        const NAMES: &[u8] = b"\0__memcmp\0bcmp\0memcmp_ifunc\0memcmp\0f_do_not_use\0";
+        let row = |name, binding| Row { address: 0x100, size: 8, sized: true, name, binding };
+        let names = |rows| found(NAMES, rows, &[0x104])[0].clone().unwrap().0;
+        let all =
             vec![row(1, Binding::Global), row(10, Binding::Weak), row(15, Binding::Local), row(28, Binding::Global)];
-        let find =
-            |rows: Vec<Row>, paged: &mut PagedFile<'_>| SymbolIndex { rows, names: 0 }.find(0x104, paged).unwrap().name;
-        assert_eq!(find(rows, &mut paged), "memcmp");
-        assert_eq!(find(vec![row(15, Binding::Local), row(1, Binding::Global)], &mut paged), "__memcmp");
+        assert_eq!(names(all), "memcmp");
+        assert_eq!(names(vec![row(15, Binding::Local), row(1, Binding::Global)]), "__memcmp");
+        assert_eq!(names(vec![row(35, Binding::Global), row(1, Binding::Global)]), "__memcmp");
+    }
+
+    /// Of several symbols of one address, one whose size is stated comes before one that reaches to the end of its section, each has its
+    /// own size, and none names what it does not cover.
+    #[test]
+    fn an_alias_has_its_own_size() {
+        const NAMES: &[u8] = b"\0_local\0label\0short\0";
+        let row = |name, size, sized, binding| Row { address: 0x100, size, sized, name, binding };
+        let (local, label) = (row(1, 0x20, true, Binding::Local), row(8, 0x1000, false, Binding::Global));
+        let rows = vec![local, label, row(14, 0x8, true, Binding::Global)];
+        let some = |name: &str, size| Some((name.to_owned(), size));
+        let expected = [some("short", 0x8), some("_local", 0x20), some("label", 0x1000), None, some("short", 0x8)];
+        assert_eq!(found(NAMES, rows, &[0x107, 0x108, 0x120, 0x1100, 0x100]), expected);
+        let unbounded = vec![row(8, u64::MAX, false, Binding::Global)];
+        assert_eq!(found(NAMES, unbounded, &[0x9_0000]), [some("label", 0)]);
+    }
+
+    /// However many local names an address has, the public one is found.
+    #[test]
+    fn many_aliases_do_not_hide_the_public_one() {
+        let row = |name, size, binding| Row { address: 0x100, size, sized: true, name, binding };
+        let locals = (0..1000).map(|_| row(1, 0x20, Binding::Local));
+        let rows = locals.chain([row(3, 0x10, Binding::Global)]).collect();
+        assert_eq!(found(b"\0a\0public\0", rows, &[0x104]), [Some(("public".to_owned(), 0x10))]);
     }
 }

@@ -11,7 +11,7 @@ use crate::symbols::SymbolIndex;
 pub(crate) fn is_in_start_code(
     address: u64,
     elf: &Elf<'_>,
-    (cfi, symbols): (&mut Cfi, &SymbolIndex),
+    (cfi, symbols): (&mut Cfi, &mut SymbolIndex),
     file: &mut PagedFile<'_>,
 ) -> bool {
     // Go keeps frame pointers everywhere; where its chains end, there is no CFI, and without symbols no name.
@@ -49,8 +49,8 @@ mod tests {
         let elf = Elf::open(&file).unwrap();
         let mut pages = Pages::default();
         let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
-        let (mut cfi, symbols) = (Cfi::open(&elf, &mut paged), SymbolIndex::open(&elf, &mut paged));
-        let mut is_in = |address| is_in_start_code(address, &elf, (&mut cfi, &symbols), &mut paged);
+        let (mut cfi, mut symbols) = (Cfi::open(&elf, &mut paged), SymbolIndex::open(&elf, &mut paged));
+        let mut is_in = |address| is_in_start_code(address, &elf, (&mut cfi, &mut symbols), &mut paged);
         assert!(is_in(elf.entry() + 5));
         let code = elf.segments.iter().find(|segment| segment.executable).copied().unwrap();
         let middle = code.address + code.file_size / 2;
