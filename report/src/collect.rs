@@ -115,7 +115,8 @@ impl Plan<'_> {
             frames.clear();
             let verdict = walk(&mut unwinder, sample, instant, &mut frames);
             let cpu = self.filter.keep_cpus.then_some(sample.cpu);
-            let thread = CountedThread { comm: instant.comm, pid: sample.pid, tid: sample.tid, cpu };
+            let cgroup = if self.filter.keep_cgroups { &**instant.cgroup } else { "" };
+            let thread = CountedThread { comm: instant.comm, pid: sample.pid, tid: sample.tid, cpu, cgroup };
             counter.count(thread, &frames, verdict, ticks);
             counter.note_cgroup(sample.pid, instant.cgroup);
         });

@@ -19,6 +19,7 @@ pub struct StackCounter {
     stack_ids: [HashMap<Box<[Frame]>, StackId>; VERDICTS],
     stacks: u32,
     comm_ids: HashMap<String, u32>,
+    cgroup_ids: HashMap<Arc<str>, u32>,
     counts: HashMap<Counted, u64>,
     cgroups: BTreeMap<u32, Arc<str>>,
     frames: Vec<Frame>,
@@ -41,6 +42,7 @@ struct Counted {
     pid: u32,
     tid: u32,
     cpu: Option<u32>,
+    cgroup: u32,
     stack: StackId,
 }
 
@@ -55,6 +57,8 @@ pub struct CountedThread<'a> {
     pub tid: u32,
     /// The CPU that it runs on, when stacks are to be counted for each.
     pub cpu: Option<u32>,
+    /// Path of the cgroup that its process is in, when stacks are to be counted for each; else nothing.
+    pub cgroup: &'a str,
 }
 
 impl Default for StackCounter {
@@ -78,6 +82,7 @@ impl StackCounter {
             stack_ids: Default::default(),
             stacks: 0,
             comm_ids: HashMap::default(),
+            cgroup_ids: HashMap::default(),
             counts: HashMap::default(),
             cgroups: BTreeMap::new(),
             frames: Vec::new(),
@@ -119,9 +124,10 @@ impl StackCounter {
         let stack = self.stack(&scratch, verdict);
         self.frames = scratch;
         let comm = self.comm(thread.comm);
+        let cgroup = self.cgroup(thread.cgroup);
         let kept = self.counts.len();
-        *self.counts.entry(Counted { comm, pid: thread.pid, tid: thread.tid, cpu: thread.cpu, stack }).or_default() +=
-            samples;
+        let counted = Counted { comm, pid: thread.pid, tid: thread.tid, cpu: thread.cpu, cgroup, stack };
+        *self.counts.entry(counted).or_default() += samples;
         self.room -= ENTRY * (self.counts.len() - kept);
     }
 
@@ -136,7 +142,13 @@ impl StackCounter {
                 let location = *other.locations.get(frame.location() as usize)?;
                 Some((location, frame.guessed()))
             }));
-            let thread = CountedThread { comm: &count.comm, pid: count.pid, tid: count.tid, cpu: count.cpu };
+            let thread = CountedThread {
+                comm: &count.comm,
+                pid: count.pid,
+                tid: count.tid,
+                cpu: count.cpu,
+                cgroup: &count.cgroup,
+            };
             self.add(thread, frames.iter().copied(), stack.verdict, count.samples);
         }
     }
@@ -164,6 +176,11 @@ impl StackCounter {
         for (comm, id) in &self.comm_ids {
             comms[*id as usize] = comm;
         }
+        let no_cgroup: Arc<str> = "".into();
+        let mut cgroups = vec![&no_cgroup; self.cgroup_ids.len()];
+        for (cgroup, id) in &self.cgroup_ids {
+            cgroups[*id as usize] = cgroup;
+        }
         let mut counts: Vec<_> = self
             .counts
             .iter()
@@ -172,6 +189,7 @@ impl StackCounter {
                 pid: counted.pid,
                 tid: counted.tid,
                 cpu: counted.cpu,
+                cgroup: cgroups[counted.cgroup as usize].clone(),
                 stack: new_stacks[counted.stack as usize],
                 samples,
             })
@@ -209,6 +227,15 @@ impl StackCounter {
         self.comm_ids.insert(comm.to_owned(), id);
         id
     }
+
+    fn cgroup(&mut self, cgroup: &str) -> u32 {
+        if let Some(&id) = self.cgroup_ids.get(cgroup) {
+            return id;
+        }
+        let id = self.cgroup_ids.len() as u32;
+        self.cgroup_ids.insert(cgroup.into(), id);
+        id
+    }
 }
 
 /// Every verdict, at the place that its number says.
@@ -242,7 +269,24 @@ mod tests {
     }
 
     fn thread(tid: u32) -> CountedThread<'static> {
-        CountedThread { comm: "main", pid: 1, tid, cpu: None }
+        CountedThread { comm: "main", pid: 1, tid, cpu: None, cgroup: "" }
+    }
+
+    /// What a process did before it was moved to another cgroup is counted for the first one, where cgroups are asked for; in the
+    /// list of processes it is in the last one.
+    #[test]
+    fn a_process_that_moves_is_counted_for_both_cgroups() {
+        let mut counter = StackCounter::default();
+        for (cgroup, samples) in [("/first", 3), ("/second", 2), ("/first", 1), ("/second", 1)] {
+            let mut part = StackCounter::default();
+            part.count(CountedThread { cgroup, ..thread(1) }, &[frame(1)], Verdict::Complete, samples);
+            part.note_cgroup(1, &cgroup.into());
+            counter.absorb(&part.finish());
+        }
+        let stacks = counter.finish();
+        let counts: Vec<_> = stacks.counts.iter().map(|count| (&*count.cgroup, count.samples)).collect();
+        assert_eq!(counts, [("/first", 4), ("/second", 3)]);
+        assert_eq!(stacks.cgroups.get(&1).map(|cgroup| &**cgroup), Some("/second"));
     }
 
     /// Equal stacks of a thread are one count; another thread or another verdict is another count.

@@ -27,6 +27,8 @@ pub struct SampleFilter {
     pub strict: bool,
     /// Whether the samples of each CPU are counted by themselves.
     pub keep_cpus: bool,
+    /// Whether the samples of each cgroup are counted by themselves.
+    pub keep_cgroups: bool,
 }
 
 /// Where the tick of a sample hit.
@@ -137,6 +139,7 @@ mod tests {
             side: Side::KernelOnly,
             strict: false,
             keep_cpus: false,
+            keep_cgroups: false,
         };
         assert!(passes(&filter));
     }

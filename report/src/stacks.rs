@@ -163,6 +163,8 @@ pub struct Count {
     pub tid: u32,
     /// The CPU, when stacks are counted for each.
     pub cpu: Option<u32>,
+    /// Path of the cgroup that the process was in; empty when unknown, or when stacks are not counted for each.
+    pub cgroup: Arc<str>,
     /// Which stack.
     pub stack: StackId,
     /// Samples, each as often as it stands for a tick.

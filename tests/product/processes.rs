@@ -254,7 +254,9 @@ fn a_counted_process_that_moves() {
         |cgroup: &Cgroup| Folded::parse(&recorded.report(&["--folded", "--cgroup", &cgroup.name()])).samples();
     let (before, after) = (samples(&first) as f64, samples(&second) as f64);
     assert!(before > 300.0 && (0.35..0.65).contains(&(before / (before + after))), "{before} {after}");
-    assert!(recorded.report(&["--by", "cgroup"]).contains(&second.name()));
+    let by_cgroup = Folded::parse(&recorded.report(&["--folded", "--by", "cgroup"]));
+    let shown = [&first, &second].map(|cgroup| by_cgroup.of_comm(&cgroup.name()) as f64);
+    assert_eq!(shown, [before, after]);
 }
 
 /// The same of a process that becomes another program before it moves: ticks of both programs are where they were.

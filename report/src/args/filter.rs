@@ -69,6 +69,7 @@ impl FilterArgs {
     pub fn filter(&self) -> SampleFilter {
         SampleFilter {
             keep_cpus: false,
+            keep_cgroups: false,
             pids: self.pid.clone(),
             tids: self.tid.clone(),
             comms: self.comm.clone(),

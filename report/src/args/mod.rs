@@ -134,7 +134,8 @@ impl Args {
 
     /// Which samples are read, and how they are counted.
     pub fn filter(&self) -> SampleFilter {
-        SampleFilter { keep_cpus: self.view.by == By::Cpu, ..self.filter.filter() }
+        let by = self.view.by;
+        SampleFilter { keep_cpus: by == By::Cpu, keep_cgroups: by == By::Cgroup, ..self.filter.filter() }
     }
 
     /// How they are brought together.

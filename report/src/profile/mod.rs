@@ -250,8 +250,15 @@ pub(crate) mod tests {
         let frames =
             |locations: &[u32]| locations.iter().map(|&location| Frame::new(location, false)).collect::<Vec<_>>();
         let stack = |locations: &[u32], verdict| Stack { frames: frames(locations), verdict };
-        let count =
-            |stack, samples| Count { comm: "prog".into(), pid: 7, tid: 7, cpu: Some(stack % 2), stack, samples };
+        let count = |stack, samples| Count {
+            comm: "prog".into(),
+            pid: 7,
+            tid: 7,
+            cpu: Some(stack % 2),
+            cgroup: "".into(),
+            stack,
+            samples,
+        };
         Stacks {
             cgroups: BTreeMap::new(),
             locations: vec![at(0x1010), at(0x2010), at(0x2020), Location::Kernel { address: 0xffff_0004 }, at(0x9000)],

@@ -98,7 +98,8 @@ mod tests {
     fn only_user_stacks_end_in_start_code() {
         let frame = |location| Frame::new(location, false);
         let stack = |frames, verdict| Stack { frames, verdict };
-        let count = |stack, samples| Count { comm: "p".into(), pid: 7, tid: 7, cpu: None, stack, samples };
+        let count =
+            |stack, samples| Count { comm: "p".into(), pid: 7, tid: 7, cpu: None, cgroup: "".into(), stack, samples };
         let stacks = Stacks {
             locations: vec![Location::Kernel { address: 1 }, Location::Process { pid: 7, address: 2 }],
             stacks: vec![

@@ -57,13 +57,13 @@ impl<'a> Roots<'a> {
 
     /// The name of the sample's thread, unless something else is asked for.
     fn root(&self, count: &'a Count) -> Cow<'a, str> {
-        let Count { comm, pid, tid, cpu, .. } = count;
+        let Count { comm, pid, tid, cpu, cgroup, .. } = count;
         let process = self.processes.get(pid).copied();
         match self.by {
             By::Thread => format!("{} ({pid}/{tid})", self.threads.get(&(*pid, *tid)).unwrap_or(&&**comm)).into(),
             By::Process => format!("{} ({pid})", process.map_or(comm, |process| &process.comm)).into(),
             By::Cpu => cpu.map_or(UNKNOWN.into(), |cpu| format!("CPU {cpu}").into()),
-            By::Cgroup => match process.map_or("", |process| &*process.cgroup) {
+            By::Cgroup => match &**cgroup {
                 "" => UNKNOWN.into(),
                 cgroup => cgroup.into(),
             },
@@ -91,7 +91,15 @@ mod tests {
     /// A thread that changes its name is one row, and one root of the tree, by the name of most of its samples; its namesake is another.
     #[test]
     fn a_thread_that_changed_its_name_is_one() {
-        let count = |comm: &str, tid, samples| Count { comm: comm.into(), pid: 7, tid, cpu: None, stack: 0, samples };
+        let count = |comm: &str, tid, samples| Count {
+            comm: comm.into(),
+            pid: 7,
+            tid,
+            cpu: None,
+            cgroup: "".into(),
+            stack: 0,
+            samples,
+        };
         let stacks = Stacks {
             stacks: vec![crate::stacks::Stack { frames: Vec::new(), verdict: crate::stacks::Verdict::Complete }],
             counts: vec![count("after", 7, 5), count("before", 7, 4), count("before", 8, 2)],

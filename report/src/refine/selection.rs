@@ -231,7 +231,7 @@ mod tests {
         names.functions = vec![function("outer"), function("inner")];
         names.locations = vec![vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)]];
         let stack = Stack { frames: vec![Frame::new(0, true)], verdict: Verdict::Complete };
-        let count = Count { comm: "c".into(), pid: 1, tid: 1, cpu: None, stack: 0, samples: 5 };
+        let count = Count { comm: "c".into(), pid: 1, tid: 1, cpu: None, cgroup: "".into(), stack: 0, samples: 5 };
         let locations = vec![Location::Process { pid: 1, address: 8 }];
         (Stacks { locations, stacks: vec![stack], counts: vec![count], samples: 5, ..Stacks::default() }, names)
     }
