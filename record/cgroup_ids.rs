@@ -84,8 +84,8 @@ mod tests {
         let id = |name: &str| fs::metadata(place.join(name)).unwrap().ino();
         let (inner, root) = (id("outer/inner"), id(""));
         assert_eq!(ids.path(inner).as_deref(), Some("/outer/inner"));
-        fs::remove_dir(place.join("outer/inner")).unwrap();
         fs::create_dir(place.join("late")).unwrap();
+        fs::remove_dir(place.join("outer/inner")).unwrap();
         let late = id("late");
         assert_eq!((ids.path(inner).as_deref(), ids.path(late), ids.path(root)), (Some("/outer/inner"), None, None));
         ids.look_again();

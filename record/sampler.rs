@@ -277,10 +277,9 @@ impl Sampler {
     pub(crate) fn take_counts(&mut self) -> Result<Counts> {
         let Some(sets) = &self.count_sets else { return Ok(Counts::default()) };
         let bss = self.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
-        let ended = bss.active_set;
+        let (ended, until) = (bss.active_set, now());
         bss.active_set = 1 - ended;
         sets.wait_for_programs()?;
-        let until = now();
         let mut counts = sets.take(ended as usize)?;
         counts.until = until;
         if let Some(sampled) = &mut self.sampled {

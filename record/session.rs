@@ -180,10 +180,11 @@ impl Session {
         loop {
             let (look, flush) = match &self.counting {
                 Some(_) if self.parts.are_due(&self.stream) => (FIRST_LOOK, counting::LOOK),
+                // Samples among counts wait in the ring until it is half full, which nobody tells.
+                Some(counting) if self.sampler.sampled().is_some() => (LOOK.min(counting.left()), counting::LOOK),
                 Some(counting) => (counting.left(), counting::LOOK),
                 None => (LOOK.min(FIRST_LOOK.max(self.started.elapsed() / 2)), FLUSH),
             };
-            // Samples among counts wait for these in the ring.
             let files = [self.stream.process_events(), self.ring.as_fd()];
             let files = if self.counting.is_some() { &files[..1] } else { &files[..] };
             self.stop.wait(files, look.min(flush.saturating_sub(flushed.elapsed())))?;

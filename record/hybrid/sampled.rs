@@ -29,10 +29,14 @@ impl SampledProcesses {
         Ok(Self { broken, owed, cpus: libbpf_rs::num_possible_cpus()?, programs, ended })
     }
 
-    /// Has a process sampled from now on, unless there are very many of them.
+    /// Has a process sampled from now on, unless it is already, or there are very many of them.
     pub(crate) fn add(&mut self, program: Program) -> Result<()> {
+        if self.programs.contains(&program) {
+            return Ok(());
+        }
         self.end(program.pid)?;
-        if self.programs.len() >= MOST || self.ended.contains(&program) {
+        let is_full = self.programs.len() >= MOST || self.programs.len() + self.ended.len() >= 2 * MOST;
+        if is_full || self.ended.contains(&program) {
             return Ok(());
         }
         let nothing = vec![vec![0; Owed::BYTES]; self.cpus];

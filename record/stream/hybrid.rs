@@ -5,6 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use profrec_format::UserState;
+use rustc_hash::FxHashMap;
 
 use super::Stream;
 use crate::counts::Counts;
@@ -87,9 +88,17 @@ impl<W: Write> Stream<W> {
     /// Has those not sampled any more that have ended or become another program by now: what they owe is theirs.
     pub(crate) fn end_sampling_of_ended(&mut self, sampler: &mut Sampler) -> Result<()> {
         let Some(sampled) = sampler.sampled() else { return Ok(()) };
+        let mut exits: FxHashMap<u32, usize> = FxHashMap::default();
         for event in &self.pending {
             match event.what {
-                What::Exit { pid, tid } if pid == tid => sampled.end(pid)?,
+                What::Exit { pid, tid } => {
+                    let of_process = exits.entry(pid).or_default();
+                    *of_process += 1;
+                    let known = self.processes.get(pid).map_or(0, |process| process.threads.len());
+                    if pid == tid || *of_process >= known {
+                        sampled.end(pid)?;
+                    }
+                }
                 What::Comm { pid, exec: true, .. } => sampled.end(pid)?,
                 _ => {}
             }

@@ -102,12 +102,14 @@ impl<W: Write> Stream<W> {
 
     /// A tick was in the control group with this id. True when that is not the one that was known, and has a path.
     pub(super) fn follow_to_cgroup(&mut self, pid: u32, id: u64) -> bool {
-        // Samples have none.
-        let has_moved = |process: &&mut Process| id != 0 && process.cgroup_id != id;
-        let Some(process) = self.processes.get_mut(pid).filter(has_moved) else {
+        let Some(process) = self.processes.get_mut(pid).filter(|process| process.cgroup_id != id) else {
             return false;
         };
         process.cgroup_id = id;
+        if id == 0 {
+            // A sample, which does not tell.
+            return false;
+        }
         let path = self.cgroup_ids.path(id).filter(|path| **path != *process.cgroup);
         let Some(path) = path else { return false };
         process.cgroup = path;
@@ -126,7 +128,7 @@ impl<W: Write> Stream<W> {
         if self.find_cgroup(pid, self.side_band_until) && self.is_defined(pid) {
             if let Some(process) = self.processes.get_mut(pid).filter(|_| !has_first_thread) {
                 // A reader would take it for another process: its next tick defines all of it.
-                process.defined_in = 0;
+                (process.defined_in, process.since) = (0, process.since.max(time));
                 return Ok(());
             }
             let record = self.processes.get(pid).map(|process| Record::Process(process.definition(pid, time)));
@@ -157,6 +159,7 @@ impl<W: Write> Stream<W> {
                 process.ended = Some(time);
                 self.ended.push(pid);
                 self.evidence.process_ended(pid);
+                self.program_ended(pid);
             }
         }
     }

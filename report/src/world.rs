@@ -163,7 +163,7 @@ impl<'a> World<'a> {
             Record::Fork(fork) => {
                 if fork.pid != fork.parent {
                     let copy = self.processes.get(&fork.parent).cloned().unwrap_or_default();
-                    self.put(fork.pid, Process { parent: fork.parent, ..copy });
+                    self.put(fork.pid, Process { parent: fork.parent, has_ended: false, ..copy });
                 }
                 let creator = self.threads.get(&fork.parent_tid).filter(|thread| !thread.comm.is_empty());
                 if let Some(comm) = creator.map(|thread| thread.comm.clone()) {
