@@ -7,7 +7,7 @@ use profrec_report::modules::Modules;
 use profrec_report::stacks::{Location, Verdict};
 use profrec_report::unwind::WalkedFrame;
 use profrec_report::unwind::cfi::CfiContext;
-use profrec_report::unwind::row::{CfaRule, Rule};
+use profrec_report::unwind::row::{CfaRule, Row, Rule};
 
 use super::peer::Walk;
 
@@ -71,7 +71,11 @@ pub fn reason(modules: &Modules<'_>, ours: &[WalkedFrame], verdict: Verdict, com
 fn kind_of_row(modules: &Modules<'_>, module: ModuleIndex, address: u64) -> &'static str {
     const FRAME_POINTER: u16 = 6;
     const STACK_POINTER: u16 = 7;
-    let Some(row) = modules.row(module, address, &mut CfiContext::default()) else {
+    // The system call that leaves a signal handler ends its function: what is in it stands one instruction behind.
+    const SYSCALL: u64 = 2;
+    let mut row_at = |address| modules.row(module, address, &mut CfiContext::default());
+    let is_left = |row: &Row| row.signal_frame;
+    let Some(row) = row_at(address).or_else(|| row_at(address.wrapping_sub(SYSCALL)).filter(is_left)) else {
         return "no call frame information";
     };
     match row.cfa {
