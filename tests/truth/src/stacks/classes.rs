@@ -73,7 +73,7 @@ fn kind_of_row(modules: &Modules<'_>, module: ModuleIndex, address: u64) -> &'st
     const STACK_POINTER: u16 = 7;
     // The system call that leaves a signal handler ends its function: what is in it stands one instruction behind.
     const SYSCALL: u64 = 2;
-    let mut row_at = |address| modules.row(module, address, &mut CfiContext::default());
+    let row_at = |address| modules.row(module, address, &mut CfiContext::default());
     let is_left = |row: &Row| row.signal_frame;
     let Some(row) = row_at(address).or_else(|| row_at(address.wrapping_sub(SYSCALL)).filter(is_left)) else {
         return "no call frame information";
