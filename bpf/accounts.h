@@ -75,6 +75,13 @@ static __always_inline void count(__u32 outcome)
 	add(outcome, 1);
 }
 
+/* A tick was sent or counted, or did not fit, which took the time since it came. */
+static __always_inline void count_captured(__u64 time)
+{
+	count(CAPTURED);
+	add(NANOSECONDS, bpf_ktime_get_ns() - time);
+}
+
 /*
  * Counts the tick, and those that the clock should have given since the one before. The kernel moves a late clock on by whole
  * periods; so its phase stays, and the tick that came soonest shows it.

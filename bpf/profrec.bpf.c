@@ -231,8 +231,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 		owed = owed_by_process(ids);
 	if (counting && !owed) {
 		add(count_stacks(ctx, in_kernel, time, weight) ? OUTCOME_SENT : OUTCOME_COUNTS_FULL, weight);
-		count(CAPTURED);
-		add(NANOSECONDS, bpf_ktime_get_ns() - time);
+		count_captured(time);
 		return 0;
 	}
 	stands_for = weight;
@@ -240,8 +239,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 		if (!is_selected(owed, (__u32)ids, time, weight)) {
 			/* A sample is going to stand for it, or a count. */
 			add(OUTCOME_SENT, weight);
-			count(CAPTURED);
-			add(NANOSECONDS, bpf_ktime_get_ns() - time);
+			count_captured(time);
 			return 0;
 		}
 		stands_for += owed->ticks;
@@ -299,8 +297,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 		if (owed)
 			owed->ticks = 0;
 	}
-	count(CAPTURED);
-	add(NANOSECONDS, bpf_ktime_get_ns() - time);
+	count_captured(time);
 	return 0;
 }
 

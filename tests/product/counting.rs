@@ -87,22 +87,30 @@ fn maps_that_are_too_small_are_told() {
     assert!(facts.number("/stacks/not_recorded") > 0.0, "{}", facts.at("/stacks"));
 }
 
+/// The two parts of a recording of the whole machine, where a fixture is at work, that a signal cuts after four seconds of eight.
+pub(crate) fn two_parts(name: &str, how: &[&str]) -> [Facts; 2] {
+    let (place, mut target) = (Place::new(), Command::new(fixture(name)));
+    let part = |part: u32| place.path().with_file_name(format!("it.{part:06}.prof"));
+    let mut command = place.record();
+    command.args(["-a", "-F", "499", "-d", "8s", "--rotate", "1h"]).args(how);
+    let (recorder, _target) = (Running::start(&mut command), Running::quiet(target.arg("60")));
+    // Before it catches signals, one would end it.
+    wait_for(&part(1));
+    thread::sleep(Duration::from_secs(4));
+    recorder.signal(Signal::USR1);
+    let output = recorder.finish_within(Duration::from_secs(60));
+    assert!(output.status.success(), "{}", stderr(&output));
+    [1, 2].map(|number| {
+        let mut report = Command::new(profrec_report());
+        Facts::parse(&stdout(&succeed(report.arg(part(number)).arg("--json"))))
+    })
+}
+
 /// What a signal asks for has all ticks until then, however far the next flush is.
 #[test]
 fn a_part_has_what_was_counted_until_its_end() {
     let _guard = needs_root!();
-    let (place, mut shares) = (Place::new(), Command::new(fixture("framed_shares")));
-    let mut command = place.record();
-    command.args(["-a", "--count", "--flush", "1h", "-F", "499", "-d", "6s", "--rotate", "1h"]);
-    let (recorder, _shares) = (Running::start(&mut command), Running::quiet(shares.arg("8")));
-    thread::sleep(Duration::from_secs(4));
-    recorder.signal(Signal::USR1);
-    recorder.finish_within(Duration::from_secs(60));
-    let facts = |part: u32| {
-        let path = place.path().with_file_name(format!("it.{part:06}.prof"));
-        Facts::parse(&stdout(&succeed(Command::new(profrec_report()).arg(path).arg("--json"))))
-    };
-    for part in [facts(1), facts(2)] {
+    for part in two_parts("framed_shares", &["--count", "--flush", "1h"]) {
         part.assert_accounts_close();
         let (seconds, ticks) = (part.number("/recording/duration_seconds"), part.number("/recording/ticks"));
         assert!(seconds > 0.5 && ticks > 100.0 * seconds, "{}", part.at("/recording"));

@@ -2,14 +2,10 @@
 //! are unbiased, and every tick has its place.
 
 use std::fs;
-use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
-use rustix::process::Signal;
-
-use crate::programs::{Running, fixture, profrec_report, stdout, succeed};
-use crate::recorded::{Facts, Place};
+use crate::counting::two_parts;
+use crate::programs::{fixture, succeed};
+use crate::recorded::Place;
 use crate::rights::needs_root;
 
 /// Seconds of CPU time that the children of a shell took, as its `times` prints them.
@@ -102,17 +98,8 @@ fn another_program_is_judged_anew() {
 #[test]
 fn parts_close_their_accounts() {
     let _guard = needs_root!();
-    let (place, mut shares) = (Place::new(), Command::new(fixture("shares")));
-    let mut command = place.record();
-    command.args(["-a", "--count=hybrid", "--flush", "400ms", "-F", "499", "-d", "8s", "--rotate", "1h"]);
-    let (recorder, _shares) = (Running::start(&mut command), Running::quiet(shares.arg("10")));
-    thread::sleep(Duration::from_secs(5));
-    recorder.signal(Signal::USR1);
-    recorder.finish_within(Duration::from_secs(60));
-    for part in 1..=2 {
-        let path = place.path().with_file_name(format!("it.{part:06}.prof"));
-        let facts = Facts::parse(&stdout(&succeed(Command::new(profrec_report()).arg(path).arg("--json"))));
-        facts.assert_accounts_close();
-        assert!(facts.number("/recording/ticks") > 100.0, "{}", facts.at("/recording"));
+    for part in two_parts("shares", &["--count=hybrid", "--flush", "400ms"]) {
+        part.assert_accounts_close();
+        assert!(part.number("/recording/ticks") > 100.0, "{}", part.at("/recording"));
     }
 }

@@ -1,5 +1,10 @@
 //! The command line.
 
+mod settings;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +15,6 @@ use crate::amounts::{
     MaxCpu, Rotation, parse_duration, parse_file_size, parse_flush, parse_long_time, parse_max_cpu, parse_memory,
     parse_ring_size, parse_rotation, parse_stack_size,
 };
-use crate::count_sets::Sizes;
 use crate::narrowing;
 use crate::trigger::Trigger;
 
@@ -286,180 +290,4 @@ pub(crate) enum Embed {
     Symbols,
     /// Nothing
     None,
-}
-
-impl RecordArgs {
-    /// How often counts are written, when ticks are counted in the kernel.
-    pub(crate) fn counts_every(&self) -> Option<Duration> {
-        const USUAL: Duration = Duration::from_secs(10);
-        // So few ticks are not worth a segment of their own more often.
-        const RARE: Duration = Duration::from_secs(60);
-        let for_weeks = self.preset == Some(Preset::Monitor);
-        let implied = for_weeks && self.call_graph.is_none();
-        (self.count.is_some() || implied).then(|| self.flush.unwrap_or(if for_weeks { RARE } else { USUAL }))
-    }
-
-    /// How many stacks and counts there is room for.
-    pub(crate) fn count_sizes(&self) -> Sizes {
-        Sizes { stacks: self.stack_entries.unwrap_or(16 << 10), counts: self.count_entries.unwrap_or(32 << 10) }
-    }
-
-    /// Of ticks of processes whose stacks frame pointers do not lead through, one in so many is a sample; `None` when these are counted, or
-    /// all ticks are sampled.
-    pub(crate) fn samples_every(&self) -> Option<u32> {
-        (self.count == Some(HowToCount::Hybrid)).then(|| self.sample_every.unwrap_or(10))
-    }
-
-    /// Stacks up to this depth are copied whole.
-    pub(crate) fn whole_stack(&self) -> u32 {
-        self.whole_stack.unwrap_or(512 << 10)
-    }
-
-    /// Bytes copied from each end of a stack that is deeper.
-    pub(crate) fn stack_size(&self) -> u32 {
-        self.stack_size.unwrap_or(64 << 10)
-    }
-
-    /// Bytes of the ring between kernel and recorder.
-    pub(crate) fn ring_size(&self) -> u32 {
-        self.ring_size.unwrap_or(8 << 20)
-    }
-
-    /// Whether stacks are copied, be it only those of some processes.
-    pub(crate) fn copies_stacks(&self) -> bool {
-        self.counts_every().is_none() || self.samples_every().is_some()
-    }
-
-    /// How user stacks are captured.
-    pub(crate) fn call_graph(&self) -> CallGraph {
-        let default = if !self.copies_stacks() { CallGraph::Fp } else { CallGraph::Dwarf };
-        self.call_graph.unwrap_or(default)
-    }
-
-    /// What evidence is embedded. Where each flush would have it again, only what is asked for.
-    pub(crate) fn embed(&self) -> Embed {
-        self.embed.unwrap_or(if self.copies_stacks() { Embed::Unwind } else { Embed::None })
-    }
-
-    /// Names of code that is made at run time are embedded: nobody can fetch them later.
-    pub(crate) fn names_run_time_code(&self) -> bool {
-        self.embed != Some(Embed::None)
-    }
-
-    /// Only some of what the target does is recorded.
-    pub(crate) fn is_narrowed(&self) -> bool {
-        !self.cgroups.is_empty() || !self.comms.is_empty() || !self.users.is_empty()
-    }
-
-    /// What recording may cost, in millionths of the machine. Who looks closely on a machine of their own may spend more.
-    pub(crate) fn max_cpu(&self) -> Option<u32> {
-        let default = if self.preset == Some(Preset::Dev) { 50_000 } else { 10_000 };
-        self.max_cpu.unwrap_or(MaxCpu(Some(default))).0
-    }
-
-    /// Nanoseconds between two samples of a CPU.
-    pub(crate) fn period(&self) -> u64 {
-        const SECOND: u64 = 1_000_000_000;
-        if let Some(interval) = self.interval {
-            return u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(SECOND / 10_000);
-        }
-        let preset = self.preset.map(|preset| match preset {
-            Preset::Dev => 999,
-            Preset::Prod => 99,
-            Preset::Monitor => 10,
-        });
-        SECOND / self.frequency.or(preset).unwrap_or(99)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn record(words: &[&str]) -> Result<RecordArgs, clap::Error> {
-        let words = ["profrec", "record"].into_iter().chain(words.iter().copied());
-        match Cli::try_parse_from(words)?.command {
-            Command::Record(args) => Ok(*args),
-            Command::Doctor(_) | Command::AskJvms | Command::Other(_) => unreachable!("the subcommand is record"),
-        }
-    }
-
-    /// clap finds no contradiction in the definition of the command line.
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    /// Pids come with commas or repeated; a command keeps its own options.
-    #[test]
-    fn targets_are_read() {
-        assert_eq!(record(&["-p", "1,2", "-p", "3"]).unwrap().pids, [1, 2, 3]);
-        assert_eq!(record(&["--", "ls", "-a", "-p"]).unwrap().command, ["ls", "-a", "-p"]);
-        for wrong in [&["-a", "-p", "1"][..], &["-t", "1", "-p", "1"], &["-a", "-t", "1"], &["-t", "1", "--", "ls"]] {
-            assert!(record(wrong).is_err(), "{wrong:?}");
-        }
-        assert!(record(&[]).unwrap().check().is_err());
-    }
-
-    /// What narrows goes with every target, or stands alone; a command is in the recorder's own group.
-    #[test]
-    fn narrowings_are_read() {
-        let args = record(&["--comm", "a", "--comm", "b", "--uid", "0", "--cgroup", "/x", "-p", "1"]).unwrap();
-        assert_eq!((args.comms.len(), args.users.len(), args.cgroups.len()), (2, 1, 1));
-        assert!(record(&["--comm", "cc1plus"]).unwrap().check().is_ok());
-        assert!(record(&["--comm", "cc1plus", "--", "make"]).is_ok());
-        assert!(record(&["--cgroup", "/x", "--", "make"]).is_err());
-        assert!(record(&["--comm", "sixteen letters!"]).is_err());
-    }
-
-    /// What is about counting needs it, the preset for weeks implies it, and a way to sample excludes it.
-    #[test]
-    fn counting_is_asked_for() {
-        let counts = |words: &[&str]| {
-            let args = record(&[&["-a"], words].concat())?;
-            args.check().map(|()| (args.counts_every().is_some(), args.call_graph()))
-        };
-        let counted = (true, CallGraph::Fp);
-        assert_eq!(counts(&[]).unwrap(), (false, CallGraph::Dwarf));
-        assert_eq!(counts(&["--count", "--flush", "1s"]).unwrap(), counted);
-        assert_eq!(counts(&["--count", "--call-graph", "fp"]).unwrap(), counted);
-        assert_eq!(counts(&["--preset", "monitor", "--stack-entries", "1024"]).unwrap(), counted);
-        assert_eq!(counts(&["--count=hybrid", "--ring-size", "1m"]).unwrap(), (true, CallGraph::Dwarf));
-        assert_eq!(counts(&["--preset", "monitor", "--count=hybrid"]).unwrap(), (true, CallGraph::Dwarf));
-        assert_eq!(counts(&["--preset", "monitor", "--call-graph", "dwarf"]).unwrap(), (false, CallGraph::Dwarf));
-        for wrong in [
-            &["--flush", "1s"][..],
-            &["--count-entries", "2048"],
-            &["--count", "--call-graph", "dwarf"],
-            &["--count=hybrid", "--call-graph", "fp"],
-            &["--count=hybrid", "--keep-raw"],
-            &["--count", "--sample-every", "5"],
-            &["--count", "--ring-size", "1m"],
-            &["--count", "--whole-stack", "1m"],
-            &["--preset", "monitor", "--call-graph", "dwarf", "--flush", "5s"],
-        ] {
-            assert!(counts(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    /// Rate, interval and preset give the same kind of number, and exclude each other.
-    #[test]
-    fn rates_are_periods() {
-        assert_eq!(record(&["-a"]).unwrap().period(), 10_101_010);
-        assert_eq!(record(&["-a", "--interval", "10ms"]).unwrap().period(), 10_000_000);
-        assert_eq!(record(&["-a", "--preset", "monitor"]).unwrap().period(), 100_000_000);
-        assert!(record(&["-a", "--preset", "dev", "-F", "9"]).is_err());
-    }
-
-    /// The budget is a percentage of the machine, on unless it is switched off, and larger for who looks closely.
-    #[test]
-    fn budgets_are_shares() {
-        let budget = |words: &[&str]| record(&[&["-a"], words].concat()).unwrap().max_cpu();
-        assert_eq!((budget(&[]), budget(&["--preset", "dev"])), (Some(10_000), Some(50_000)));
-        assert_eq!((budget(&["--max-cpu", "0.5%"]), budget(&["--max-cpu", "0.00001"])), (Some(5_000), Some(1)));
-        assert_eq!((budget(&["--max-cpu", "none"]), budget(&["--max-cpu", "0"])), (None, None));
-    }
 }
