@@ -313,6 +313,14 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
+/* Names one of `kernel_addresses`: a global function, so that the verifier looks at it once and not 64 times. */
+__noinline int name_kernel_address(__u32 number)
+{
+	if (number < NAMES_AT_ONCE)
+		BPF_SNPRINTF(kernel_names[number], NAME_BYTES, "%pS", (void *)kernel_addresses[number]);
+	return 0;
+}
+
 /* Names each of `kernel_addresses` up to the first 0, as the kernel itself prints it:
  * "name+0x12/0x34 [module]". It needs neither the whole of /proc/kallsyms nor the right to read
  * addresses there. */
@@ -320,11 +328,9 @@ SEC("syscall")
 int name_kernel_addresses(void *ctx)
 {
 	for (int i = 0; i < NAMES_AT_ONCE; i++) {
-		__u64 address = kernel_addresses[i];
-
-		if (!address)
+		if (!kernel_addresses[i])
 			break;
-		BPF_SNPRINTF(kernel_names[i], NAME_BYTES, "%pS", (void *)address);
+		name_kernel_address(i);
 	}
 	return 0;
 }

@@ -94,10 +94,11 @@ __noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
 	return bpf_probe_read_user(own->payload + at, bytes, (void *)address);
 }
 
-static __always_inline void copy_page(__u64 at, __u64 address, __u64 bytes)
+__noinline int copy_page(__u64 at, __u64 address, __u64 bytes)
 {
 	if (copy_at_once(at, address, bytes) != 0)
 		count(NOTE_UNREADABLE_PAGES);
+	return 0;
 }
 
 /*
@@ -211,26 +212,29 @@ __noinline int keep_changed(__u32 at, __u64 from, __u32 above, __u32 chunks, __u
 	return at;
 }
 
+/* Captures the next chunks of so many, at most CHUNKS_AT_ONCE, of which the first is at place `above - 1`; gives the end of the payload. */
+__noinline int capture_some(__u32 at, __u32 above, __u32 chunks, __u32 number)
+{
+	struct scratch *own = scratch_of_cpu();
+
+	if (!own)
+		return at;
+	if (chunks > CHUNKS_AT_ONCE)
+		chunks = CHUNKS_AT_ONCE;
+	copy_piece(at, own->tick.top - above * (__u64)CHUNK, chunks * CHUNK);
+	return keep_changed(at, at, above, chunks, number);
+}
+
 /*
  * Captures so many chunks, by ascending address, the last one at place `above - chunks`; gives the end of the payload. Many are read
  * at once: of the time that reading one by itself takes, half is the call to the kernel.
  */
 __noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks, __u32 number)
 {
-	struct scratch *own = scratch_of_cpu();
-	__u64 top;
-
-	if (!own)
-		return at;
-	top = own->tick.top;
 	for (__u32 done = 0; done < MAX_CHUNKS; done += CHUNKS_AT_ONCE) {
-		__u32 some;
-
 		if (done >= chunks)
 			break;
-		some = chunks - done < CHUNKS_AT_ONCE ? chunks - done : CHUNKS_AT_ONCE;
-		copy_piece(at, top - (above - done) * (__u64)CHUNK, some * CHUNK);
-		at = keep_changed(at, at, above - done, some, number + done);
+		at = capture_some(at, above - done, chunks - done, number + done);
 	}
 	return at;
 }

@@ -4,26 +4,50 @@ use std::ops::RangeInclusive;
 
 use super::encoding::{Bytes, encoded_size};
 
-/// The largest distance of the CFA from its register that an FDE states by number, and the smallest one that is less
-/// than a page below, in bytes. Zeros when there is none; what follows an instruction that is not known is not seen.
-pub(super) fn frame_size(fde: &[u8], cie: &[u8], encoding: u8) -> RangeInclusive<u64> {
-    const PAGE: u64 = 4096;
-    let mut sizes = Vec::new();
-    if let Some(mut instructions) = instructions(fde, cie, encoding) {
-        while next(&mut instructions, &mut sizes, &mut false).is_some() {}
-    }
-    let largest = sizes.iter().copied().max().unwrap_or(0);
-    let smallest = sizes.into_iter().filter(|size| largest - size < PAGE).min();
-    smallest.unwrap_or(0)..=largest
+/// What the instructions of an FDE say; what follows one that is not known is not seen.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The largest distance of the CFA from its register that is stated by number, and the smallest one that is less
+    /// than a page below, in bytes. Zeros when there is none.
+    pub(super) frame_size: RangeInclusive<u64>,
+    /// Somewhere there is no caller.
+    pub(super) marks_end: bool,
 }
 
-/// Whether an FDE says somewhere that there is no caller; what follows an instruction that is not known is not seen.
-pub(super) fn marks_end(fde: &[u8], cie: &[u8], encoding: u8) -> bool {
-    let mut marks_end = false;
-    if let Some(mut instructions) = instructions(fde, cie, encoding) {
-        while !marks_end && next(&mut instructions, &mut Vec::new(), &mut marks_end).is_some() {}
+/// Reads the instructions of an FDE.
+pub(super) fn said(fde: &[u8], cie: &[u8], encoding: u8) -> Said {
+    const PAGE: u64 = 4096;
+    let Some(instructions) = instructions(fde, cie, encoding) else {
+        return Said { frame_size: 0..=0, marks_end: false };
+    };
+    let (mut least, mut largest, mut marks_end) = (u64::MAX, 0, false);
+    each(instructions, |said| match said {
+        Instruction::Size(size) => (least, largest) = (least.min(size), largest.max(size)),
+        Instruction::NoCaller => marks_end = true,
+    });
+    let mut smallest = least.min(largest);
+    if largest - smallest >= PAGE {
+        smallest = largest;
+        each(instructions, |said| match said {
+            Instruction::Size(size) if largest - size < PAGE => smallest = smallest.min(size),
+            _ => {}
+        });
     }
-    marks_end
+    Said { frame_size: smallest..=largest, marks_end }
+}
+
+/// What matters here of an instruction.
+enum Instruction {
+    /// The CFA is so far from its register.
+    Size(u64),
+    NoCaller,
+}
+
+/// Tells of each instruction that matters, up to the end or one that is not known.
+fn each(mut instructions: Bytes<'_>, mut tell: impl FnMut(Instruction)) {
+    while let Some(instruction) = next(&mut instructions) {
+        instruction.map(&mut tell);
+    }
 }
 
 /// What stands behind the addresses, and behind data for exceptions where there is any.
@@ -37,7 +61,8 @@ fn instructions<'a>(fde: &'a [u8], cie: &[u8], encoding: u8) -> Option<Bytes<'a>
     Some(bytes)
 }
 
-fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>, marks_end: &mut bool) -> Option<()> {
+/// Takes an instruction; `Some(None)` is one that does not matter.
+fn next(bytes: &mut Bytes<'_>) -> Option<Option<Instruction>> {
     /// The return address, in DWARF's numbers of registers.
     const RETURN_ADDRESS: u64 = 16;
     const DEF_CFA: u8 = 0x0c;
@@ -49,7 +74,7 @@ fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>, marks_end: &mut bool) -> Op
         // offset; restore_extended, same_value, def_cfa_register, GNU_args_size
         0x80..0xc0 | 0x06 | 0x08 | 0x0d | 0x2e => _ = bytes.leb128()?,
         // undefined
-        0x07 => *marks_end |= bytes.leb128()? == RETURN_ADDRESS,
+        0x07 => return Some((bytes.leb128()? == RETURN_ADDRESS).then_some(Instruction::NoCaller)),
         // advance_loc1, 2, 4
         0x02 => bytes.skip(1)?,
         0x03 => bytes.skip(2)?,
@@ -58,9 +83,9 @@ fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>, marks_end: &mut bool) -> Op
         0x05 | 0x09 => _ = (bytes.leb128()?, bytes.leb128()?),
         DEF_CFA => {
             bytes.leb128()?;
-            sizes.push(bytes.leb128()?);
+            return Some(Some(Instruction::Size(bytes.leb128()?)));
         }
-        DEF_CFA_OFFSET => sizes.push(bytes.leb128()?),
+        DEF_CFA_OFFSET => return Some(Some(Instruction::Size(bytes.leb128()?))),
         // def_cfa_expression
         0x0f => {
             let length = bytes.leb128()?;
@@ -74,7 +99,7 @@ fn next(bytes: &mut Bytes<'_>, sizes: &mut Vec<u64>, marks_end: &mut bool) -> Op
         }
         _ => return None,
     }
-    Some(())
+    Some(None)
 }
 
 #[cfg(test)]
@@ -94,14 +119,14 @@ mod tests {
         let pushes = [0x41, 0x0e, 16, 0x86, 2, 0x42, 0x0e, 24, 0x8f, 3];
         let body = [0x02, 200, 0x0e, 0xb0, 0xfb, 0x20, 0x0a, 0x41, 0x0e, 0xe0, 0xfb, 0x20];
         let end = [0x03, 1, 2, 0x0e, 8, 0x0b, 0, 0];
-        assert_eq!(frame_size(&fde(&[&pushes[..], &body, &end].concat()), &CIE, ENCODING), 540_080..=540_128);
+        assert_eq!(said(&fde(&[&pushes[..], &body, &end].concat()), &CIE, ENCODING).frame_size, 540_080..=540_128);
     }
 
     /// What `_start` and `clone` say of the return address; of others that is nothing.
     #[test]
     fn no_caller_is_said() {
         for (register, is_said) in [(16, true), (6, false)] {
-            assert_eq!(marks_end(&fde(&[0x0c, 7, 16, 0x41, 0x07, register]), &CIE, ENCODING), is_said);
+            assert_eq!(said(&fde(&[0x0c, 7, 16, 0x41, 0x07, register]), &CIE, ENCODING).marks_end, is_said);
         }
     }
 
@@ -109,9 +134,9 @@ mod tests {
     #[test]
     fn short_and_strange_entries_are_harmless() {
         let whole = fde(&[0x0e, 16, 0x0f, 2, 0x77, 8, 0x10, 6, 1, 0, 0x0c, 7, 32, 0x3f, 0x0e, 64]);
-        assert_eq!(frame_size(&whole, &CIE, ENCODING), 16..=32);
+        assert_eq!(said(&whole, &CIE, ENCODING).frame_size, 16..=32);
         for length in 0..whole.len() {
-            assert!(*frame_size(&whole[..length], &CIE, ENCODING).end() <= 32);
+            assert!(*said(&whole[..length], &CIE, ENCODING).frame_size.end() <= 32);
         }
     }
 }

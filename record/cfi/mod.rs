@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::elf::{EH_FRAME_HEADER, Elf};
 use crate::pages::PagedFile;
 use encoding::{address_encoding, covered};
-use frame_size::{frame_size, marks_end};
+use frame_size::{Said, said};
 
 /// An entry longer than this is not one that a compiler makes.
 const MAX_ENTRY: u32 = 64 << 10;
@@ -324,8 +324,7 @@ impl Place {
         let Some((start, end)) = covered(&bytes, encoding, self.entry_address(at as i64)) else {
             return Ok(None);
         };
-        let marks_end = marks_end(&bytes, &cie_bytes, encoding);
-        let frame_size = frame_size(&bytes, &cie_bytes, encoding);
+        let Said { frame_size, marks_end } = said(&bytes, &cie_bytes, encoding);
         let (fde_name, cie_name) = (self.entry_name(at as i64), self.entry_name(cie_at));
         let cie = CfiEntry { address: cie_name, cie: cie_name, bytes: cie_bytes };
         let fde = CfiEntry { address: fde_name, cie: cie_name, bytes };
