@@ -8,36 +8,30 @@
 //! ```
 //!
 //! Sections without such a table (`.debug_frame`, a file linked without a table) are gone through once, when the table did
-//! not have the answer. So is `.eh_frame` from the moment on at which its table shows damage. What BOLT set aside in `.bolt.org.eh_frame` is in its new table too: of 2,008 addresses of a rustc
+//! not have the answer. So is `.eh_frame` from the moment on at which its table shows damage. What BOLT set aside in
+//! `.bolt.org.eh_frame` is in its new table too: of 2,008 addresses of a rustc
 //! recording that the table did not have, none was there, and going through its 106,887 entries cost 40 ms.
 
 mod encoding;
 mod frame_size;
+mod place;
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use profrec_format::{CfiEntry, CfiSection};
-use rustc_hash::FxHashMap;
 
 use crate::elf::{EH_FRAME_HEADER, Elf};
 use crate::pages::PagedFile;
-use encoding::{address_encoding, covered};
-use frame_size::{Said, said};
-
-/// An entry longer than this is not one that a compiler makes.
-const MAX_ENTRY: u32 = 64 << 10;
-/// An index of a section without a table ends after so many entries: together 8 MiB.
-const MAX_INDEX: usize = 500_000;
-/// An FDE's head holds the addresses that it covers within so many bytes.
-const FDE_HEAD: u32 = 24;
+use place::{Cie, IndexRow, MAX_ENTRY, Place, RecentCies};
 
 /// The FDE that covers an address, and its CIE.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) section: CfiSection,
     pub(crate) fde: CfiEntry,
-    pub(crate) cie: CfiEntry,
+    pub(crate) cie: Rc<Cie>,
     /// The addresses that it covers.
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -53,6 +47,7 @@ pub(crate) struct Cfi {
     table: Option<Table>,
     /// Sections without a table.
     plain: Vec<Plain>,
+    cies: RecentCies,
 }
 
 /// `.eh_frame_hdr`: pairs of 32-bit distances from its own address.
@@ -83,24 +78,6 @@ struct Plain {
     index: Option<Vec<IndexRow>>,
 }
 
-/// A section of CFI: its bytes in the file, and the addresses of its entries.
-#[derive(Clone, Copy)]
-struct Place {
-    section: CfiSection,
-    offset: u64,
-    size: u64,
-    /// Address of its first byte as the module states it.
-    address: u64,
-}
-
-#[derive(Clone, Copy)]
-struct IndexRow {
-    start: u64,
-    length: u32,
-    /// Distance of the FDE from the section's start.
-    fde: u32,
-}
-
 impl Cfi {
     /// Looks where a module's CFI is, without reading it.
     pub(crate) fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Self {
@@ -110,21 +87,22 @@ impl Cfi {
             plain.extend(Plain::of(&IN_TABLE, elf));
         }
         plain.extend(Plain::of(&NOT_IN_TABLE, elf));
-        Self { table, plain }
+        Self { table, plain, cies: RecentCies::default() }
     }
 
     /// The CFI that covers `address`.
     pub(crate) fn find(&mut self, address: u64, elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option<Found> {
-        match self.table.map(|table| table.find(address, elf, file)) {
+        let Self { table, plain, cies } = self;
+        match table.map(|table| table.find(address, elf, cies, file)) {
             Some(Ok(Looked::Found(found))) => return Some(*found),
             Some(Ok(Looked::Damaged) | Err(_)) => {
-                self.table = None;
-                self.plain.splice(0..0, Plain::of(&IN_TABLE, elf));
+                *table = None;
+                plain.splice(0..0, Plain::of(&IN_TABLE, elf));
             }
             Some(Ok(Looked::NotThere)) | None => {}
         }
         // What cannot be read is evidence that is missing: the report says which module lacks it.
-        self.plain.iter_mut().find_map(|plain| plain.find(address, file).ok().flatten())
+        plain.iter_mut().find_map(|plain| plain.find(address, cies, file).ok().flatten())
     }
 }
 
@@ -155,7 +133,7 @@ impl Table {
         Ok(Some(Self { address: segment.address, pairs_offset, pairs, has_room: u64::from(pairs) < room }))
     }
 
-    fn find(&self, address: u64, elf: &Elf<'_>, file: &mut PagedFile<'_>) -> io::Result<Looked> {
+    fn find(&self, address: u64, elf: &Elf<'_>, cies: &mut RecentCies, file: &mut PagedFile<'_>) -> io::Result<Looked> {
         let (mut low, mut high) = (0, self.pairs);
         let mut function = 0;
         let mut next = u64::MAX;
@@ -182,7 +160,7 @@ impl Table {
         };
         // The entry's place alone: with its address known, nothing else of the section matters.
         let place = Place { section: CfiSection::EhFrame, offset, size: u64::from(MAX_ENTRY), address: fde };
-        Ok(match place.read_fde(0, file)? {
+        Ok(match place.read_fde(0, cies, file)? {
             Some(found) if found.start != function => Looked::Damaged,
             Some(found) if address < found.end => Looked::Found(Box::new(found)),
             Some(_) if !is_uncounted => Looked::NotThere,
@@ -209,7 +187,7 @@ impl Plain {
         plain.collect()
     }
 
-    fn find(&mut self, address: u64, file: &mut PagedFile<'_>) -> io::Result<Option<Found>> {
+    fn find(&mut self, address: u64, cies: &mut RecentCies, file: &mut PagedFile<'_>) -> io::Result<Option<Found>> {
         let place = self.place;
         let index = self.index.get_or_insert_with(|| place.index(file));
         let Some(row) = index.partition_point(|row| row.start <= address).checked_sub(1) else {
@@ -219,128 +197,8 @@ impl Plain {
         if address - row.start >= u64::from(row.length) {
             return Ok(None);
         }
-        let found = place.read_fde(u64::from(row.fde), file)?;
+        let found = place.read_fde(u64::from(row.fde), cies, file)?;
         Ok(found.filter(|found| found.start <= address && address < found.end))
-    }
-}
-
-/// The head of an entry.
-struct Entry {
-    /// Bytes with the length field.
-    length: u32,
-    /// Distance of its CIE from the section's start (negative when the place is the entry's own);
-    /// `None` for a CIE.
-    cie: Option<i64>,
-}
-
-impl Place {
-    /// All FDEs of the section, sorted by address. Of each entry only what is needed is read, and each CIE once.
-    fn index(&self, file: &mut PagedFile<'_>) -> Vec<IndexRow> {
-        let mut rows = Vec::new();
-        let mut encodings = FxHashMap::default();
-        let mut at = 0;
-        for _ in 0..MAX_INDEX {
-            let Ok(Some(entry)) = self.read_head(at as i64, file) else {
-                break;
-            };
-            if at + u64::from(entry.length) > self.size.min(u64::from(u32::MAX)) {
-                break;
-            }
-            if let Ok(Some((start, end))) = self.read_covered(at as i64, &entry, &mut encodings, file) {
-                let length = u32::try_from(end - start).unwrap_or(u32::MAX);
-                rows.push(IndexRow { start, length, fde: at as u32 });
-            }
-            at += u64::from(entry.length);
-        }
-        rows.sort_by_key(|row| row.start);
-        rows
-    }
-
-    /// The addresses that the entry at `at` covers; `None` for a CIE, or for something unknown. `encodings` remembers
-    /// how the CIEs seen say that addresses are written.
-    fn read_covered(
-        &self,
-        at: i64,
-        entry: &Entry,
-        encodings: &mut FxHashMap<i64, Option<u8>>,
-        file: &mut PagedFile<'_>,
-    ) -> io::Result<Option<(u64, u64)>> {
-        let Some(cie_at) = entry.cie else {
-            return Ok(None);
-        };
-        let encoding = match encodings.get(&cie_at) {
-            Some(encoding) => *encoding,
-            None => {
-                let encoding = self.read_cie(cie_at, file)?.and_then(|cie| address_encoding(&cie));
-                *encodings.entry(cie_at).or_insert(encoding)
-            }
-        };
-        let head = self.read_bytes(at, entry.length.min(FDE_HEAD), file)?;
-        Ok(encoding.and_then(|encoding| covered(&head, encoding, self.entry_address(at))))
-    }
-
-    fn read_cie(&self, at: i64, file: &mut PagedFile<'_>) -> io::Result<Option<Vec<u8>>> {
-        let Some(Entry { length, cie: None }) = self.read_head(at, file)? else {
-            return Ok(None);
-        };
-        self.read_bytes(at, length, file).map(Some)
-    }
-
-    /// The head of the entry at `at`; `None` for the end of the section, and for the 64-bit form,
-    /// which no linker has been seen to make.
-    fn read_head(&self, at: i64, file: &mut PagedFile<'_>) -> io::Result<Option<Entry>> {
-        const DEBUG_FRAME_CIE: u32 = u32::MAX;
-        let offset = self.offset.wrapping_add_signed(at);
-        let length = file.read_u32(offset)?;
-        if length == 0 || length > MAX_ENTRY {
-            return Ok(None);
-        }
-        let id = file.read_u32(offset + 4)?;
-        let cie = match self.section {
-            CfiSection::EhFrame => (id != 0).then(|| at + 4 - i64::from(id)),
-            CfiSection::DebugFrame => (id != DEBUG_FRAME_CIE).then_some(i64::from(id)),
-        };
-        Ok(Some(Entry { length: length + 4, cie }))
-    }
-
-    fn read_bytes(&self, at: i64, length: u32, file: &mut PagedFile<'_>) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length as usize];
-        file.read(self.offset.wrapping_add_signed(at), &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The FDE at `at` with its CIE; `None` when there is a CIE, or something unknown.
-    fn read_fde(&self, at: u64, file: &mut PagedFile<'_>) -> io::Result<Option<Found>> {
-        let Some(Entry { length, cie: Some(cie_at) }) = self.read_head(at as i64, file)? else {
-            return Ok(None);
-        };
-        let Some(cie_bytes) = self.read_cie(cie_at, file)? else {
-            return Ok(None);
-        };
-        let Some(encoding) = address_encoding(&cie_bytes) else {
-            return Ok(None);
-        };
-        let bytes = self.read_bytes(at as i64, length, file)?;
-        let Some((start, end)) = covered(&bytes, encoding, self.entry_address(at as i64)) else {
-            return Ok(None);
-        };
-        let Said { frame_size, marks_end } = said(&bytes, &cie_bytes, encoding);
-        let (fde_name, cie_name) = (self.entry_name(at as i64), self.entry_name(cie_at));
-        let cie = CfiEntry { address: cie_name, cie: cie_name, bytes: cie_bytes };
-        let fde = CfiEntry { address: fde_name, cie: cie_name, bytes };
-        Ok(Some(Found { section: self.section, fde, cie, start, end, frame_size, marks_end }))
-    }
-
-    fn entry_address(&self, at: i64) -> u64 {
-        self.address.wrapping_add_signed(at)
-    }
-
-    /// What the recording calls the entry's address.
-    fn entry_name(&self, at: i64) -> u64 {
-        match self.section {
-            CfiSection::EhFrame => self.entry_address(at),
-            CfiSection::DebugFrame => at as u64,
-        }
     }
 }
 

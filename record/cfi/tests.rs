@@ -18,9 +18,9 @@ fn any_sections_are_gone_through() {
         let place = Place { section, offset: 0, size: u64::MAX, address };
         let rows = place.index(&mut paged);
         assert!(rows.len() <= bytes.len() / 8);
-        let mut plain = Plain { place, index: Some(rows) };
+        let (mut plain, mut cies) = (Plain { place, index: Some(rows) }, RecentCies::default());
         for address in [0, address, address.wrapping_add(8), u64::MAX] {
-            if let Some(found) = plain.find(address, &mut paged).unwrap_or_default() {
+            if let Some(found) = plain.find(address, &mut cies, &mut paged).unwrap_or_default() {
                 assert!(found.start <= address && address < found.end);
             }
         }
@@ -51,15 +51,16 @@ fn the_table_and_the_section_agree() {
     let place =
         Place { section: CfiSection::EhFrame, offset: section.offset, size: section.size, address: section.address };
     let mut plain = Plain { place, index: Some(place.index(&mut paged)) };
+    let mut cies = RecentCies::default();
     let rows = plain.index.clone().unwrap();
     assert!(rows.len() > 100);
     for row in rows.iter().step_by(rows.len() / 50) {
         let address = row.start + u64::from(row.length) / 2;
         let by_table = with_table.find(address, &elf, &mut paged).unwrap();
-        let by_walk = plain.find(address, &mut paged).unwrap().unwrap();
+        let by_walk = plain.find(address, &mut cies, &mut paged).unwrap().unwrap();
         assert_eq!((by_table.start, by_table.end), (by_walk.start, by_walk.end));
         assert_eq!(by_table.fde, by_walk.fde);
-        assert_eq!(by_table.cie, by_walk.cie);
+        assert_eq!(by_table.cie.entry, by_walk.cie.entry);
     }
     // What it does not have is no damage.
     let ends = rows.iter().map(|row| row.start + u64::from(row.length));
@@ -76,7 +77,8 @@ fn answers(elf: &Elf<'_>, paged: &mut PagedFile<'_>) -> Vec<(u64, CfiEntry)> {
     let rows = plain.place.index(paged);
     let wanted = rows.iter().step_by(rows.len() / 50).map(|row| row.start + u64::from(row.length) / 2);
     let wanted: Vec<u64> = wanted.collect();
-    wanted.into_iter().filter_map(|address| Some((address, plain.find(address, paged).ok()??.fde))).collect()
+    let mut cies = RecentCies::default();
+    wanted.into_iter().filter_map(|address| Some((address, plain.find(address, &mut cies, paged).ok()??.fde))).collect()
 }
 
 /// A table with a wrong count, without order, with pointers to nowhere or to other entries: every entry that is recorded is the right one,

@@ -208,8 +208,8 @@ fn put(
         section,
         ..UnwindSlice::default()
     });
-    if given.insert((section, cie.address)) {
-        slice.cies.push(cie);
+    if given.insert((section, cie.entry.address)) {
+        slice.cies.push(cie.entry.clone());
     }
     if given.insert((section, fde.address)) {
         slice.fdes.push(fde);
