@@ -1,7 +1,4 @@
 //! The code that a segment has shown, by module and offset: each place is asked evidence for once.
-//!
-//! Most addresses that a sample brings have been there before, in the same process. A small table by
-//! address says so without a search for their mapping.
 
 use rustc_hash::FxHashSet;
 
@@ -9,44 +6,20 @@ use crate::evidence::CodeOffset;
 use crate::modules::Modules;
 use crate::process::Process;
 
-/// Slots of the table: 64 KiB.
-const SLOTS: usize = 4096;
-
-/// An address in one state of one address space.
-type Place = (u64, u64);
-
 /// What the current segment has shown.
+#[derive(Default)]
 pub(crate) struct SeenCode {
     seen: FxHashSet<CodeOffset>,
     new: Vec<CodeOffset>,
     /// Process and address in code that was made at run time.
     seen_at_run_time: FxHashSet<(u32, u64)>,
     new_at_run_time: Vec<(u32, u64)>,
-    recent: Vec<Place>,
-}
-
-impl Default for SeenCode {
-    fn default() -> Self {
-        Self {
-            seen: FxHashSet::default(),
-            new: Vec::new(),
-            seen_at_run_time: FxHashSet::default(),
-            new_at_run_time: Vec::new(),
-            recent: vec![Place::default(); SLOTS],
-        }
-    }
 }
 
 impl SeenCode {
     /// Code addresses that a sample of a process has shown.
     pub(crate) fn note(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
         for &address in addresses {
-            let place = (address, process.layout_number());
-            let slot = &mut self.recent[slot_of(place)];
-            if *slot == place {
-                continue;
-            }
-            *slot = place;
             if let Some(mapped) = process.find(address) {
                 let offset = (mapped.module, (address - mapped.start).wrapping_add(mapped.offset));
                 if modules.is_run_time_code(mapped.module) && self.seen_at_run_time.insert((pid, address)) {
@@ -89,13 +62,7 @@ impl SeenCode {
     pub(crate) fn start_segment(&mut self) {
         self.seen.clear();
         self.seen_at_run_time.clear();
-        self.recent.fill(Place::default());
     }
-}
-
-fn slot_of((address, layout): Place) -> usize {
-    let mixed = (address ^ layout.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 52) as usize % SLOTS
 }
 
 #[cfg(test)]

@@ -13,19 +13,62 @@ use crate::varint::{fold, unfold};
 /// The writer's side: from address to number.
 #[derive(Debug, Default)]
 pub(crate) struct DictionaryWriter {
-    numbers: FxHashMap<u64, u32>,
+    known: FxHashMap<u64, Known>,
     last_new: u64,
+    /// The address space of the sample at hand.
+    space: u32,
+    /// Code that another space has shown last, or none.
+    new_to_space: Vec<u64>,
+}
+
+/// What is known of an address.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    number: u32,
+    /// The address space that showed it last.
+    space: u32,
 }
 
 impl DictionaryWriter {
-    /// The token of `address`; defines it when it is new.
+    /// Begins a sample of an address space.
+    pub(crate) fn start_sample(&mut self, space: u32) {
+        self.space = space;
+        self.new_to_space.clear();
+    }
+
+    /// Code of the sample that its address space may not have shown in this segment.
+    pub(crate) fn new_to_space(&self) -> &[u64] {
+        &self.new_to_space
+    }
+
+    /// The token of an address in an address space; defines it when it is new.
     #[inline]
     pub(crate) fn token(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {
-        let next = self.numbers.len() as u32;
-        let number = *self.numbers.entry(address).or_insert(next);
-        if number != next {
-            return u64::from(number) + 1;
+        let next = self.known.len() as u32;
+        let known = self.known.entry(address).or_insert(Known { number: next, space: self.space });
+        let number = known.number;
+        if number == next {
+            self.new_to_space.push(address);
+            return self.define(columns, address);
         }
+        if known.space != self.space {
+            known.space = self.space;
+            self.new_to_space.push(address);
+        }
+        u64::from(number) + 1
+    }
+
+    /// The token of an address in the kernel, where no process has code.
+    pub(crate) fn kernel_token(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {
+        let next = self.known.len() as u32;
+        let number = self.known.entry(address).or_insert(Known { number: next, space: self.space }).number;
+        if number == next {
+            return self.define(columns, address);
+        }
+        u64::from(number) + 1
+    }
+
+    fn define(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {
         columns.put(Column::Addresses, fold(address.wrapping_sub(self.last_new)));
         self.last_new = address;
         0

@@ -39,10 +39,10 @@ struct LastStack {
     words: Vec<StackWord>,
 }
 
-/// Code addresses that the thread of a sample had not shown before in this segment.
+/// Code addresses that a sample's address space had not shown before in this segment.
 #[derive(Clone, Copy, Debug)]
 pub struct NewAddresses<'a> {
-    /// In user code; may hold addresses that other threads have shown.
+    /// In user code; holds those that it showed before another space did, too.
     pub code: &'a [u64],
     /// In the kernel.
     pub kernel: &'a [u64],
@@ -56,7 +56,6 @@ pub(crate) struct SampleEncoder {
     threads: FxHashMap<(u32, u32), u32>,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
-    new_code: Vec<u64>,
     new_kernel: Vec<u64>,
     count: u32,
     weights: WeightEncoder,
@@ -97,9 +96,9 @@ impl SampleEncoder {
         self.count = 0;
     }
 
-    /// Adds a sample.
-    pub(crate) fn put(&mut self, sample: &Sample) -> NewAddresses<'_> {
-        self.new_code.clear();
+    /// Adds a sample of an address space.
+    pub(crate) fn put(&mut self, sample: &Sample, space: u32) -> NewAddresses<'_> {
+        self.dictionary.start_sample(space);
         self.new_kernel.clear();
         self.put_time(sample.time, sample.cpu);
         self.count += 1;
@@ -113,7 +112,7 @@ impl SampleEncoder {
             UserState::Stack(stack) => self.put_stack(thread, stack),
             UserState::Unwound(stack) => self.put_unwound(stack),
         }
-        NewAddresses { code: &self.new_code, kernel: &self.new_kernel }
+        NewAddresses { code: self.dictionary.new_to_space(), kernel: &self.new_kernel }
     }
 
     fn put_time(&mut self, time: u64, cpu: u32) {
@@ -150,13 +149,12 @@ impl SampleEncoder {
         self.kernel_chains.insert(chain.to_vec(), self.kernel_chains.len() as u32);
         self.new_kernel.extend_from_slice(chain);
         self.columns.put(Column::KernelChain, 1);
-        self.put_addresses(Column::KernelFrames, chain);
+        self.put_addresses(Column::KernelFrames, chain, DictionaryWriter::kernel_token);
     }
 
     fn put_chain(&mut self, shape: u64, addresses: &[u64]) {
         self.columns.put(Column::Shape, shape);
-        self.new_code.extend_from_slice(addresses);
-        self.put_addresses(Column::Chain, addresses);
+        self.put_addresses(Column::Chain, addresses, DictionaryWriter::token);
     }
 
     fn put_unwound(&mut self, stack: &UnwoundStack) {
@@ -164,17 +162,22 @@ impl SampleEncoder {
         unwound::put(&mut self.columns, stack);
     }
 
-    fn put_addresses(&mut self, column: Column, addresses: &[u64]) {
+    fn put_addresses(
+        &mut self,
+        column: Column,
+        addresses: &[u64],
+        token_of: fn(&mut DictionaryWriter, &mut ColumnWriter, u64) -> u64,
+    ) {
         let addresses = &addresses[..addresses.len().min(CHAIN_LIMIT as usize)];
         self.columns.put(column, addresses.len() as u64);
         for &address in addresses {
-            let token = self.dictionary.token(&mut self.columns, address);
+            let token = token_of(&mut self.dictionary, &mut self.columns, address);
             self.columns.put(column, token);
         }
     }
 
     fn put_stack(&mut self, thread: usize, stack: &UserStack) {
-        let Self { columns, dictionary, new_code, last_stacks, .. } = self;
+        let Self { columns, dictionary, last_stacks, .. } = self;
         let last = &mut last_stacks[thread];
         let new_top = stack.top != last.top;
         let other_ranges = stack.ranges != [whole_range(stack.sp, stack.top)];
@@ -183,29 +186,20 @@ impl SampleEncoder {
         if new_top {
             columns.put(Column::Top, fold_words(stack.top.wrapping_sub(last.top)));
         }
-        // Not by the span: between a signal stack and the first one lie whole libraries.
-        let on_stack = |value: u64| stack.ranges.iter().any(|range| range.start <= value && value < range.end);
-        let mut note = |value: u64| {
-            if !on_stack(value) {
-                new_code.push(value);
-            }
-        };
         let end = stack.ranges.last().map_or(stack.top, |range| range.end.max(stack.top));
         let span = StackSpan { start: stack.sp, end };
         // A reader refuses more; the innermost are kept.
         let words = &stack.words[..stack.words.len().min(WORDS_LIMIT)];
-        let lowest = put_words(columns, dictionary, (span, stack.top), (&last.words, words), &mut note);
+        let lowest = put_words(columns, dictionary, (span, stack.top), (&last.words, words));
         columns.put(Column::Stack, lowest.wrapping_sub(stack.sp).rotate_right(3));
         if other_ranges {
             put_ranges(columns, stack);
         }
         let ip = dictionary.token(columns, stack.ip);
         columns.put(Column::Stack, ip);
-        note(stack.ip);
         columns.put(Column::Stack, u64::from(stack.registers.mask()));
         for (_, value) in stack.registers.iter() {
             put_register(columns, dictionary, span, stack.sp, value);
-            note(value);
         }
         last.top = stack.top;
         last.words.clear();

@@ -61,14 +61,12 @@ pub(crate) fn take_register(
 }
 
 /// Writes a stack's words, by ascending address, as the edits that make them of the stack before, and gives the
-/// lowest address. `ceiling` is the address from which the distance of the highest word is counted. `inserted` is told of each
-/// word that was not copied.
+/// lowest address. `ceiling` is the address from which the distance of the highest word is counted.
 pub(crate) fn put_words(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
     (span, ceiling): (StackSpan, u64),
     (mut old, mut new): (&[StackWord], &[StackWord]),
-    mut inserted: impl FnMut(u64),
 ) -> u64 {
     let mut above = ceiling;
     loop {
@@ -80,7 +78,6 @@ pub(crate) fn put_words(
         columns.put(Column::Stack, (edit.insert as u64) << 1 | u64::from(rest.is_empty()));
         for word in words.iter().rev() {
             put_word(columns, dictionary, span, above, *word);
-            inserted(word.value);
             above = word.address;
         }
         if rest.is_empty() {
@@ -247,7 +244,7 @@ mod tests {
         let mut old: &[StackWord] = &[];
         let mut lowest = Vec::new();
         for new in stacks {
-            lowest.push(put_words(&mut columns, &mut dictionary, (span, ceiling), (old, new), |_| {}));
+            lowest.push(put_words(&mut columns, &mut dictionary, (span, ceiling), (old, new)));
             old = new;
         }
         let mut bytes = Vec::new();

@@ -139,8 +139,14 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Adds a sample, and tells which code addresses it is the first of its thread to show in this segment.
+    /// Adds a sample, and tells which code addresses it is the first of its process to show in this segment.
     pub fn sample(&mut self, sample: &Sample) -> Result<NewAddresses<'_>, Error> {
+        self.sample_in_space(sample, sample.pid)
+    }
+
+    /// The same, where what shows addresses is not the process but its address space as it is: `space` is a number that changes with what is
+    /// mapped there, and that processes with the same mappings can share.
+    pub fn sample_in_space(&mut self, sample: &Sample, space: u32) -> Result<NewAddresses<'_>, Error> {
         if self.samples.len() > BUFFER_LIMIT {
             self.flush()?;
         }
@@ -149,7 +155,7 @@ impl<W: Write> Writer<W> {
             self.pids.push(sample.pid);
         }
         *self.waiting_by_cpu.entry(sample.cpu).or_default() += u64::from(sample.weight);
-        Ok(self.samples.put(sample))
+        Ok(self.samples.put(sample, space))
     }
 
     /// Writes all that is buffered, records before the samples that need them.

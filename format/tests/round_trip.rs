@@ -249,3 +249,28 @@ fn weights_are_added_up() {
     assert_eq!(recording.totals().unwrap().ticks(), sum);
     assert_eq!(Totals { samples: 15, ..Totals::default() }.ticks(), 15);
 }
+
+/// Code is new to an address space that has not shown it in the segment, in a chain, a stack or a register; kernel chains are new once.
+#[test]
+fn code_is_new_to_each_address_space() {
+    const KERNEL: u64 = 0xffff_ffff_8100_0000;
+    let words = vec![StackWord { address: 0x7008, value: 0x1234 }, StackWord { address: 0x7010, value: 0x7018 }];
+    let mut registers = Registers::default();
+    registers.set(3, 0x1500);
+    let stack = UserStack { ip: 0x1000, sp: 0x7000, top: 0x7020, registers, words, ..UserStack::default() };
+    let stack = Sample { user: UserState::Stack(stack), kernel_chain: vec![KERNEL, KERNEL + 8], ..Sample::default() };
+    let chain = Sample { user: UserState::Chain(vec![0x1234, 0x1600]), ..Sample::default() };
+    let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    let mut new = |writer: &mut Writer<Vec<u8>>, sample: &Sample, space| {
+        let new = writer.sample_in_space(sample, space).unwrap();
+        let mut code = new.code.to_vec();
+        code.sort_unstable();
+        (code, new.kernel.to_vec())
+    };
+    assert_eq!(new(&mut writer, &stack, 1), (vec![0x1000, 0x1234, 0x1500], vec![KERNEL, KERNEL + 8]));
+    assert_eq!(new(&mut writer, &stack, 1), (vec![], vec![]));
+    assert_eq!(new(&mut writer, &chain, 1), (vec![0x1600], vec![]));
+    assert_eq!(new(&mut writer, &chain, 2), (vec![0x1234, 0x1600], vec![]));
+    writer.start_segment().unwrap();
+    assert_eq!(new(&mut writer, &chain, 2), (vec![0x1234, 0x1600], vec![]));
+}

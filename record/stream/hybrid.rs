@@ -105,11 +105,4 @@ impl<W: Write> Stream<W> {
         }
         Ok(())
     }
-
-    /// Notes the code of a sample among counts: all of it, for a count may have shown some without asking for evidence.
-    pub(super) fn note_code_of_sample(&mut self, pid: u32) {
-        let (Some(process), UserState::Stack(stack)) = (self.processes.get(pid), &self.sample.user) else { return };
-        let addresses: Vec<u64> = [stack.ip].into_iter().chain(stack.words.iter().map(|word| word.value)).collect();
-        self.code.note((pid, process), &addresses, &self.modules);
-    }
 }

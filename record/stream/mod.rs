@@ -213,16 +213,17 @@ impl<W: Write> Stream<W> {
         self.define_mappings(tick.pid)?;
         self.write_raw(tick)?;
         self.meter.sample(tick.time);
-        let new = self.writer.sample(&self.sample).context("writing a sample")?;
+        // What a count has shown without asking for evidence is new when a sample shows it.
+        let asks = self.chains.is_none() || call_graph == CallGraph::Dwarf;
+        let space = self.processes.get(tick.pid).map_or(0, Process::layout_number) << 1 | u64::from(asks);
+        let new = self.writer.sample_in_space(&self.sample, space as u32).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
-            match (&self.chains, call_graph) {
-                (None, _) => self.code.note((tick.pid, process), new.code, &self.modules),
-                (Some(_), CallGraph::Dwarf) => self.note_code_of_sample(tick.pid),
-                (Some(_), _) => {
-                    self.code.note_run_time_code((tick.pid, process), new.code, &self.modules);
-                    self.note_chain(tick);
-                }
+            if asks {
+                self.code.note((tick.pid, process), new.code, &self.modules);
+            } else {
+                self.code.note_run_time_code((tick.pid, process), new.code, &self.modules);
+                self.note_chain(tick);
             }
         }
         Ok(())
