@@ -2,6 +2,7 @@
 //! analyzer needs. Each record is stored with a tag and a length, so that an older reader skips a
 //! kind that it does not know.
 
+mod bytes;
 mod evidence;
 mod process;
 

@@ -261,7 +261,7 @@ fn code_is_new_to_each_address_space() {
     let stack = Sample { user: UserState::Stack(stack), kernel_chain: vec![KERNEL, KERNEL + 8], ..Sample::default() };
     let chain = Sample { user: UserState::Chain(vec![0x1234, 0x1600]), ..Sample::default() };
     let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
-    let mut new = |writer: &mut Writer<Vec<u8>>, sample: &Sample, space| {
+    let new = |writer: &mut Writer<Vec<u8>>, sample: &Sample, space| {
         let new = writer.sample_in_space(sample, space).unwrap();
         let mut code = new.code.to_vec();
         code.sort_unstable();

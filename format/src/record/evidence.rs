@@ -76,6 +76,7 @@ pub struct CfiEntry {
     /// Where its CIE stood; its own address for a CIE.
     pub cie: u64,
     /// Its bytes; the CIE pointer inside is as it was and means nothing outside its section.
+    #[serde(with = "super::bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -118,6 +119,7 @@ pub struct MiniDebugInfo {
     /// Which module.
     pub module: ModuleId,
     /// The compressed bytes.
+    #[serde(with = "super::bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -137,6 +139,7 @@ pub struct Image {
     /// Which module.
     pub module: ModuleId,
     /// Its bytes as mapped.
+    #[serde(with = "super::bytes")]
     pub bytes: Vec<u8>,
 }
 
