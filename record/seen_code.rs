@@ -39,8 +39,13 @@ impl Default for SeenCode {
 
 impl SeenCode {
     /// Code addresses that a sample of a process has shown.
-    pub(crate) fn note(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
-        for &address in addresses {
+    pub(crate) fn note(
+        &mut self,
+        (pid, process): (u32, &Process),
+        addresses: impl Iterator<Item = u64>,
+        modules: &Modules,
+    ) {
+        for address in addresses {
             let place = (address, process.layout_number());
             let slot = &mut self.recent[slot_of(place)];
             if *slot == place {
@@ -59,15 +64,14 @@ impl SeenCode {
         }
     }
 
-    /// Of code addresses, those that were made at run time: there is no other evidence of these processes' code.
-    pub(crate) fn note_run_time_code(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
-        for &address in addresses {
-            let is_new = process.find(address).is_some_and(|mapped| modules.is_run_time_code(mapped.module))
-                && self.seen_at_run_time.insert((pid, address));
-            if is_new {
-                self.new_at_run_time.push((pid, address));
-            }
-        }
+    /// Of code addresses, those of code that nobody finds in a file later: there is no other evidence of these processes' code.
+    pub(crate) fn note_without_file(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
+        let in_no_file = |address: &u64| {
+            process
+                .find(*address)
+                .is_some_and(|mapped| modules.is_run_time_code(mapped.module) || modules.is_vdso(mapped.module))
+        };
+        self.note((pid, process), addresses.iter().copied().filter(in_no_file), modules);
     }
 
     /// Whether there is code that nobody has asked evidence for.
@@ -114,14 +118,14 @@ mod tests {
         other.map(Mapped { start: 0x5000, end: 0x6000, offset: 0, module: 1 }, 1);
         let mut code = SeenCode::default();
         let modules = Modules::default();
-        code.note((1, &one), &[0x1010, 0x1010, 0x9999], &modules);
-        code.note((2, &other), &[0x5010], &modules);
+        code.note((1, &one), [0x1010, 0x1010, 0x9999].into_iter(), &modules);
+        code.note((2, &other), [0x5010].into_iter(), &modules);
         assert_eq!(code.take(), [(1, 0x10)]);
         one.map(Mapped { start: 0x1000, end: 0x2000, offset: 0, module: 2 }, 2);
-        code.note((1, &one), &[0x1010], &modules);
+        code.note((1, &one), [0x1010].into_iter(), &modules);
         assert_eq!(code.take(), [(2, 0x10)]);
         code.start_segment();
-        code.note((1, &one), &[0x1010], &modules);
+        code.note((1, &one), [0x1010].into_iter(), &modules);
         assert!(code.has_new());
     }
 
@@ -137,8 +141,8 @@ mod tests {
         other.map(mapped, 1);
         let mut code = SeenCode::default();
         for _ in 0..2 {
-            code.note((1, &one), &[0x1010], &modules);
-            code.note((2, &other), &[0x1010, 0x1020], &modules);
+            code.note((1, &one), [0x1010].into_iter(), &modules);
+            code.note((2, &other), [0x1010, 0x1020].into_iter(), &modules);
         }
         assert_eq!(code.take_at_run_time(), [(1, 0x1010), (2, 0x1010), (2, 0x1020)]);
     }

@@ -108,8 +108,21 @@ impl<W: Write> Stream<W> {
 
     /// Notes the code of a sample among counts: all of it, for a count may have shown some without asking for evidence.
     pub(super) fn note_code_of_sample(&mut self, pid: u32) {
-        let (Some(process), UserState::Stack(stack)) = (self.processes.get(pid), &self.sample.user) else { return };
-        let addresses: Vec<u64> = [stack.ip].into_iter().chain(stack.words.iter().map(|word| word.value)).collect();
-        self.code.note((pid, process), &addresses, &self.modules);
+        let Some(process) = self.processes.get(pid) else { return };
+        self.code.note((pid, process), code_of(&self.sample.user), &self.modules);
     }
+}
+
+/// What may be code of what a sample says of the user side: the addresses of a chain, and whatever was kept of a stack.
+pub(super) fn code_of(user: &UserState) -> impl Iterator<Item = u64> {
+    let (chain, stack) = match user {
+        UserState::Chain(chain) => (&chain[..], None),
+        UserState::Stack(stack) => (&[][..], Some(stack)),
+        _ => (&[][..], None),
+    };
+    let of_stack = stack.into_iter().flat_map(|stack| {
+        let registers = stack.registers.iter().map(|(_, value)| value);
+        [stack.ip].into_iter().chain(registers).chain(stack.words.iter().map(|word| word.value))
+    });
+    chain.iter().copied().chain(of_stack)
 }

@@ -217,10 +217,12 @@ impl<W: Write> Stream<W> {
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
             match (&self.chains, call_graph) {
-                (None, _) => self.code.note((tick.pid, process), new.code, &self.modules),
+                (None, _) => {
+                    self.code.note((tick.pid, process), new.code.iter().copied(), &self.modules);
+                }
                 (Some(_), CallGraph::Dwarf) => self.note_code_of_sample(tick.pid),
                 (Some(_), _) => {
-                    self.code.note_run_time_code((tick.pid, process), new.code, &self.modules);
+                    self.code.note_without_file((tick.pid, process), new.code, &self.modules);
                     self.note_chain(tick);
                 }
             }

@@ -2,9 +2,12 @@
 //! are unbiased, and every tick has its place.
 
 use std::fs;
+use std::process::Command;
+
+use profrec_format::{Mapping, Record, Recording, UserState};
 
 use crate::counting::two_parts;
-use crate::programs::{fixture, succeed};
+use crate::programs::{Running, fixture, succeed, wait_for};
 use crate::recorded::Place;
 use crate::rights::needs_root;
 
@@ -102,4 +105,56 @@ fn parts_close_their_accounts() {
         part.assert_accounts_close();
         assert!(part.number("/recording/ticks") > 100.0, "{}", part.at("/recording"));
     }
+}
+
+/// A segment has the mappings that its stacks and chains lead through, and no others: of a process with many, the few whose code is called.
+#[test]
+fn a_segment_has_the_code_that_its_stacks_lead_through() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let ready = place.path().with_file_name("ready");
+    let script = "import ctypes, decimal, hashlib, json, lzma, sqlite3, ssl, sys\n\
+                  open(sys.argv[1], 'w').close()\n\
+                  while True: sorted(range(1000), key=lambda number: -number)";
+    let python = Running::quiet(Command::new("/usr/bin/python3").args(["-c", script]).arg(&ready));
+    wait_for(&ready);
+    let mut command = place.record();
+    command.args(["--count=hybrid", "--sample-every", "2", "--flush", "300ms", "-F", "999", "-d", "4s", "-p"]);
+    succeed(command.arg(python.pid()));
+    let file = fs::read(place.path()).unwrap();
+    let recording = Recording::open(&file).unwrap();
+    let mut stacks = 0;
+    for segment in recording.segments() {
+        let mapping = |record| if let Record::Mapping(mapping) = record { Some(mapping) } else { None };
+        let told: Vec<Mapping> = segment.records().unwrap().into_iter().filter_map(mapping).collect();
+        let mut used: Vec<bool> = vec![false; told.len()];
+        let mut code = |address: u64| {
+            // A call that is the last instruction of a mapping returns to the next one.
+            let places = told.iter().map(|mapping| (mapping.start..=mapping.end).contains(&address));
+            let mut found = false;
+            places.zip(&mut used).for_each(|(is_in, used)| (*used, found) = (*used | is_in, found | is_in));
+            found
+        };
+        let mut samples = segment.samples();
+        while let Some(sample) = samples.next().unwrap() {
+            match &sample.user {
+                UserState::Chain(chain) => chain.iter().for_each(|address| _ = code(*address)),
+                UserState::Stack(stack) => {
+                    stacks += 1;
+                    code(stack.ip);
+                    let kept = stack.words.iter().map(|word| word.value);
+                    for value in kept.chain(stack.registers.iter().map(|(_, value)| value)) {
+                        let is_in_stack = stack.sp <= value && value < stack.top;
+                        assert!(code(value) || is_in_stack, "{value:x} is in nothing that is told");
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert!(used.iter().all(|used| *used), "{told:?} {used:?}");
+        let mapped = fs::read_to_string(format!("/proc/{}/maps", python.pid())).unwrap();
+        let executable = mapped.lines().filter(|line| line.split(' ').nth(1).is_some_and(|kind| kind.contains('x')));
+        assert!(told.len() + 8 < executable.count(), "{told:?}\n{mapped}");
+    }
+    assert!(stacks > 50, "{stacks} stacks");
 }
