@@ -26,7 +26,8 @@ impl<W: Write> Stream<W> {
     pub(crate) fn counts(&mut self, counts: &mut Counts, ring: &mut BpfRing) -> Result<()> {
         let until = counts.until;
         self.cgroup_ids.look_again();
-        self.ends_with_counts |= !counts.is_empty() || ring.fill().bytes > 0;
+        // The unwind information of samples is said again in each segment: among counts, one is as long as without.
+        self.ends_with_counts |= self.chains.is_none() && !counts.is_empty();
         let mut counted = counts.ticks().peekable();
         let mut result = Ok(());
         ring.drain_while(|bytes| {
