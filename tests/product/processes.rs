@@ -242,13 +242,30 @@ fn processes_have_their_cgroups() {
 #[test]
 fn a_counted_process_that_moves() {
     let _guard = needs_root!();
-    let (Some(first), Some(second)) = (Cgroup::new("first"), Cgroup::new("second")) else {
+    move_between_groups("moves-counted", "recursion", &["--count", "--flush", "500ms", "-F", "499"]);
+}
+
+/// So has one that is sampled while others are counted.
+#[test]
+fn a_sampled_process_among_counts_that_moves() {
+    let _guard = needs_root!();
+    let how = ["--count=hybrid", "--sample-every", "2", "--flush", "200ms", "-F", "999"];
+    if let Some(recorded) = move_between_groups("moves-sampled", "shares", &how) {
+        let complete = recorded.facts().number("/processes/0/complete_percent");
+        assert!(complete > 50.0, "{complete} %: it was not sampled");
+    }
+}
+
+/// Records a program in the middle of which its process moves to another group.
+fn move_between_groups(name: &str, program: &str, how: &[&str]) -> Option<Recorded> {
+    let groups = (Cgroup::new(&format!("{name}-first")), Cgroup::new(&format!("{name}-second")));
+    let (Some(first), Some(second)) = groups else {
         skip("needs a cgroup file system of version 2 to write to");
-        return;
+        return None;
     };
     let script = "echo $$ > $0/cgroup.procs; (sleep 2; echo $$ > $1/cgroup.procs) & exec $2 4";
-    let words = [Path::new("sh"), Path::new("-c"), Path::new(script), &first.0, &second.0, &fixture("recursion")];
-    let recorded = record(&["--count", "--flush", "500ms", "-F", "499"], &words);
+    let words = [Path::new("sh"), Path::new("-c"), Path::new(script), &first.0, &second.0, &fixture(program)];
+    let recorded = record(how, &words);
     recorded.facts().assert_accounts_close();
     let samples =
         |cgroup: &Cgroup| Folded::parse(&recorded.report(&["--folded", "--cgroup", &cgroup.name()])).samples();
@@ -257,6 +274,7 @@ fn a_counted_process_that_moves() {
     let by_cgroup = Folded::parse(&recorded.report(&["--folded", "--by", "cgroup"]));
     let shown = [&first, &second].map(|cgroup| by_cgroup.of_comm(&cgroup.name()) as f64);
     assert_eq!(shown, [before, after]);
+    Some(recorded)
 }
 
 /// The same of a process that becomes another program before it moves: ticks of both programs are where they were.
