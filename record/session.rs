@@ -74,7 +74,7 @@ pub(crate) fn record(
     };
     let (mut sampler, ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
-    let side_band = SideBand::open(&cpus)?;
+    let side_band = SideBand::open(&cpus, counting.is_some())?;
     let header = header(args, cpus.len() as u32)?;
     let start = header.start_monotonic;
     let name = store.path().unwrap_or_else(|| args.output.clone());
