@@ -58,13 +58,16 @@ impl<W: Write> Stream<W> {
             let offset = (returns_to - mapped.start).wrapping_add(mapped.offset);
             (mapped.module, offset)
         });
-        chains.add(Program { pid: tick.pid, exec: tick.exec }, place, tick.weight.into());
+        let program = Program { pid: tick.pid, exec: tick.exec };
+        chains.add(program, place, tick.weight.into());
+        self.tally.counted(program, tick.cpu, tick.weight);
     }
 
     /// A process has ended, or become another program.
     pub(super) fn program_ended(&mut self, pid: u32) {
         if let Some(chains) = &mut self.chains {
             chains.forget(pid);
+            self.tally.forget(pid);
             self.ended_programs.push(pid);
         }
     }
@@ -81,7 +84,7 @@ impl<W: Write> Stream<W> {
             sampled.end(pid)?;
         }
         for program in chains.take_broken() {
-            sampled.add(program)?;
+            self.tally.tried(program, sampled.add(program)?);
         }
         Ok(())
     }
@@ -105,6 +108,16 @@ impl<W: Write> Stream<W> {
             }
         }
         Ok(())
+    }
+
+    /// Notes whether a process is sampled or counted.
+    pub(super) fn note_way(&mut self, pid: u32) {
+        let is_stack = matches!(self.sample.user, UserState::Stack(_));
+        if self.chains.is_some()
+            && let Some(process) = self.processes.get_mut(pid)
+        {
+            self.tally.add(&mut process.had, is_stack);
+        }
     }
 
     /// Notes the code of a sample among counts: all of it, for a count may have shown some without asking for evidence.

@@ -31,6 +31,8 @@ pub struct Facts {
     pub accounts: Accounts,
     /// Stacks that are in it as they were in memory, too.
     pub raw_stacks: u64,
+    /// How processes were recorded, when ticks of some were counted and others sampled.
+    ways: Ways,
     /// CPUs of which it has other samples than it says.
     pub miscounted: Vec<u32>,
     /// What the recorder measured of itself, when that was asked for.
@@ -43,6 +45,15 @@ pub struct Facts {
     pub lost_to_damage: LostToDamage,
     /// How much of it was read.
     pub coverage: Coverage,
+}
+
+/// How many processes were recorded in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// With copies of stacks, at least later.
+    pub sampled: u64,
+    /// Without any.
+    pub counted: u64,
 }
 
 impl Facts {
@@ -67,6 +78,7 @@ impl Facts {
             lost,
             accounts: totals.as_ref().map(|totals| Accounts::of(totals, header.period)).unwrap_or_default(),
             raw_stacks: 0,
+            ways: Ways::default(),
             miscounted: Vec::new(),
             measurements: Measurements::default(),
             duration: end(recording).saturating_sub(header.start_monotonic),
@@ -93,9 +105,16 @@ impl Facts {
             Some(_) => self.ticks = self.ticks.saturating_sub(ticks),
             None => self.ticks = collected.ticks_read,
         }
+        let sampled = collected.has_stack.values().filter(|has_stack| **has_stack).count();
+        self.ways = Ways { sampled: sampled as u64, counted: (collected.has_stack.len() - sampled) as u64 };
         self.samples = self.samples.saturating_sub(samples);
         self.lost.add([(LossCause::Unreadable, ticks)]);
         self.damage.extend(collected.errors.iter().map(|error| format!("not readable in part: {error}")));
+    }
+
+    /// How many processes were recorded in which way; `None` when all were in one, or nobody knows any more.
+    pub fn ways(&self) -> Option<Ways> {
+        (self.header.is_hybrid() && !self.header.scrubbed).then_some(self.ways)
     }
 
     /// Whether samples stand for more than one tick.

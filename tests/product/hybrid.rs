@@ -7,7 +7,7 @@ use std::process::Command;
 use profrec_format::{Mapping, Record, Recording, UserState};
 
 use crate::counting::two_parts;
-use crate::programs::{Running, fixture, succeed, wait_for};
+use crate::programs::{Running, fixture, stderr, succeed, wait_for};
 use crate::recorded::{Facts, Place, Recorded};
 use crate::rights::needs_root;
 
@@ -68,6 +68,7 @@ fn shares_over_both_are_unbiased() {
     ]);
     let programs = [fixture("framed_shares"), fixture("shares"), times("framed"), times("plain")];
     let output = succeed(command.args(programs));
+    assert!(stderr(&output).contains("processes sampled, for their chains break"), "{}", stderr(&output));
     let [framed_seconds, plain_seconds] =
         ["framed", "plain"].map(|name| cpu_seconds(&fs::read_to_string(times(name)).unwrap()));
     let truth = framed_seconds / (framed_seconds + plain_seconds);
@@ -93,6 +94,8 @@ fn shares_over_both_are_unbiased() {
     let complete = |function: &str| folded.share(&format!("shares;_start;...;main;{function};...;spin_{function}"));
     let (alpha, beta) = (complete("alpha"), complete("beta"));
     assert!((alpha / (alpha + beta) - 0.75).abs() < 0.1, "{alpha} {beta}\n{folded}");
+    assert!(facts.number("/recording/ways/sampled") >= 1.0, "{}", facts.at("/recording/ways"));
+    assert!(facts.number("/recording/ways/counted") >= 1.0, "{}", facts.at("/recording/ways"));
     let info = recorded.report(&["--info"]);
     assert!(info.contains("of processes whose chains break, stacks are copied"), "{info}");
 }
