@@ -198,7 +198,16 @@ mod tests {
 
     /// One segment for each part, each of which defines the process again.
     fn collected(kernel_thread: bool, parts: Vec<Vec<Sample>>, filter: &SampleFilter) -> Collected {
-        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        collected_with(&Header::default(), kernel_thread, parts, filter)
+    }
+
+    fn collected_with(
+        header: &Header,
+        kernel_thread: bool,
+        parts: Vec<Vec<Sample>>,
+        filter: &SampleFilter,
+    ) -> Collected {
+        let mut writer = Writer::create(Vec::new(), header).unwrap();
         for (number, part) in parts.into_iter().enumerate() {
             if number > 0 {
                 writer.start_segment().unwrap();
@@ -233,6 +242,21 @@ mod tests {
             Location::Module { module: 0, address: 0x5ff },
         ];
         assert!(frames.eq(expected));
+    }
+
+    /// A process is sampled when any of its samples has a copied stack, and counted otherwise; where there is one way only, nobody asks.
+    #[test]
+    fn processes_are_sampled_or_counted() {
+        let parts = || {
+            let chain = |time| sample(time, vec![], UserState::Chain(vec![0x1100]));
+            let stack = sample(3_000_000, vec![], UserState::Stack(UserStack::default()));
+            vec![vec![chain(1_000_000), Sample { pid: 6, ..chain(2_000_000) }], vec![stack, chain(4_000_000)]]
+        };
+        let header = Header { counted_every: 1, ..Header::default() };
+        let filter = SampleFilter::default();
+        let hybrid = collected_with(&header, false, parts(), &filter).has_stack;
+        assert_eq!(hybrid, BTreeMap::from([(5, true), (6, false)]));
+        assert_eq!(collected(false, parts(), &filter).has_stack, BTreeMap::new());
     }
 
     /// Equal stacks in several segments are one stack, and what the filter holds back is counted.

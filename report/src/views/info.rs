@@ -53,7 +53,7 @@ fn recording(text: &mut String, facts: &Facts) {
                 "",
                 "of processes whose chains break, stacks are copied at a lower rate: such a sample stands for ticks of its process",
             );
-            if let Some(ways) = facts.ways() {
+            if let Some(ways) = facts.ways {
                 let (sampled, counted) = (grouped(ways.sampled), grouped(ways.counted));
                 line(text, "", &format!("{sampled} processes were sampled so, {counted} only counted"));
             }

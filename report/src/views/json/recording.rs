@@ -113,7 +113,7 @@ pub(super) fn recording(facts: &Facts) -> Recording<'_> {
         duration_seconds: facts.seconds(),
         frequency_hz: (facts.frequency() * 1e3).round() / 1e3,
         counted_every_seconds: (facts.header.counted_every > 0).then_some(facts.header.counted_every as f64 / 1e9),
-        ways: facts.ways().map(|ways| Ways { sampled: ways.sampled, counted: ways.counted }),
+        ways: facts.ways.map(|ways| Ways { sampled: ways.sampled, counted: ways.counted }),
         bytes: facts.bytes,
         bytes_read: facts.coverage.bytes_read,
         segments: facts.coverage.segments,
