@@ -52,6 +52,7 @@ struct tick {
 	__u64 top;		    /* one past the stack's highest address, 0 when unknown */
 	__u64 inner_start;	    /* address of the first byte of the slice at the stack pointer */
 	__u64 outer_start;	    /* address of the first byte of the slice at the top of the thread's first stack */
+	__u64 cgroup;		    /* the id of its control group, while other ticks are counted; else 0 */
 	__u64 changed[MAX_CHUNKS / 64]; /* a bit for each captured chunk by ascending address, the first one's the lowest: it is in the payload */
 	__u32 pid;
 	__u32 tid;
@@ -63,14 +64,13 @@ struct tick {
 	__u32 chunk_bytes;
 	__u32 kernel_bytes;
 	__u32 user_bytes;
-	__u32 switched; /* the slices are of two stacks */
-	__u32 frame_left_out; /* the gap between the chunks is a frame that the recorder has told of */
 	__u32 weight; /* periods that the tick stands for */
-	__u32 unused;
+	__u16 switched; /* the slices are of two stacks */
+	__u16 frame_left_out; /* the gap between the chunks is a frame that the recorder has told of */
 	char comm[16]; /* the thread's name: it may be gone when somebody asks */
 };
 
-_Static_assert(sizeof(struct tick) == 29 * 8 + 14 * 4 + 16, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 30 * 8 + 11 * 4 + 2 * 2 + 16, "record/event.rs reads this layout");
 
 #include "accounts.h"
 
@@ -256,6 +256,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	tick->tid = (__u32)ids;
 	tick->cpu = bpf_get_smp_processor_id();
 	tick->weight = stands_for;
+	if (owed)
+		tick->cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(tick->comm, sizeof(tick->comm));
 
 	task = bpf_get_current_task_btf();

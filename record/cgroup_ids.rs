@@ -13,7 +13,10 @@ use crate::cgroup;
 /// More are forgotten together: a machine that makes groups without end does not make the recorder grow.
 const MOST: usize = 16 << 10;
 
-/// The groups of the machine, those that were there when it was looked for.
+/// Of the root of a whole hierarchy.
+const ROOT: u64 = 1;
+
+/// The groups of the machine, those that were there when it was looked for, and those that came since.
 #[derive(Debug, Default)]
 pub(crate) struct CgroupIds {
     /// Where the hierarchy of version 2 is mounted; `None` before it was looked for, and inside it where it is not.
@@ -24,6 +27,8 @@ pub(crate) struct CgroupIds {
     paths: FxHashMap<u64, Arc<str>>,
     /// All groups have been looked at, for one that was not known.
     has_looked: bool,
+    /// The kernel tells of new ones as they are shown here; `None` before that was asked.
+    tells: Option<bool>,
 }
 
 impl CgroupIds {
@@ -35,6 +40,17 @@ impl CgroupIds {
             self.look();
         }
         self.paths.get(&id).cloned()
+    }
+
+    /// The kernel has told of a new group: it may be gone when somebody looks.
+    pub(crate) fn learn(&mut self, id: u64, path: &str) {
+        if !*self.tells.get_or_insert_with(tells_of_new_groups) {
+            return;
+        }
+        if self.paths.len() >= MOST {
+            self.paths.clear();
+        }
+        self.paths.insert(id, path.into());
     }
 
     /// Looks again for what is not known: time has passed.
@@ -64,6 +80,19 @@ impl CgroupIds {
     }
 }
 
+/// Whether the groups that perf events tell of are those of version 2, with paths that begin at the root that is seen here.
+fn tells_of_new_groups() -> bool {
+    let hierarchies = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let root = cgroup::mount().ok().and_then(|mount| fs::metadata(mount).ok());
+    !is_of_version_1(&hierarchies) && root.is_some_and(|root| root.ino() == ROOT)
+}
+
+/// Whether perf events have a hierarchy of version 1, by lines `NUMBER:CONTROLLERS:PATH`.
+fn is_of_version_1(hierarchies: &str) -> bool {
+    let controllers = hierarchies.lines().filter_map(|line| line.split(':').nth(1));
+    controllers.flat_map(|controllers| controllers.split(',')).any(|controller| controller == "perf_event")
+}
+
 /// A group's path as /proc/PID/cgroup shows it.
 fn shown(folder: &Path, mount: &Path) -> Option<Arc<str>> {
     let below = folder.strip_prefix(mount).ok()?.to_string_lossy();
@@ -91,6 +120,22 @@ mod tests {
         ids.look_again();
         assert_eq!(ids.path(late).as_deref(), Some("/late"));
         fs::remove_dir_all(place).unwrap();
+    }
+
+    /// A group that the kernel has told of is known when it is gone, unless it is one of another hierarchy.
+    #[test]
+    fn a_group_that_was_told_of_is_known() {
+        let mut ids = CgroupIds { mount: Some(None), tells: Some(true), ..CgroupIds::default() };
+        ids.learn(7, "/gone");
+        assert_eq!((ids.path(7).as_deref(), ids.path(8)), (Some("/gone"), None));
+        for id in 0..2 * MOST as u64 {
+            ids.learn(id, "/many");
+        }
+        assert!(ids.paths.len() <= MOST);
+        let mut ids = CgroupIds { mount: Some(None), tells: Some(false), ..CgroupIds::default() };
+        ids.learn(7, "/gone");
+        assert_eq!(ids.path(7), None);
+        assert!(is_of_version_1("4:net_cls,perf_event:/\n0::/\n") && !is_of_version_1("4:memory:/perf_event\n0::/\n"));
     }
 
     /// Where there are no groups of version 2, none is known.

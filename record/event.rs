@@ -118,6 +118,7 @@ impl<'a> Tick<'a> {
         let top = cursor.u64()?;
         let inner_start = cursor.u64()?;
         let outer_start = cursor.u64()?;
+        let cgroup = cursor.u64()?;
         let mut which = [0; MOST_CHUNKS / 64];
         for bits in &mut which {
             *bits = cursor.u64()?;
@@ -125,8 +126,8 @@ impl<'a> Tick<'a> {
         let [pid, tid, cpu] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let [inner, outer] = [cursor.u32()?, cursor.u32()?];
         let [inner_chunks, outer_chunks, changed] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
-        let [kernel, user, switched, frame_left_out] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
-        let [weight, _unused] = [cursor.u32()?, cursor.u32()?];
+        let [kernel, user, weight, flags] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
+        let (switched, frame_left_out) = (flags & 0xffff, flags >> 16);
         let comm = cursor.take(COMM)?;
         let [inner, outer] = [
             Slice { start: inner_start, bytes: cursor.take(inner as usize)? },
@@ -143,7 +144,7 @@ impl<'a> Tick<'a> {
             tid,
             cpu,
             weight,
-            cgroup: 0,
+            cgroup,
             comm,
             registers,
             top,
@@ -177,7 +178,7 @@ impl<'a> Tick<'a> {
 
     /// The CPU of a tick that may not have its form otherwise.
     pub(crate) fn cpu(bytes: &[u8]) -> Option<u32> {
-        const CPU: usize = 29 * 8 + 2 * 4;
+        const CPU: usize = 30 * 8 + 2 * 4;
         Some(u32::from_le_bytes(*bytes.get(CPU..)?.first_chunk()?))
     }
 
@@ -194,7 +195,7 @@ pub(crate) fn time_in(bytes: &[u8]) -> u64 {
 
 /// What a tick stands for whose bytes do not have the form of one, as far as it can be told: 1 at least.
 pub(crate) fn weight_in(bytes: &[u8]) -> u32 {
-    const WEIGHT: usize = 29 * 8 + 12 * 4;
+    const WEIGHT: usize = 30 * 8 + 10 * 4;
     let weight = bytes.get(WEIGHT..).and_then(|rest| rest.first_chunk());
     weight.map_or(1, |weight| u32::from_le_bytes(*weight).clamp(1, Sample::MAX_WEIGHT))
 }
@@ -235,11 +236,11 @@ mod tests {
     /// The lengths are those of the inner slice, the outer slice, changed chunks, the kernel's and the user's chain.
     fn bytes([inner, outer, chunks, kernel, user]: [u32; 5], which: u64, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let words = (1..=21).map(|word| if word == 19 { TOP } else { word });
+        let words = (1..=22).map(|word| if word == 19 { TOP } else { word });
         for word in words.chain([which, 0, 0, 0, 0, 0, 0, 0]) {
             bytes.extend(word.to_le_bytes());
         }
-        for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 1, 0, 4, 0] {
+        for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 4, 1] {
             bytes.extend(u32::to_le_bytes(half));
         }
         bytes.extend(b"worker\0behind\0\0\0");
@@ -255,14 +256,15 @@ mod tests {
         let tick = Tick::parse(&bytes).unwrap();
         assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, TOP));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
-        assert_eq!(Tick::cpu(&bytes[..244]), Some(3));
+        assert_eq!(Tick::cpu(&bytes[..252]), Some(3));
+        assert_eq!(tick.cgroup, 22);
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));
         let chunks: Vec<_> = tick.chunks.iter(3 * CHUNK).collect();
         assert_eq!(chunks, [(2, None), (1, Some(&[7; CHUNK as usize][..])), (0, None)]);
         assert_eq!(tick.kernel_chain, (24..32).collect::<Vec<u8>>());
         assert_eq!(words(tick.user_chain).len(), 2);
-        assert!(tick.switched);
+        assert!(tick.switched && !tick.frame_left_out);
         assert_eq!((tick.weight, weight_in(&bytes)), (4, 4));
         assert_eq!(tick.comm(), "worker");
     }

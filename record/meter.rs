@@ -3,6 +3,7 @@
 use profrec_format::SelfMetrics;
 
 use crate::delays::{Delays, Waiting};
+use crate::hybrid::tally::Ways;
 use crate::outcomes::Outcomes;
 use crate::own_cost::{Memory, own_cpu_time};
 use crate::ring::RingFill;
@@ -130,6 +131,7 @@ impl Meter {
         let mut delays = self.earlier_delays.clone();
         delays.absorb(&self.delays);
         Health {
+            ways: None,
             ticks: self.before.ticks,
             lost: self.before.lost,
             kernel_memory: self.before.kernel_memory,
@@ -143,6 +145,8 @@ impl Meter {
 /// The figures that tell how well the recorder is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Health {
+    /// How many processes are sampled and counted, where it is either.
+    pub(crate) ways: Option<Ways>,
     /// Ticks that the samples in the output stand for, and ticks that were lost: the first is how much of the target's ticks succeeded.
     pub(crate) ticks: u64,
     pub(crate) lost: u64,

@@ -117,6 +117,11 @@ impl Modules {
         module.is_some_and(|module| module.kind == ModuleKind::Anonymous || module.path.starts_with("/memfd:"))
     }
 
+    /// Whether it is the code that the kernel maps into each process.
+    pub(crate) fn is_vdso(&self, id: ModuleId) -> bool {
+        self.modules.get(id as usize).is_some_and(|known| known.module.kind == ModuleKind::Vdso)
+    }
+
     /// Whether it tells of code that was made at run time, and is mapped only to be found.
     pub(crate) fn is_jitdump(&self, id: ModuleId) -> bool {
         self.modules.get(id as usize).is_some_and(|known| jit::is_jitdump(&known.module.path))

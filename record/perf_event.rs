@@ -53,6 +53,7 @@ const SAMPLE_ID_ALL: u64 = 1 << 18;
 const MMAP2: u64 = 1 << 23;
 const COMM_EXEC: u64 = 1 << 24;
 const USE_CLOCK_ID: u64 = 1 << 25;
+const CGROUP: u64 = 1 << 32;
 const BUILD_ID: u64 = 1 << 34;
 const INHERIT_THREAD: u64 = 1 << 35;
 
@@ -147,10 +148,14 @@ pub(crate) fn report_to(event: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Res
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Opens an event that counts nothing and reports what happens to the processes on one CPU.
+/// Opens an event that counts nothing and reports what happens to the processes on one CPU, and new control groups if they are asked for.
 /// Each time that `wake_bytes` have been written to its ring, it is readable.
 /// Without `build_ids` for kernels before 5.12, which refuse them with EINVAL.
-pub(crate) fn open_process_events(cpu: u32, build_ids: bool, wake_bytes: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open_process_events(
+    cpu: u32,
+    (build_ids, cgroups): (bool, bool),
+    wake_bytes: u32,
+) -> io::Result<OwnedFd> {
     let attributes = Attributes {
         kind: TYPE_SOFTWARE,
         config: CONFIG_DUMMY,
@@ -164,7 +169,8 @@ pub(crate) fn open_process_events(cpu: u32, build_ids: bool, wake_bytes: u32) ->
             | SAMPLE_ID_ALL
             | USE_CLOCK_ID
             | WATERMARK
-            | if build_ids { BUILD_ID } else { 0 },
+            | if build_ids { BUILD_ID } else { 0 }
+            | if cgroups { CGROUP } else { 0 },
         // The ring is read whenever a later sample is about to be used; that alone would be too late when processes storm.
         wakeup_events: wake_bytes,
         clock_id: libc::CLOCK_MONOTONIC,

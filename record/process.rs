@@ -8,6 +8,7 @@ use profrec_format::{ModuleId, Process as Definition};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::code_ranges::CodeRanges;
+use crate::hybrid::tally::Had;
 
 /// More executable mappings than the kernel's usual limit of mappings of all kinds (65,530) are not remembered of a process:
 /// 3 MB.
@@ -62,6 +63,7 @@ pub(crate) struct Process {
     defined_at: u64,
     /// Where mappings start that the segment has.
     told: FxHashSet<u64>,
+    pub(crate) had: Had,
     /// It has a new program, which has not been seen running.
     pub(crate) is_new: bool,
     /// When it was last needed.
@@ -214,6 +216,7 @@ impl Process {
             defined_in: 0,
             defined_at: time,
             told: self.told.clone(),
+            had: Had::default(),
             is_new: false,
             ended: None,
             threads: FxHashMap::from_iter([(tid, thread)]),

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use crate::hybrid::tally::Ways;
 use crate::meter::Health;
 use crate::own_cost::online_cpus;
 use crate::summary;
@@ -57,14 +58,18 @@ fn line(health: &Health, bytes: u64, elapsed: Duration, (cpus, weight): (usize, 
         many => format!("{:.1}M", many as f64 / 1e6),
     };
     let rate = if weight > 1 { format!("  1/{weight} of the rate") } else { String::new() };
+    // Where ticks are counted, the delay is that until the next flush.
+    let last = match health.ways {
+        Some(Ways { all, sampled }) => format!("{sampled}/{all} sampled"),
+        None => format!("delay {:.1} s", health.delays[1] as f64 / 1e9),
+    };
     let mut line = format!(
-        "{:.0} s  {ticks} ticks ({}){rate}  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {} {}% full  delay {:.1} s",
+        "{:.0} s  {ticks} ticks ({}){rate}  {}  CPU {of_one:.1}% ({of_all:.1}% of {cpus})  kernel {} {}% full  {last}",
         elapsed.as_secs_f64(),
         health.success(),
         summary::size(bytes),
         summary::size(health.kernel_memory),
         health.fullest,
-        health.delays[1] as f64 / 1e9,
     );
     line.truncate(COLUMNS);
     line
@@ -84,7 +89,15 @@ mod tests {
     #[test]
     fn the_line_fits() {
         let delays = [312_000_000, 604_000_000, 611_000_000];
-        let health = Health { ticks: 1_234, lost: 12, kernel_memory: 9_300_000, fullest: 7, cpu: 400_000_000, delays };
+        let health = Health {
+            ways: None,
+            ticks: 1_234,
+            lost: 12,
+            kernel_memory: 9_300_000,
+            fullest: 7,
+            cpu: 400_000_000,
+            delays,
+        };
         let short = line(&health, 123_456, Duration::from_secs(20), (2, 1));
         assert_eq!(
             short,
@@ -92,6 +105,9 @@ mod tests {
         );
         let slow = line(&health, 123_456, Duration::from_secs(20), (2, 8));
         assert!(slow.contains("(99.0%)  1/8 of the rate  123.5 KB"), "{slow}");
+        let hybrid = Health { ways: Some(Ways { all: 203, sampled: 12 }), ..health };
+        let hybrid = line(&hybrid, 123_456, Duration::from_secs(20), (2, 1));
+        assert!(hybrid.ends_with("kernel 9.3 MB 7% full  12/203 sampled"), "{hybrid}");
         let day = Duration::from_secs(86_400);
         let health =
             Health { ticks: 123_456_789, kernel_memory: 61_700_000, fullest: 100, cpu: 1_800_000_000_000, ..health };

@@ -19,7 +19,11 @@ pub(crate) struct SeenCode {
 impl SeenCode {
     /// Code addresses that a sample of a process has shown.
     pub(crate) fn note(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
-        for &address in addresses {
+        self.note_each((pid, process), addresses.iter().copied(), modules);
+    }
+
+    fn note_each(&mut self, (pid, process): (u32, &Process), addresses: impl Iterator<Item = u64>, modules: &Modules) {
+        for address in addresses {
             if let Some(mapped) = process.find(address) {
                 let offset = (mapped.module, (address - mapped.start).wrapping_add(mapped.offset));
                 if modules.is_run_time_code(mapped.module) && self.seen_at_run_time.insert((pid, address)) {
@@ -32,15 +36,14 @@ impl SeenCode {
         }
     }
 
-    /// Of code addresses, those that were made at run time: there is no other evidence of these processes' code.
-    pub(crate) fn note_run_time_code(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
-        for &address in addresses {
-            let is_new = process.find(address).is_some_and(|mapped| modules.is_run_time_code(mapped.module))
-                && self.seen_at_run_time.insert((pid, address));
-            if is_new {
-                self.new_at_run_time.push((pid, address));
-            }
-        }
+    /// Of code addresses, those of code that nobody finds in a file later: there is no other evidence of these processes' code.
+    pub(crate) fn note_without_file(&mut self, (pid, process): (u32, &Process), addresses: &[u64], modules: &Modules) {
+        let in_no_file = |address: &u64| {
+            process
+                .find(*address)
+                .is_some_and(|mapped| modules.is_run_time_code(mapped.module) || modules.is_vdso(mapped.module))
+        };
+        self.note_each((pid, process), addresses.iter().copied().filter(in_no_file), modules);
     }
 
     /// Whether there is code that nobody has asked evidence for.

@@ -57,8 +57,7 @@ pub(crate) fn record(
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     sink.wait_until(stop.end());
     let clocks = Clocks::choose(&target, !args.no_inherit)?;
-    let sizes = args.count_sizes();
-    let counting = args.counts_every().map(|every| Counting::new(every, sizes));
+    let counting = Counting::of(args);
     let settings = Settings {
         call_graph: args.call_graph(),
         whole_stack: if args.copies_stacks() { args.whole_stack() } else { LEAST_STACK },
@@ -70,12 +69,12 @@ pub(crate) fn record(
         targets_are_threads: matches!(target, Target::Threads(_)),
         follow_children: target.has_children(args),
         narrowing: Narrowing::from_args(args)?,
-        counting: counting.as_ref().map(|_| sizes),
+        counting: counting.as_ref().map(Counting::sizes),
         sample_every: args.samples_every(),
     };
     let (mut sampler, ring) = Sampler::load(settings)?;
     let cpus = attach::online_cpus()?;
-    let side_band = SideBand::open(&cpus)?;
+    let side_band = SideBand::open(&cpus, counting.is_some())?;
     let header = header(args, cpus.len() as u32)?;
     let start = header.start_monotonic;
     let name = store.path().unwrap_or_else(|| args.output.clone());

@@ -54,6 +54,11 @@ pub(crate) enum What {
         pid: u32,
         tid: u32,
     },
+    /// A control group came into being.
+    Cgroup {
+        id: u64,
+        path: String,
+    },
     /// Events of a CPU did not fit into its ring, the first of them after `since`.
     Lost {
         count: u64,
@@ -73,7 +78,7 @@ impl What {
             Self::Mapping { pid, .. } | Self::Comm { pid, .. } | Self::Fork { pid, .. } | Self::Exit { pid, .. } => {
                 !matches!(*pid, 0 | u32::MAX)
             }
-            Self::Lost { .. } | Self::Throttled { .. } => true,
+            Self::Cgroup { .. } | Self::Lost { .. } | Self::Throttled { .. } => true,
         }
     }
 }
@@ -92,6 +97,8 @@ pub(crate) struct SideBand {
     filling: OwnedFd,
     /// The kernel tells build-ids.
     build_ids: bool,
+    /// It is asked for new control groups.
+    cgroups: bool,
 }
 
 /// The ring of a CPU.
@@ -107,10 +114,10 @@ struct Cpu {
 }
 
 impl SideBand {
-    /// Opens the events of the given CPUs.
-    pub(crate) fn open(cpus: &[u32]) -> Result<Self> {
+    /// Opens the events of the given CPUs, with those of control groups if they are of use.
+    pub(crate) fn open(cpus: &[u32], cgroups: bool) -> Result<Self> {
         let filling = epoll::create(epoll::CreateFlags::CLOEXEC).context("watching the process events")?;
-        let mut side_band = Self { cpus: Vec::new(), filling, build_ids: true };
+        let mut side_band = Self { cpus: Vec::new(), filling, build_ids: true, cgroups };
         for &cpu in cpus {
             side_band.add(cpu, cpus.len())?;
         }
@@ -119,10 +126,12 @@ impl SideBand {
 
     /// Opens the events of one more CPU of `all`, unless it went offline.
     pub(crate) fn add(&mut self, number: u32, all: usize) -> Result<()> {
-        let mut event = perf_event::open_process_events(number, self.build_ids, WAKE_BYTES);
+        let cgroups = self.cgroups;
+        let open = |build_ids| perf_event::open_process_events(number, (build_ids, cgroups), WAKE_BYTES);
+        let mut event = open(self.build_ids);
         if self.build_ids && matches!(&event, Err(error) if error.raw_os_error() == Some(libc::EINVAL)) {
             self.build_ids = false;
-            event = perf_event::open_process_events(number, self.build_ids, WAKE_BYTES);
+            event = open(false);
         }
         let event = match event {
             Err(error) if is_offline(&error) => return Ok(()),
@@ -204,6 +213,7 @@ fn parse(record: &[u8], cpu: u32) -> Option<ProcessEvent> {
     const UNTHROTTLE: u32 = 6;
     const FORK: u32 = 7;
     const MMAP2: u32 = 10;
+    const CGROUP: u32 = 19;
     const MISC_COMM_EXEC: u16 = 1 << 13;
     const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
     // Every record ends with what `sample_id_all` adds: u32 pid, u32 tid, u64 time.
@@ -241,6 +251,7 @@ fn parse(record: &[u8], cpu: u32) -> Option<ProcessEvent> {
         // u32 pid, ppid, tid, ptid.
         FORK => What::Fork { pid: pid?, tid: third?, parent: second?, parent_tid: fourth? },
         EXIT => What::Exit { pid: pid?, tid: third? },
+        CGROUP => What::Cgroup { id: fields.u64(8)?, path: text(record.get(16..body_end)?) },
         LOST => What::Lost { count: fields.u64(16)?, cpu, since: 0 },
         THROTTLE | UNTHROTTLE => What::Throttled { cpu },
         _ => return None,
@@ -318,6 +329,14 @@ mod tests {
         body.extend(b"cc1plus\0");
         let exec = What::Comm { pid: 20, tid: 20, comm: "cc1plus".to_owned(), exec: true };
         assert_eq!(parse(&record(3, 1 << 13, &body), 0).map(|event| event.what), Some(exec));
+    }
+
+    /// A control group has an id of 64 bits and a path.
+    #[test]
+    fn a_new_cgroup() {
+        let body = [&7_u64.to_le_bytes()[..], b"/system.slice/x\0"].concat();
+        let cgroup = What::Cgroup { id: 7, path: "/system.slice/x".to_owned() };
+        assert_eq!(parse(&record(19, 0, &body), 0).map(|event| event.what), Some(cgroup));
     }
 
     /// Lost events are those of the ring's CPU, as a clock is that is stopped and one that goes on.

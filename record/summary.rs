@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Error;
-use profrec_format::{LossCause, Lost, StopReason, Totals};
+use profrec_format::{LossCause, Lost, Outcome, StopReason, Totals};
 
+use crate::hybrid::tally::Ways;
 use crate::meter::Health;
 use crate::outcomes::Outcomes;
 use crate::own_cost;
@@ -55,6 +56,7 @@ pub(crate) fn text(finished: &Finished) -> String {
         lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
     }
     lines.extend(counts(&finished.outcomes));
+    lines.extend(ways(&finished.totals, &finished.health));
     if lost.iter().any(|(cause, _)| cause.is_samples() && *cause != LossCause::CountsFull) {
         lines.push("  less is lost with a larger --ring-size or a lower rate (-F)".to_owned());
     }
@@ -134,6 +136,18 @@ fn counts(outcomes: &Outcomes) -> impl Iterator<Item = String> + use<> {
     stacks.into_iter().chain((counts_full > 0).then_some(counts))
 }
 
+/// How many processes were sampled while others were counted, and what should have been.
+fn ways(totals: &Totals, health: &Health) -> Option<String> {
+    let Ways { all, sampled } = health.ways?;
+    let mut text = format!("  {sampled} of {all} processes sampled, for their chains break; the others counted");
+    let remarks = totals.outcomes.iter().filter(|(_, outcome, _)| *outcome == Outcome::NotSampled);
+    let ticks: u64 = remarks.map(|(_, _, ticks)| ticks).sum();
+    if ticks > 0 {
+        text.push_str(&format!(", with {ticks} ticks of broken chains: so many processes cannot be sampled at a time"));
+    }
+    Some(text)
+}
+
 /// What became of the ticks that did not hit the target, and which ones did not come, where there is something to say.
 fn clock(outcomes: &Outcomes, lost: &[(LossCause, u64)]) -> Option<String> {
     let others = [(outcomes.idle, "idle"), (outcomes.filtered, "of other processes")];
@@ -201,6 +215,19 @@ mod tests {
         let line = "ticks 150 = 100 of the target + 20 idle + 30 of other processes; 3 more did not come (late)";
         assert!(text.contains(line) && !text.contains("process events"), "{text}");
         assert_eq!(clock(&Outcomes { ticks: 9, sent: 9, ..Outcomes::default() }, &[]), None);
+    }
+
+    /// It is told how many processes are sampled among those that are counted, and when more should have been.
+    #[test]
+    fn the_two_ways_are_told() {
+        let ways = Some(Ways { all: 1_500, sampled: 1_024 });
+        let mut finished = Finished { health: Health { ways, ..Health::default() }, ..finished(Vec::new()) };
+        assert!(
+            text(&finished).contains("  1024 of 1500 processes sampled, for their chains break; the others counted\n")
+        );
+        finished.totals.outcomes =
+            vec![(0, Outcome::NotSampled, 3), (1, Outcome::NotSampled, 4), (1, Outcome::Idle, 9)];
+        assert!(text(&finished).contains("counted, with 7 ticks of broken chains"));
     }
 
     /// A recording that has ended for its size says so.

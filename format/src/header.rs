@@ -86,6 +86,13 @@ pub struct Header {
     pub counted_every: u64,
 }
 
+impl Header {
+    /// Whether ticks of some processes were counted in the kernel, and others sampled.
+    pub fn is_hybrid(&self) -> bool {
+        self.counted_every > 0 && self.call_graph == CallGraph::Dwarf
+    }
+}
+
 /// What a machine is. Of a recording that does not tell, everything is empty or 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {

@@ -29,6 +29,8 @@ pub enum Outcome {
     StackCollided,
     /// Stacks of ticks that were counted in the kernel, which have no addresses: there was no room for more stacks.
     StacksFull,
+    /// Ticks that were counted in the kernel though their stacks should have been copied: those of very many other processes were.
+    NotSampled,
     /// What this version does not know: a tick if its number is even, a remark if it is odd.
     Other(u32),
 }
@@ -43,6 +45,7 @@ numbered!(Outcome {
     7 StackSwitched,
     9 StackCollided,
     11 StacksFull,
+    13 NotSampled,
 });
 
 impl Outcome {
@@ -58,6 +61,7 @@ impl Outcome {
             Self::StackSwitched => "stack_switched",
             Self::StackCollided => "stack_collided",
             Self::StacksFull => "stacks_full",
+            Self::NotSampled => "not_sampled",
             Self::Other(number) if number % 2 == 0 => "other_ticks",
             Self::Other(_) => "other_remarks",
         }

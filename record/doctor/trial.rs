@@ -101,7 +101,7 @@ fn ticks(sampler: &mut Sampler, mut ring: BpfRing) -> Check {
 fn process_events() -> Check {
     const NAME: &str = "process events";
     let news = || -> Result<(usize, bool)> {
-        let mut side_band = SideBand::open(&attach::online_cpus()?)?;
+        let mut side_band = SideBand::open(&attach::online_cpus()?, false)?;
         let mut itself = Command::new(env::current_exe().context("finding the own program")?);
         itself.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         itself.status().context("starting the own program")?;

@@ -11,3 +11,4 @@ pub(crate) mod chains;
 pub(crate) mod owed;
 pub(crate) mod sampled;
 pub(crate) mod start_code;
+pub(crate) mod tally;

@@ -29,21 +29,21 @@ impl SampledProcesses {
         Ok(Self { broken, owed, cpus: libbpf_rs::num_possible_cpus()?, programs, ended })
     }
 
-    /// Has a process sampled from now on, unless it is already, or there are very many of them.
-    pub(crate) fn add(&mut self, program: Program) -> Result<()> {
+    /// Has a process sampled from now on. False when there are very many of them.
+    pub(crate) fn add(&mut self, program: Program) -> Result<bool> {
         if self.programs.contains(&program) {
-            return Ok(());
+            return Ok(true);
         }
         self.end(program.pid)?;
         let is_full = self.programs.len() >= MOST || self.programs.len() + self.ended.len() >= 2 * MOST;
         if is_full || self.ended.contains(&program) {
-            return Ok(());
+            return Ok(false);
         }
         let nothing = vec![vec![0; Owed::BYTES]; self.cpus];
         self.owed.update_percpu(&program.key(), &nothing, MapFlags::ANY).context("telling whom to sample")?;
         self.broken.update(&program.key(), &[1], MapFlags::ANY).context("telling whom to sample")?;
         self.programs.push(program);
-        Ok(())
+        Ok(true)
     }
 
     /// Has a process counted from now on, if it was sampled.

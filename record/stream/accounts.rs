@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use profrec_format::{Loss, Record, StopReason, Totals};
+use profrec_format::{Loss, Outcome, Record, StopReason, Totals};
 
 use super::{Stream, now};
 use crate::meter::{Health, Reading};
@@ -79,7 +79,7 @@ impl<W: Write> Stream<W> {
 
     /// How well the recorder is.
     pub(crate) fn health(&self) -> Health {
-        self.meter.health()
+        Health { ways: self.chains.as_ref().map(|_| self.tally.ways()), ..self.meter.health() }
     }
 
     /// Everything that was counted from the start of the recording to `end`, in the parts so far. Ticks that are still in the
@@ -90,7 +90,8 @@ impl<W: Write> Stream<W> {
             let told = account.outcomes.told(written.get(&cpu).copied().unwrap_or(0));
             told.map(move |(outcome, count)| (cpu, outcome, count))
         });
-        let (outcomes, lost_by_cpu): (Vec<_>, _) = (outcomes.collect(), self.losses.by_cpu());
+        let not_sampled = self.tally.not_sampled().map(|(cpu, ticks)| (cpu, Outcome::NotSampled, ticks));
+        let (outcomes, lost_by_cpu): (Vec<_>, _) = (outcomes.chain(not_sampled).collect(), self.losses.by_cpu());
         let became = outcomes.iter().filter(|(_, outcome, _)| outcome.is_tick()).map(|&(cpu, _, count)| (cpu, count));
         let lost = lost_by_cpu.iter().filter(|(_, cause, _)| cause.is_samples()).map(|&(cpu, _, count)| (cpu, count));
         let mut ticks: BTreeMap<u32, u64> = BTreeMap::new();

@@ -4,11 +4,10 @@
 use std::io::Write;
 
 use anyhow::Result;
-use profrec_format::{
-    Exec as ExecRecord, Image, Mapping, ModuleId, ModuleKind, Record, Thread as ThreadRecord, UserState,
-};
+use profrec_format::{Exec as ExecRecord, Image, Mapping, ModuleId, ModuleKind, Record, Thread as ThreadRecord};
 
 use super::Stream;
+use super::hybrid::code_of;
 use crate::args::CallGraph;
 use crate::event::Tick;
 use crate::process::{Mapped, Thread};
@@ -83,25 +82,32 @@ impl<W: Write> Stream<W> {
         thread_record.map_or(Ok(()), |record| self.write(&record))
     }
 
-    /// Whether a sample says nothing without all the process's code: only an unwinder asks of words whether they point into code. Of
-    /// a chain, the mappings that it leads through are enough.
+    /// Whether each process comes with all its code. Where samples are few of many processes, as they are when ticks are counted, the
+    /// mappings that they lead through are enough.
     pub(super) fn tells_all_mappings(&self) -> bool {
-        self.call_graph == CallGraph::Dwarf
+        self.call_graph == CallGraph::Dwarf && self.chains.is_none()
     }
 
-    /// Makes the segment say which mappings the sample's chain leads through.
+    /// Makes the segment say which mappings the sample leads through: those of its chain, or all that a walk of its stack may come to.
     pub(super) fn define_mappings(&mut self, pid: u32) -> Result<()> {
         if self.tells_all_mappings() {
             return Ok(());
         }
-        let (UserState::Chain(addresses), Some(process)) = (&self.sample.user, self.processes.get_mut(pid)) else {
+        let Some(process) = self.processes.get_mut(pid) else {
             return Ok(());
         };
         let time = process.defined_at();
-        let mut new = Vec::new();
-        for address in addresses {
-            let mapped = process.find(*address).copied();
-            new.extend(mapped.filter(|mapped| process.tell(*mapped)));
+        let (mut new, mut recent) = (Vec::new(), 0..0);
+        for address in code_of(&self.sample.user) {
+            if recent.contains(&address) {
+                continue;
+            }
+            // A call may be the last instruction of a mapping: it returns to the first of the next one.
+            for address in [address, address.wrapping_sub(1)] {
+                let Some(mapped) = process.find(address).copied() else { continue };
+                recent = mapped.start + 1..mapped.end;
+                new.extend(process.tell(mapped).then_some(mapped));
+            }
         }
         new.into_iter().try_for_each(|mapped| self.write_mapping(pid, mapped, time))
     }
@@ -125,7 +131,7 @@ impl<W: Write> Stream<W> {
             ModuleKind::Vdso if self.tells_all_mappings() => {
                 self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?;
             }
-            // Nothing but names is asked of it; without memory for that, it has none.
+            // Its CFI and names are given as those of files, where they are asked for; without memory for that, it has none.
             ModuleKind::Vdso => vdso::file().into_iter().for_each(|file| self.evidence.named_module(id, file)),
             ModuleKind::Anonymous => {}
         }

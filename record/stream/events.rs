@@ -86,6 +86,7 @@ impl<W: Write> Stream<W> {
                     }
                 }
             }
+            What::Cgroup { id, path } => self.cgroup_ids.learn(id, &path),
             What::Lost { count, cpu, since } => {
                 self.doubt_everything();
                 self.lose(Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::ProcessEvents, count) })?;

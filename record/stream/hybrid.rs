@@ -26,7 +26,8 @@ impl<W: Write> Stream<W> {
     pub(crate) fn counts(&mut self, counts: &mut Counts, ring: &mut BpfRing) -> Result<()> {
         let until = counts.until;
         self.cgroup_ids.look_again();
-        self.ends_with_counts |= !counts.is_empty() || ring.fill().bytes > 0;
+        // The unwind information of samples is said again in each segment: among counts, one is as long as without.
+        self.ends_with_counts |= self.chains.is_none() && !counts.is_empty();
         let mut counted = counts.ticks().peekable();
         let mut result = Ok(());
         ring.drain_while(|bytes| {
@@ -57,13 +58,16 @@ impl<W: Write> Stream<W> {
             let offset = (returns_to - mapped.start).wrapping_add(mapped.offset);
             (mapped.module, offset)
         });
-        chains.add(Program { pid: tick.pid, exec: tick.exec }, place, tick.weight.into());
+        let program = Program { pid: tick.pid, exec: tick.exec };
+        chains.add(program, place, tick.weight.into());
+        self.tally.counted(program, tick.cpu, tick.weight);
     }
 
     /// A process has ended, or become another program.
     pub(super) fn program_ended(&mut self, pid: u32) {
         if let Some(chains) = &mut self.chains {
             chains.forget(pid);
+            self.tally.forget(pid);
             self.ended_programs.push(pid);
         }
     }
@@ -80,7 +84,7 @@ impl<W: Write> Stream<W> {
             sampled.end(pid)?;
         }
         for program in chains.take_broken() {
-            sampled.add(program)?;
+            self.tally.tried(program, sampled.add(program)?);
         }
         Ok(())
     }
@@ -105,4 +109,28 @@ impl<W: Write> Stream<W> {
         }
         Ok(())
     }
+
+    /// Notes whether a process is sampled or counted.
+    pub(super) fn note_way(&mut self, pid: u32) {
+        let is_stack = matches!(self.sample.user, UserState::Stack(_));
+        if self.chains.is_some()
+            && let Some(process) = self.processes.get_mut(pid)
+        {
+            self.tally.add(&mut process.had, is_stack);
+        }
+    }
+}
+
+/// What may be code of what a sample says of the user side: the addresses of a chain, and whatever was kept of a stack.
+pub(super) fn code_of(user: &UserState) -> impl Iterator<Item = u64> {
+    let (chain, stack) = match user {
+        UserState::Chain(chain) => (&chain[..], None),
+        UserState::Stack(stack) => (&[][..], Some(stack)),
+        _ => (&[][..], None),
+    };
+    let of_stack = stack.into_iter().flat_map(|stack| {
+        let registers = stack.registers.iter().map(|(_, value)| value);
+        [stack.ip].into_iter().chain(registers).chain(stack.words.iter().map(|word| word.value))
+    });
+    chain.iter().copied().chain(of_stack)
 }

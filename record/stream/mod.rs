@@ -29,6 +29,7 @@ use crate::evidence::Evidence;
 use crate::filter;
 use crate::giant_frames::{GiantFrames, LeftOut};
 use crate::hybrid::chains::Chains;
+use crate::hybrid::tally::Tally;
 use crate::kernel_symbols::KernelNames;
 use crate::losses::Losses;
 use crate::meter::Meter;
@@ -80,6 +81,7 @@ pub(crate) struct Stream<W: Write> {
     code: SeenCode,
     /// Ends of counted chains, when processes are sampled for them.
     chains: Option<Chains>,
+    tally: Tally,
     /// Processes that have ended or become another program, of which the kernel does not know yet.
     ended_programs: Vec<u32>,
     chunks: SentChunks,
@@ -136,6 +138,7 @@ impl<W: Write> Stream<W> {
             has_forgotten: false,
             code: SeenCode::default(),
             chains: None,
+            tally: Tally::default(),
             ended_programs: Vec::new(),
             chunks: SentChunks::default(),
             giant_frames: GiantFrames::default(),
@@ -212,6 +215,7 @@ impl<W: Write> Stream<W> {
         self.fill_sample(tick, call_graph);
         self.define_mappings(tick.pid)?;
         self.write_raw(tick)?;
+        self.note_way(tick.pid);
         self.meter.sample(tick.time);
         // What a count has shown without asking for evidence is new when a sample shows it.
         let asks = self.chains.is_none() || call_graph == CallGraph::Dwarf;
@@ -222,7 +226,7 @@ impl<W: Write> Stream<W> {
             if asks {
                 self.code.note((tick.pid, process), new.code, &self.modules);
             } else {
-                self.code.note_run_time_code((tick.pid, process), new.code, &self.modules);
+                self.code.note_without_file((tick.pid, process), new.code, &self.modules);
                 self.note_chain(tick);
             }
         }

@@ -30,6 +30,8 @@ pub struct Collected {
     pub errors: Vec<Error>,
     /// Samples that were read, by CPU, whether the filter let them through or not.
     pub by_cpu: BTreeMap<u32, u64>,
+    /// Whether processes have a sample with a copied stack, by their ids, where ticks of some were counted and others sampled.
+    pub has_stack: BTreeMap<u32, bool>,
     /// Samples that were not counted: there are more distinct stacks than can be kept.
     pub uncounted: u64,
     /// Samples that were not counted: their call frame information is more than their segment's allowance.
@@ -46,6 +48,7 @@ impl Collected {
         self.not_walked += part.not_walked;
         self.unreadable += part.unreadable;
         self.errors.extend(part.errors);
+        part.has_stack.into_iter().for_each(|(pid, has_stack)| *self.has_stack.entry(pid).or_default() |= has_stack);
         part.by_cpu.into_iter().for_each(|(cpu, count)| *self.by_cpu.entry(cpu).or_default() += count);
     }
 }
@@ -63,7 +66,8 @@ pub fn collect(
     let samples = recording.segments().iter().map(Segment::sample_count).fold(0, u64::saturating_add);
     let doing = progress::doing("unwinding", samples);
     let start = header.start_monotonic;
-    let plan = Plan { modules: &modules, numbers, filter, start, arch: header.arch, doing };
+    let is_hybrid = header.is_hybrid();
+    let plan = Plan { modules: &modules, numbers, filter, start, arch: header.arch, is_hybrid, doing };
     if let [segment] = recording.segments() {
         return plan.collect(segment);
     }
@@ -88,6 +92,7 @@ struct Plan<'a> {
     filter: &'a SampleFilter,
     start: u64,
     arch: Arch,
+    is_hybrid: bool,
     doing: Doing,
 }
 
@@ -104,6 +109,10 @@ impl Plan<'_> {
             let ticks = u64::from(sample.weight);
             collected.ticks_read += ticks;
             *collected.by_cpu.entry(sample.cpu).or_default() += ticks;
+            if self.is_hybrid {
+                let has_stack = collected.has_stack.entry(sample.pid).or_default();
+                *has_stack |= matches!(sample.user, UserState::Stack(_));
+            }
             if !self.filter.lets_through(sample, instant, self.start) {
                 collected.filtered_out += 1;
                 return;
@@ -189,7 +198,16 @@ mod tests {
 
     /// One segment for each part, each of which defines the process again.
     fn collected(kernel_thread: bool, parts: Vec<Vec<Sample>>, filter: &SampleFilter) -> Collected {
-        let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+        collected_with(&Header::default(), kernel_thread, parts, filter)
+    }
+
+    fn collected_with(
+        header: &Header,
+        kernel_thread: bool,
+        parts: Vec<Vec<Sample>>,
+        filter: &SampleFilter,
+    ) -> Collected {
+        let mut writer = Writer::create(Vec::new(), header).unwrap();
         for (number, part) in parts.into_iter().enumerate() {
             if number > 0 {
                 writer.start_segment().unwrap();
@@ -224,6 +242,21 @@ mod tests {
             Location::Module { module: 0, address: 0x5ff },
         ];
         assert!(frames.eq(expected));
+    }
+
+    /// A process is sampled when any of its samples has a copied stack, and counted otherwise; where there is one way only, nobody asks.
+    #[test]
+    fn processes_are_sampled_or_counted() {
+        let parts = || {
+            let chain = |time| sample(time, vec![], UserState::Chain(vec![0x1100]));
+            let stack = sample(3_000_000, vec![], UserState::Stack(UserStack::default()));
+            vec![vec![chain(1_000_000), Sample { pid: 6, ..chain(2_000_000) }], vec![stack, chain(4_000_000)]]
+        };
+        let header = Header { counted_every: 1, ..Header::default() };
+        let filter = SampleFilter::default();
+        let hybrid = collected_with(&header, false, parts(), &filter).has_stack;
+        assert_eq!(hybrid, BTreeMap::from([(5, true), (6, false)]));
+        assert_eq!(collected(false, parts(), &filter).has_stack, BTreeMap::new());
     }
 
     /// Equal stacks in several segments are one stack, and what the filter holds back is counted.

@@ -31,6 +31,8 @@ pub struct Facts {
     pub accounts: Accounts,
     /// Stacks that are in it as they were in memory, too.
     pub raw_stacks: u64,
+    /// How many processes were recorded in which way; `None` when all were in one, or nobody knows any more.
+    pub ways: Option<Ways>,
     /// CPUs of which it has other samples than it says.
     pub miscounted: Vec<u32>,
     /// What the recorder measured of itself, when that was asked for.
@@ -43,6 +45,15 @@ pub struct Facts {
     pub lost_to_damage: LostToDamage,
     /// How much of it was read.
     pub coverage: Coverage,
+}
+
+/// How many processes were recorded in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// With copies of stacks, at least later.
+    pub sampled: u64,
+    /// Without any.
+    pub counted: u64,
 }
 
 impl Facts {
@@ -67,6 +78,7 @@ impl Facts {
             lost,
             accounts: totals.as_ref().map(|totals| Accounts::of(totals, header.period)).unwrap_or_default(),
             raw_stacks: 0,
+            ways: None,
             miscounted: Vec::new(),
             measurements: Measurements::default(),
             duration: end(recording).saturating_sub(header.start_monotonic),
@@ -93,6 +105,9 @@ impl Facts {
             Some(_) => self.ticks = self.ticks.saturating_sub(ticks),
             None => self.ticks = collected.ticks_read,
         }
+        let sampled = collected.has_stack.values().filter(|has_stack| **has_stack).count();
+        let ways = Ways { sampled: sampled as u64, counted: (collected.has_stack.len() - sampled) as u64 };
+        self.ways = (self.header.is_hybrid() && !self.header.scrubbed).then_some(ways);
         self.samples = self.samples.saturating_sub(samples);
         self.lost.add([(LossCause::Unreadable, ticks)]);
         self.damage.extend(collected.errors.iter().map(|error| format!("not readable in part: {error}")));
@@ -188,5 +203,20 @@ mod tests {
         };
         assert_eq!(learned(whole.clone()), (20, 40));
         assert_eq!(learned(Facts { damage: vec!["damaged".to_owned()], ..whole }), (30, 30));
+    }
+
+    /// Of a recording that was scrubbed, nobody knows any more which processes were sampled.
+    #[test]
+    fn the_ways_of_processes() {
+        let has_stack = BTreeMap::from([(1, true), (2, false), (3, false)]);
+        let collected = Collected { has_stack, ..Collected::default() };
+        let ways = |scrubbed, counted_every| {
+            let header = Header { counted_every, scrubbed, ..Header::default() };
+            let mut facts = Facts { header, ..Facts::default() };
+            facts.learn(&collected);
+            facts.ways
+        };
+        assert_eq!(ways(false, 1), Some(Ways { sampled: 1, counted: 2 }));
+        assert_eq!([ways(true, 1), ways(false, 0)], [None, None]);
     }
 }

@@ -87,17 +87,21 @@ fn maps_that_are_too_small_are_told() {
     assert!(facts.number("/stacks/not_recorded") > 0.0, "{}", facts.at("/stacks"));
 }
 
-/// The two parts of a recording of the whole machine, where a fixture is at work, that a signal cuts after four seconds of eight.
+/// The two parts of a recording of the whole machine, where a fixture is at work: one ends by a signal, after some seconds, and the other
+/// some seconds later. A busy machine takes longer to begin a part: all that belongs to the one before is to be in it.
 pub(crate) fn two_parts(name: &str, how: &[&str]) -> [Facts; 2] {
     let (place, mut target) = (Place::new(), Command::new(fixture(name)));
     let part = |part: u32| place.path().with_file_name(format!("it.{part:06}.prof"));
     let mut command = place.record();
-    command.args(["-a", "-F", "499", "-d", "8s", "--rotate", "1h"]).args(how);
+    command.args(["-a", "-F", "499", "--rotate", "1h"]).args(how);
     let (recorder, _target) = (Running::start(&mut command), Running::quiet(target.arg("60")));
     // Before it catches signals, one would end it.
     wait_for(&part(1));
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_secs(3));
     recorder.signal(Signal::USR1);
+    wait_for(&part(2));
+    thread::sleep(Duration::from_secs(3));
+    recorder.signal(Signal::INT);
     let output = recorder.finish_within(Duration::from_secs(60));
     assert!(output.status.success(), "{}", stderr(&output));
     [1, 2].map(|number| {

@@ -13,6 +13,7 @@ mod recorded;
 mod rights;
 
 mod budget;
+mod cgroups;
 mod commands;
 mod comparison;
 mod construction;

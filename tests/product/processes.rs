@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::folded::Folded;
 use crate::programs::{Running, copy_program, fixture, profrec_report, stderr, stdout, succeed, wait_for};
 use crate::recorded::{Place, Recorded, record};
-use crate::rights::{needs_root, skip};
+use crate::rights::needs_root;
 
 /// Records the whole machine while a shell that was there before, and has not run since, does this.
 fn while_a_shell_does(script: &str, rate: &str) -> Recorded {
@@ -188,116 +188,6 @@ fn a_recorder_in_a_time_namespace() {
     assert!(shares.iter().all(|share| *share > 0.3), "{shares:?}\n{folded}");
     let middle = Folded::parse(&recorded.report(&["--folded", "--time", "0.2..0.8"])).samples();
     assert!(middle as f64 > 0.3 * folded.samples() as f64, "{middle}\n{folded}");
-}
-
-/// A cgroup of our own in the hierarchy of version 2, gone with it.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(name: &str) -> Option<Self> {
-        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
-        let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
-        let path = root.join(format!("profrec-test-{name}-{}", std::process::id()));
-        fs::create_dir(&path).ok().map(|()| Self(path))
-    }
-
-    fn name(&self) -> String {
-        format!("/{}", self.0.file_name().unwrap().to_string_lossy())
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _still_used = fs::remove_dir(&self.0);
-    }
-}
-
-/// Every process has its cgroup, however short it was, and can be chosen by it; one that was moved has its new one.
-#[test]
-fn processes_have_their_cgroups() {
-    let _guard = needs_root!();
-    let Some(cgroup) = Cgroup::new("processes") else {
-        skip("needs a cgroup file system of version 2 to write to");
-        return;
-    };
-    let burn = "j=0; while [ $j -lt 3000 ]; do j=$((j+1)); done";
-    let script = format!("echo $$ > $0/cgroup.procs; for i in 1 2 3 4 5 6; do ({burn}); done; exec $1 0.3");
-    let words = [Path::new("sh"), Path::new("-c"), Path::new(&script), &cgroup.0, &fixture("recursion")];
-    let recorded = record(&[], &words);
-    let facts = recorded.facts();
-    let processes = facts.at("/processes").as_array().unwrap();
-    assert!(
-        processes.len() > 3 && processes.iter().all(|process| process["cgroup"] == *cgroup.name()),
-        "{processes:?}"
-    );
-    let samples = |arguments: &[&str]| Folded::parse(&recorded.report(arguments)).samples();
-    // Before the shell moves itself it is elsewhere.
-    let (all, inside) = (samples(&["--folded"]), samples(&["--folded", "--cgroup", &cgroup.name()]));
-    assert!(inside as f64 > 0.7 * all as f64 && inside > 0, "{inside} of {all}");
-    assert_eq!(samples(&["--folded", "--cgroup", "/x"]), 0);
-    assert!(recorded.report(&["--info"]).contains(&cgroup.name()));
-}
-
-/// A process that moves while it is counted has the ticks of before where it was, and those of after where it is.
-#[test]
-fn a_counted_process_that_moves() {
-    let _guard = needs_root!();
-    let (Some(first), Some(second)) = (Cgroup::new("first"), Cgroup::new("second")) else {
-        skip("needs a cgroup file system of version 2 to write to");
-        return;
-    };
-    let script = "echo $$ > $0/cgroup.procs; (sleep 2; echo $$ > $1/cgroup.procs) & exec $2 4";
-    let words = [Path::new("sh"), Path::new("-c"), Path::new(script), &first.0, &second.0, &fixture("recursion")];
-    let recorded = record(&["--count", "--flush", "500ms", "-F", "499"], &words);
-    recorded.facts().assert_accounts_close();
-    let samples =
-        |cgroup: &Cgroup| Folded::parse(&recorded.report(&["--folded", "--cgroup", &cgroup.name()])).samples();
-    let (before, after) = (samples(&first) as f64, samples(&second) as f64);
-    assert!(before > 300.0 && (0.35..0.65).contains(&(before / (before + after))), "{before} {after}");
-    let by_cgroup = Folded::parse(&recorded.report(&["--folded", "--by", "cgroup"]));
-    let shown = [&first, &second].map(|cgroup| by_cgroup.of_comm(&cgroup.name()) as f64);
-    assert_eq!(shown, [before, after]);
-}
-
-/// The same of a process that becomes another program before it moves: ticks of both programs are where they were.
-#[test]
-fn a_counted_process_that_moves_after_an_exec() {
-    let _guard = needs_root!();
-    let (Some(first), Some(second)) = (Cgroup::new("exec-first"), Cgroup::new("exec-second")) else {
-        skip("needs a cgroup file system of version 2 to write to");
-        return;
-    };
-    let script = "echo $$ > $0/cgroup.procs; $2 1.5; (sleep 1.5; echo $$ > $1/cgroup.procs) & exec $3 3";
-    let programs = [fixture("alloca"), fixture("recursion")];
-    let words = [Path::new("sh"), Path::new("-c"), Path::new(script), &first.0, &second.0, &programs[0], &programs[1]];
-    let recorded = record(&["--count", "--flush", "20s", "-F", "499"], &words);
-    let samples = |cgroup: &Cgroup, comm| {
-        let only = ["--folded", "--cgroup", &cgroup.name()];
-        Folded::parse(&recorded.report(&only)).of_comm(comm) as f64
-    };
-    let (before, after) = (samples(&first, "recursion"), samples(&second, "recursion"));
-    let of_first = [samples(&first, "alloca"), samples(&second, "alloca")];
-    assert!(of_first[0] > 200.0 && of_first[1] == 0.0, "{of_first:?}");
-    assert!((0.3..0.7).contains(&(before / (before + after))), "{before} {after}");
-}
-
-/// A process goes on when its first thread has ended, and has its code when it moves then.
-#[test]
-fn a_counted_process_without_its_first_thread_moves() {
-    let _guard = needs_root!();
-    let Some(cgroup) = Cgroup::new("leaderless") else {
-        skip("needs a cgroup file system of version 2 to write to");
-        return;
-    };
-    let procs = cgroup.0.join("cgroup.procs");
-    // The group is known by another process.
-    let script = "$1 6 & echo $! > $0; sleep 1.5; exec $2 1 $0";
-    let words =
-        [Path::new("sh"), Path::new("-c"), Path::new(script), &procs, &fixture("recursion"), &fixture("leaderless")];
-    let recorded = record(&["--count", "--flush", "20s", "-F", "499"], &words);
-    let folded = recorded.folded();
-    let (stayed, went_on) = (folded.share("...;stay"), folded.share("...;go_on"));
-    assert!(stayed > 0.05 && went_on > 0.1, "{stayed} {went_on}\n{folded}");
 }
 
 /// In the middle of an exec, a thread has no user side any more: nothing is shown of the program before, at addresses of nobody.

@@ -47,12 +47,16 @@ fn recording(text: &mut String, facts: &Facts) {
     if header.counted_every > 0 {
         let every = header.counted_every as f64 / 1e9;
         line(text, "", &format!("counted in the kernel: a sample is all ticks of a stack in {every} s"));
-        if header.call_graph == CallGraph::Dwarf {
+        if header.is_hybrid() {
             line(
                 text,
                 "",
                 "of processes whose chains break, stacks are copied at a lower rate: such a sample stands for ticks of its process",
             );
+            if let Some(ways) = facts.ways {
+                let (sampled, counted) = (grouped(ways.sampled), grouped(ways.counted));
+                line(text, "", &format!("{sampled} processes were sampled so, {counted} only counted"));
+            }
         }
     }
     if header.scrubbed {
@@ -167,6 +171,7 @@ fn accounts(text: &mut String, facts: &Facts) {
         (Outcome::NoUserSide, "samples without a user side (kernel threads, or in an exec or exit)"),
         (Outcome::StackCollided, "counted stacks without addresses: others had their places (--stack-entries)"),
         (Outcome::StacksFull, "counted stacks without addresses: there was no room (--stack-entries)"),
+        (Outcome::NotSampled, "counted ticks of processes whose chains break: too many others were sampled"),
         (Outcome::StackCut, "samples with a stack of which only the two ends were copied"),
         (Outcome::StackSwitched, "samples on another stack than the thread's first"),
         (Outcome::PagesUnreadable, "pages of stacks that could not be read, and count as empty"),

@@ -22,6 +22,7 @@ pub(super) struct Recording<'a> {
     duration_seconds: f64,
     frequency_hz: f64,
     counted_every_seconds: Option<f64>,
+    ways: Option<Ways>,
     bytes: u64,
     bytes_read: u64,
     segments: usize,
@@ -71,6 +72,12 @@ struct CpuTicks {
 }
 
 #[derive(Serialize)]
+struct Ways {
+    sampled: u64,
+    counted: u64,
+}
+
+#[derive(Serialize)]
 struct Gap {
     from_seconds: f64,
     to_seconds: f64,
@@ -106,6 +113,7 @@ pub(super) fn recording(facts: &Facts) -> Recording<'_> {
         duration_seconds: facts.seconds(),
         frequency_hz: (facts.frequency() * 1e3).round() / 1e3,
         counted_every_seconds: (facts.header.counted_every > 0).then_some(facts.header.counted_every as f64 / 1e9),
+        ways: facts.ways.map(|ways| Ways { sampled: ways.sampled, counted: ways.counted }),
         bytes: facts.bytes,
         bytes_read: facts.coverage.bytes_read,
         segments: facts.coverage.segments,
