@@ -95,9 +95,18 @@ impl Counts {
         if stacks.peak * counts.size >= counts.peak * stacks.size { stacks } else { counts }
     }
 
-    /// The counts as ticks that stand for many, in the order of their times.
-    pub(crate) fn ticks(&mut self) -> impl Iterator<Item = Tick<'_>> {
-        self.counts.sort_unstable_by_key(|count| count.first);
+    /// The time of the first tick.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.counts.iter().map(|count| count.first).min()
+    }
+
+    /// The counts as ticks that stand for many: first those of processes that are settled, each for itself, then those of all
+    /// others; within both in the order of their times.
+    pub(crate) fn ticks(&mut self, is_settled: impl Fn(u32) -> bool) -> impl Iterator<Item = Tick<'_>> {
+        self.counts.sort_unstable_by_key(|count| {
+            let settled = is_settled(count.pid);
+            (!settled, if settled { count.pid } else { 0 }, count.first)
+        });
         self.counts.iter().flat_map(|count| count.weights().map(|weight| self.tick(count, weight)))
     }
 
@@ -199,7 +208,7 @@ mod tests {
         counts.add_stack(1, &words(&[u64::MAX, 0]));
         assert_eq!(counts.fill(Sizes { stacks: 100, counts: 4 }), RingFill { bytes: 128, peak: 128, size: 256 });
         assert_eq!(counts.fill(Sizes { stacks: 4, counts: 100 }), RingFill { bytes: 2_032, peak: 2_032, size: 5_080 });
-        let ticks: Vec<_> = counts.ticks().collect();
+        let ticks: Vec<_> = counts.ticks(|_| false).collect();
         let [early, late] = &ticks[..] else { unreachable!("two ticks") };
         assert_eq!((early.time, early.pid, early.tid, early.cpu, early.weight), (800, 100, 102, 5, 4));
         assert_eq!(early.cgroup, 7);
@@ -216,7 +225,7 @@ mod tests {
         let is_lost = |user| {
             let mut counts = Counts::default();
             counts.add(&place(user, -2), &bytes(&[1, 0, 1, 5]));
-            counts.ticks().map(|tick| tick.stack_is_lost).collect::<Vec<_>>()
+            counts.ticks(|_| false).map(|tick| tick.stack_is_lost).collect::<Vec<_>>()
         };
         assert_eq!((is_lost(COLLIDED), is_lost(-EFAULT)), (vec![true], vec![false]));
     }
@@ -226,7 +235,7 @@ mod tests {
     fn large_counts_are_shared_out() {
         let mut counts = Counts::default();
         counts.add(&place(-14, -2), &bytes(&[1, 0, 1, 2 * Sample::MAX_WEIGHT + 9]));
-        assert_eq!(counts.ticks().map(|tick| tick.weight).sum::<u32>(), 2 * Sample::MAX_WEIGHT + 9);
-        assert!(counts.ticks().all(|tick| !tick.has_user_side() && tick.weight <= Sample::MAX_WEIGHT));
+        assert_eq!(counts.ticks(|_| false).map(|tick| tick.weight).sum::<u32>(), 2 * Sample::MAX_WEIGHT + 9);
+        assert!(counts.ticks(|_| false).all(|tick| !tick.has_user_side() && tick.weight <= Sample::MAX_WEIGHT));
     }
 }

@@ -52,68 +52,151 @@ columns! {
     Beyond,
     /// What a sample stands for: see `weights`.
     Weight,
+    /// Of the chain before, how many inner frames a chain has not: see `chains`.
+    Dropped,
+    /// The same of new kernel chains.
+    KernelDropped,
 }
 
-/// Columns being written.
-#[derive(Debug, Default)]
-pub(crate) struct ColumnWriter {
-    columns: [Vec<u8>; Column::COUNT],
+/// Columns being written, by their numbers.
+#[derive(Debug)]
+pub(crate) struct Columns<const COUNT: usize>([Vec<u8>; COUNT]);
+
+impl<const COUNT: usize> Default for Columns<COUNT> {
+    fn default() -> Self {
+        Self([const { Vec::new() }; COUNT])
+    }
 }
 
-impl ColumnWriter {
+impl<const COUNT: usize> Columns<COUNT> {
     #[inline]
-    pub(crate) fn put(&mut self, column: Column, value: u64) {
-        varint::put(&mut self.columns[column as usize], value);
+    pub(crate) fn put(&mut self, column: usize, value: u64) {
+        varint::put(&mut self.0[column], value);
     }
 
-    /// Bytes in all columns together.
-    pub(crate) fn len(&self) -> usize {
-        self.columns.iter().map(Vec::len).sum()
-    }
-
-    /// Empties a column.
-    pub(crate) fn clear(&mut self, column: Column) {
-        self.columns[column as usize].clear();
+    /// Appends bytes that are no numbers.
+    pub(crate) fn put_bytes(&mut self, column: usize, bytes: &[u8]) {
+        self.0[column].extend_from_slice(bytes);
     }
 
     /// Appends all columns, each with its length in front, and empties them.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
-        varint::put(out, Column::COUNT as u64);
-        for column in &mut self.columns {
+        varint::put(out, COUNT as u64);
+        for column in &mut self.0 {
             varint::put(out, column.len() as u64);
             out.append(column);
         }
     }
 }
 
-/// Columns being read. It owns their bytes, so that a reader can stop between two samples.
+/// Columns of samples being written.
 #[derive(Debug, Default)]
-pub(crate) struct ColumnReader {
-    bytes: Vec<u8>,
-    spans: [Span; Column::COUNT],
+pub(crate) struct ColumnWriter(Columns<{ Column::COUNT }>);
+
+impl ColumnWriter {
+    #[inline]
+    pub(crate) fn put(&mut self, column: Column, value: u64) {
+        self.0.put(column as usize, value);
+    }
+
+    /// Bytes in all columns together.
+    pub(crate) fn len(&self) -> usize {
+        self.0.0.iter().map(Vec::len).sum()
+    }
+
+    /// Empties a column.
+    pub(crate) fn clear(&mut self, column: Column) {
+        self.0.0[column as usize].clear();
+    }
+
+    /// Appends all columns, each with its length in front, and empties them.
+    pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        self.0.drain_into(out);
+    }
 }
 
-/// What is left of a column: a range of the reader's bytes.
+/// What is left of each column: a range of some bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans<const COUNT: usize>([Span; COUNT]);
+
+/// A range of bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     at: usize,
     end: usize,
 }
 
-impl ColumnReader {
-    /// Finds the columns in a frame's bytes. Columns are added at the end: those of a later version are left unread, and those
+impl<const COUNT: usize> Default for Spans<COUNT> {
+    fn default() -> Self {
+        Self([Span::default(); COUNT])
+    }
+}
+
+impl<const COUNT: usize> Spans<COUNT> {
+    /// Finds the columns in these bytes. Columns are added at the end: those of a later version are left unread, and those
     /// that an earlier version did not have are empty.
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut at = 0;
-        let count = usize::try_from(varint::take(&bytes, &mut at)?).unwrap_or(usize::MAX);
-        let mut spans = [Span::default(); Column::COUNT];
-        for span in spans.iter_mut().take(count) {
-            let length = usize::try_from(varint::take(&bytes, &mut at)?).unwrap_or(usize::MAX);
+        let count = usize::try_from(varint::take(bytes, &mut at)?).unwrap_or(usize::MAX);
+        let mut spans = Self::default();
+        for span in spans.0.iter_mut().take(count) {
+            let length = usize::try_from(varint::take(bytes, &mut at)?).unwrap_or(usize::MAX);
             let end = at.checked_add(length).filter(|&end| end <= bytes.len());
             let end = end.ok_or(Error::content(at, "a column that ends inside its frame"))?;
             *span = Span { at, end };
             at = end;
         }
+        Ok(spans)
+    }
+
+    /// Whether a column has nothing left.
+    pub(crate) fn is_empty(&self, column: usize) -> bool {
+        let span = self.0[column];
+        span.at == span.end
+    }
+
+    /// The next number of a column.
+    #[inline]
+    pub(crate) fn take(&mut self, bytes: &[u8], column: usize) -> Result<u64, Error> {
+        let span = &mut self.0[column];
+        varint::take(&bytes[..span.end], &mut span.at)
+    }
+
+    /// The next bytes of a column, so many.
+    pub(crate) fn take_bytes<'a>(&mut self, bytes: &'a [u8], column: usize, length: u64) -> Result<&'a [u8], Error> {
+        let span = &mut self.0[column];
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let taken = bytes[span.at..span.end].get(..length);
+        let taken = taken.ok_or(Error::content(span.at, "a column that holds what it is said to"))?;
+        span.at += length;
+        Ok(taken)
+    }
+
+    /// An error unless all of the columns was taken.
+    pub(crate) fn require_end(&self) -> Result<(), Error> {
+        match self.0.iter().find(|span| span.at < span.end) {
+            Some(span) => Err(Error::content(span.at, "no more numbers in columns than are asked for")),
+            None => Ok(()),
+        }
+    }
+
+    /// The error for a number that was just taken and is not what it should be.
+    pub(crate) fn unexpected(&self, column: usize, expected: &'static str) -> Error {
+        Error::content(self.0[column].at, expected)
+    }
+}
+
+/// Columns of samples being read. It owns their bytes, so that a reader can stop between two samples.
+#[derive(Debug, Default)]
+pub(crate) struct ColumnReader {
+    bytes: Vec<u8>,
+    spans: Spans<{ Column::COUNT }>,
+}
+
+impl ColumnReader {
+    /// Finds the columns in a frame's bytes.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
+        let spans = Spans::parse(&bytes)?;
         Ok(Self { bytes, spans })
     }
 
@@ -124,15 +207,13 @@ impl ColumnReader {
 
     /// Whether a column has no numbers left.
     pub(crate) fn is_empty(&self, column: Column) -> bool {
-        let span = self.spans[column as usize];
-        span.at == span.end
+        self.spans.is_empty(column as usize)
     }
 
     /// The next number of a column.
     #[inline]
     pub(crate) fn take(&mut self, column: Column) -> Result<u64, Error> {
-        let span = &mut self.spans[column as usize];
-        varint::take(&self.bytes[..span.end], &mut span.at)
+        self.spans.take(&self.bytes, column as usize)
     }
 
     /// The next number of a column, which has to fit into 32 bits.
@@ -143,14 +224,11 @@ impl ColumnReader {
 
     /// An error unless all numbers of the known columns were taken.
     pub(crate) fn require_end(&self) -> Result<(), Error> {
-        match self.spans.iter().find(|span| span.at < span.end) {
-            Some(span) => Err(Error::content(span.at, "a frame with no more numbers than its samples have")),
-            None => Ok(()),
-        }
+        self.spans.require_end()
     }
 
     /// The error for a number that was just taken and is not what it should be.
     pub(crate) fn unexpected(&self, column: Column, expected: &'static str) -> Error {
-        Error::content(self.spans[column as usize].at, expected)
+        self.spans.unexpected(column as usize, expected)
     }
 }

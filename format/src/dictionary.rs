@@ -41,6 +41,21 @@ impl DictionaryWriter {
         &self.new_to_space
     }
 
+    /// That address space.
+    pub(crate) fn space(&self) -> u32 {
+        self.space
+    }
+
+    /// An address that has a token is in the sample's address space, too.
+    pub(crate) fn show(&mut self, address: u64) {
+        if let Some(known) = self.known.get_mut(&address)
+            && known.space != self.space
+        {
+            known.space = self.space;
+            self.new_to_space.push(address);
+        }
+    }
+
     /// The token of an address in an address space; defines it when it is new.
     #[inline]
     pub(crate) fn token(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {

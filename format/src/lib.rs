@@ -40,13 +40,15 @@
 //! times records come first. Evidence (modules, layouts, call frame information, symbols, images) has no time: it holds for
 //! the whole segment and may follow the samples that need it.
 //!
+//! What happened to processes, and names of kernel functions, are stored in *tables*: columns that stand for many records.
+//!
 //! # Samples
 //!
 //! A frame of samples is a number of columns, each with its length in front, all numbers LEB128. Code addresses are
 //! tokens of a dictionary that grows through the segment. A stack is stored as the difference from the same thread's stack
 //! before: its words (see [`UserStack`]) are compared from the high end down, and written as edits (copy, insert, skip).
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
-//! Kernel chains are numbered as a whole. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
+//! Kernel chains are numbered as a whole. Of a chain, only the frames are stored that the chain before has not. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
 //! last tick of their CPU. A recorder that has to slow down says of each sample how many ticks it stands for (its
 //! weight); [`Pace`] records say when and why. All of it, number by number, is in the [`specification`].
 //! That it is enough is tested: `tests/second_reader` in the repository is a reader in Python that was written from it alone.
@@ -85,6 +87,7 @@
 //! | metadata of a segment, before compression | 256 MiB |
 //! | samples of a segment, before compression | 128 MiB |
 //! | records of a segment | 4,194,304 |
+//! | records of a table | 16 MiB, and all of a segment count for its metadata |
 //! | a record, or the header | 16 MiB |
 //! | words of one stack | 524,288: 4 MiB, twice the recorder's largest copy |
 //! | frames of one unwound stack | 524,288 beyond the chain |
@@ -97,6 +100,7 @@
 #[doc = include_str!("specification.md")]
 pub mod specification {}
 
+mod chains;
 mod columns;
 mod damage;
 mod dictionary;
@@ -118,12 +122,14 @@ mod pace;
 pub mod raw;
 mod reader;
 mod record;
+mod record_buffer;
 mod sample;
 mod samples;
 mod segment;
 mod self_metrics;
 mod stack;
 pub mod start_code;
+mod tables;
 mod times;
 mod unwound;
 mod variants;

@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::chains::{self, ChainReader, ChainWriter};
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
@@ -13,8 +14,6 @@ use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
 use crate::weights::{WeightDecoder, WeightEncoder};
 
-/// More frames than this are in no chain.
-pub(crate) const CHAIN_LIMIT: u64 = 4096;
 /// More ranges than this are in no sample.
 const RANGES_LIMIT: u64 = 64;
 
@@ -56,6 +55,8 @@ pub(crate) struct SampleEncoder {
     threads: FxHashMap<(u32, u32), u32>,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
+    new_kernel_chains: ChainWriter,
+    user_chains: ChainWriter,
     new_kernel: Vec<u64>,
     count: u32,
     weights: WeightEncoder,
@@ -92,6 +93,8 @@ impl SampleEncoder {
     /// Appends the waiting samples' columns and empties them; the state stays.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
         self.weights.end_frame(&mut self.columns);
+        self.user_chains.end_frame(&mut self.columns, chains::USER);
+        self.new_kernel_chains.end_frame(&mut self.columns, chains::KERNEL);
         self.columns.drain_into(out);
         self.count = 0;
     }
@@ -149,31 +152,17 @@ impl SampleEncoder {
         self.kernel_chains.insert(chain.to_vec(), self.kernel_chains.len() as u32);
         self.new_kernel.extend_from_slice(chain);
         self.columns.put(Column::KernelChain, 1);
-        self.put_addresses(Column::KernelFrames, chain, DictionaryWriter::kernel_token);
+        self.new_kernel_chains.put((&mut self.columns, &mut self.dictionary), chains::KERNEL, chain);
     }
 
     fn put_chain(&mut self, shape: u64, addresses: &[u64]) {
         self.columns.put(Column::Shape, shape);
-        self.put_addresses(Column::Chain, addresses, DictionaryWriter::token);
+        self.user_chains.put((&mut self.columns, &mut self.dictionary), chains::USER, addresses);
     }
 
     fn put_unwound(&mut self, stack: &UnwoundStack) {
         self.put_chain(shape::CHAIN | shape::UNWOUND, &unwound::chain(stack));
         unwound::put(&mut self.columns, stack);
-    }
-
-    fn put_addresses(
-        &mut self,
-        column: Column,
-        addresses: &[u64],
-        token_of: fn(&mut DictionaryWriter, &mut ColumnWriter, u64) -> u64,
-    ) {
-        let addresses = &addresses[..addresses.len().min(CHAIN_LIMIT as usize)];
-        self.columns.put(column, addresses.len() as u64);
-        for &address in addresses {
-            let token = token_of(&mut self.dictionary, &mut self.columns, address);
-            self.columns.put(column, token);
-        }
     }
 
     fn put_stack(&mut self, thread: usize, stack: &UserStack) {
@@ -230,6 +219,8 @@ pub(crate) struct SampleDecoder {
     threads: Vec<(u32, u32)>,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
+    new_kernel_chains: ChainReader,
+    user_chains: ChainReader,
     weights: WeightDecoder,
     ticks: Ticks,
     /// Memory for a stack's words by descending address.
@@ -241,6 +232,8 @@ impl SampleDecoder {
     pub(crate) fn start_frame(&mut self, columns: &mut ColumnReader) -> Result<(), Error> {
         self.ticks.period = columns.take(Column::Time)?;
         self.weights.start_frame(columns);
+        self.user_chains.start_frame(columns, chains::USER);
+        self.new_kernel_chains.start_frame(columns, chains::KERNEL);
         Ok(())
     }
 
@@ -258,12 +251,11 @@ impl SampleDecoder {
         match shape & 3 {
             shape::NONE => sample.user = UserState::None,
             shape::CHAIN => {
-                let mut addresses = Vec::new();
-                self.take_addresses(columns, Column::Chain, &mut addresses)?;
+                let addresses = self.user_chains.take((columns, &mut self.dictionary), chains::USER)?;
                 sample.user = if shape & shape::UNWOUND == 0 {
-                    UserState::Chain(addresses)
+                    UserState::Chain(addresses.to_vec())
                 } else {
-                    UserState::Unwound(unwound::take(columns, &addresses)?)
+                    UserState::Unwound(unwound::take(columns, addresses)?)
                 };
             }
             shape::STACK => {
@@ -298,7 +290,8 @@ impl SampleDecoder {
         match columns.take(Column::KernelChain)? {
             0 => {}
             1 => {
-                self.take_addresses(columns, Column::KernelFrames, chain)?;
+                let new = self.new_kernel_chains.take((columns, &mut self.dictionary), chains::KERNEL)?;
+                chain.extend_from_slice(new);
                 self.kernel_chains.push(chain.clone());
             }
             number => {
@@ -306,23 +299,6 @@ impl SampleDecoder {
                 let unknown = || columns.unexpected(Column::KernelChain, "the number of a defined kernel chain");
                 chain.extend_from_slice(known.ok_or_else(unknown)?);
             }
-        }
-        Ok(())
-    }
-
-    fn take_addresses(
-        &mut self,
-        columns: &mut ColumnReader,
-        column: Column,
-        addresses: &mut Vec<u64>,
-    ) -> Result<(), Error> {
-        let length = columns.take(column)?;
-        if length > CHAIN_LIMIT {
-            return Err(columns.unexpected(column, "a chain of at most 4096 frames"));
-        }
-        for _ in 0..length {
-            let token = columns.take(column)?;
-            addresses.push(self.dictionary.address(columns, token)?);
         }
         Ok(())
     }

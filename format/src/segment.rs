@@ -112,22 +112,29 @@ impl<'a> Segment<'a> {
         let mut length = 0;
         for frame in self.of_kind(FrameKind::Records) {
             length += u64::from(frame.header.raw_length);
-            if length > RECORDS_LIMIT {
-                return Err(Error::TooMuch { offset: frame.offset, what: "256 MiB of metadata in one segment" });
-            }
-            if length > self.allowance {
-                return Err(Error::TooMuch { offset: frame.offset, what: WORTH });
-            }
+            self.check_records(frame, length)?;
             let bytes = decompress(frame)?;
             let mut at = 0;
             while at < bytes.len() {
                 if records.len() >= RECORDS {
                     return Err(Error::TooMuch { offset: frame.offset, what: "4,194,304 records in one segment" });
                 }
-                records.extend(metadata::take_record(&bytes, &mut at)?);
+                length += metadata::take_records(&bytes, &mut at, &mut records)?;
+                self.check_records(frame, length)?;
             }
         }
         Ok(records)
+    }
+
+    /// Refuses more metadata than a reader takes, before compression and as what its tables stand for.
+    fn check_records(&self, frame: &Frame<'_>, length: u64) -> Result<(), Error> {
+        if length > RECORDS_LIMIT {
+            return Err(Error::TooMuch { offset: frame.offset, what: "256 MiB of metadata in one segment" });
+        }
+        if length > self.allowance {
+            return Err(Error::TooMuch { offset: frame.offset, what: WORTH });
+        }
+        Ok(())
     }
 
     /// Its samples, nearly in the order of their times.

@@ -1,10 +1,10 @@
 //! Unwound stacks in columns. Such a stack is a chain, as the kernel walks it, so that a reader that knows no more has the
 //! right frames: all addresses but the innermost are return addresses. What no chain has stands in columns of its own.
 
+use crate::chains::CHAIN_LIMIT;
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::error::Error;
 use crate::sample::{UnwoundFrame, UnwoundStack, Verdict};
-use crate::samples::CHAIN_LIMIT;
 use crate::varint::{fold, unfold};
 
 /// The chain: as many of the innermost frames as a chain can have.

@@ -13,6 +13,7 @@ use crate::header::{Header, Totals};
 use crate::index::{self, SegmentSummary};
 use crate::metadata;
 use crate::record::Record;
+use crate::record_buffer::RecordBuffer;
 use crate::sample::Sample;
 use crate::samples::{NewAddresses, SampleEncoder};
 use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, Segment, WINDOW_LOG};
@@ -60,18 +61,6 @@ pub struct Writer<W: Write> {
     alone: Compressor<'static>,
     raw: Vec<u8>,
     compressed: Vec<u8>,
-}
-
-/// Records that wait to be written.
-#[derive(Default)]
-struct RecordBuffer {
-    bytes: Vec<u8>,
-    count: u32,
-    times: Option<(u64, u64)>,
-    /// When something was lost.
-    losses: Vec<u64>,
-    /// When the recorder measured itself.
-    metrics: Vec<u64>,
 }
 
 impl<W: Write> Writer<W> {
@@ -122,18 +111,8 @@ impl<W: Write> Writer<W> {
 
     /// Adds a record.
     pub fn record(&mut self, record: &Record) -> Result<(), Error> {
-        metadata::put_record(&mut self.records.bytes, record)?;
-        self.records.count += 1;
-        if let Some(time) = record.time() {
-            let (first, last) = self.records.times.unwrap_or((time, time));
-            self.records.times = Some((first.min(time), last.max(time)));
-        }
-        match record {
-            Record::Loss(loss) => self.records.losses.push(loss.time),
-            Record::SelfMetrics(metrics) => self.records.metrics.push(metrics.time),
-            _ => {}
-        }
-        if self.records.bytes.len() > BUFFER_LIMIT {
+        self.records.put(record)?;
+        if self.records.len() > BUFFER_LIMIT {
             self.write_records()?;
         }
         Ok(())
@@ -252,14 +231,13 @@ impl<W: Write> Writer<W> {
         if self.records.count == 0 {
             return Ok(());
         }
-        let RecordBuffer { bytes, count, times, losses, metrics } = std::mem::take(&mut self.records);
-        self.raw = bytes;
-        self.records_length += self.raw.len() as u64;
-        self.records_written += count as usize;
-        self.write_alone(FrameKind::Records, count, times.unwrap_or((u64::MAX, 0)))?;
-        self.frames.add_times(&losses, &metrics);
-        self.records.bytes = std::mem::take(&mut self.raw);
-        self.records.bytes.clear();
+        let mut records = std::mem::take(&mut self.records);
+        self.records_length += records.len() as u64;
+        self.records_written += records.count as usize;
+        self.raw.clear();
+        records.drain_into(&mut self.raw);
+        self.write_alone(FrameKind::Records, records.count, records.times())?;
+        self.frames.add_times(&records.losses, &records.metrics);
         Ok(())
     }
 

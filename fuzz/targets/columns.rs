@@ -1,4 +1,4 @@
-//! Arbitrary columns in a valid frame of samples: the decoder gives samples or says what is wrong.
+//! Arbitrary columns in a valid frame of samples, or in a table of records: the decoder gives them or says what is wrong.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -25,9 +25,16 @@ fuzz_target!(|frames: (u8, &[u8])| {
         content: content.to_vec(),
         ..RawFrame::default()
     };
-    raw.frames = match items % 2 {
+    let table = |tag: u8| {
+        let head = [tag, 0].into_iter().chain((columns.len() as u32).to_le_bytes());
+        let content = head.chain(columns.iter().copied()).collect();
+        RawFrame { kind: 1, flags: 1, items: 1, content, ..RawFrame::default() }
+    };
+    raw.frames = match items % 4 {
         0 => vec![frame(1, columns)],
-        _ => vec![frame(1, first), frame(0, second)],
+        1 => vec![frame(1, first), frame(0, second)],
+        // Processes, and kernel symbols.
+        two_or_three => vec![table(18 + two_or_three)],
     };
     let Ok(file) = raw.put_together() else { return };
     let Ok(recording) = Recording::open(&file) else { return };

@@ -28,7 +28,12 @@ impl<W: Write> Stream<W> {
         self.cgroup_ids.look_again();
         // The unwind information of samples is said again in each segment: among counts, one is as long as without.
         self.ends_with_counts |= self.chains.is_none() && !counts.is_empty();
-        let mut counted = counts.ticks().peekable();
+        let unsettled = self.begin_rows(counts);
+        let is_settled = |pid| unsettled.as_ref().is_some_and(|unsettled| !unsettled.contains(&pid));
+        let mut counted = counts.ticks(is_settled).peekable();
+        while let Some(tick) = counted.next_if(|tick| is_settled(tick.pid)) {
+            self.use_settled(&tick)?;
+        }
         let mut result = Ok(());
         ring.drain_while(|bytes| {
             let time = event::time_in(bytes);
@@ -44,7 +49,8 @@ impl<W: Write> Stream<W> {
             true
         });
         result?;
-        counted.try_for_each(|tick| self.use_counted(&tick))
+        counted.try_for_each(|tick| self.use_counted(&tick))?;
+        self.end_rows()
     }
 
     /// Notes where the chain of a counted tick ends, which is the sample at hand.

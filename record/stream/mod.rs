@@ -12,6 +12,7 @@ mod gathering;
 mod hybrid;
 mod learning;
 mod parts;
+mod rows;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -41,6 +42,7 @@ use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{ProcessEvent, SideBand, What};
 use parts::Earlier;
+use rows::Rows;
 
 /// Ticks of a process that has ended come at most so much later.
 const LAST_TICKS: u64 = 2_000_000_000;
@@ -93,6 +95,8 @@ pub(crate) struct Stream<W: Write> {
     /// Threads with giant frames, of which the kernel does not know yet.
     new_giants: Vec<(u32, LeftOut)>,
     sample: Sample,
+    /// What was counted, on its way into the recording.
+    rows: Rows,
     losses: Losses,
     /// The last change of the pace.
     pace: Option<Pace>,
@@ -146,6 +150,7 @@ impl<W: Write> Stream<W> {
             new_layouts: Vec::new(),
             new_giants: Vec::new(),
             sample: Sample::default(),
+            rows: Rows::default(),
             losses: Losses::default(),
             pace: None,
             is_pace_told: true,
@@ -202,34 +207,35 @@ impl<W: Write> Stream<W> {
         self.pending.len() >= MANY || self.pending.iter().map(bytes).sum::<usize>() >= BYTES
     }
 
-    fn use_counted(&mut self, tick: &Tick<'_>) -> Result<()> {
-        self.use_tick(tick, CallGraph::Fp)
-    }
-
     fn use_tick(&mut self, tick: &Tick<'_>, call_graph: CallGraph) -> Result<()> {
-        if tick.time > self.side_band_until {
-            self.look_at_side_band();
-        }
-        self.apply_until(tick.time)?;
-        self.define_process(tick)?;
-        self.fill_sample(tick, call_graph);
-        self.define_mappings(tick.pid)?;
+        self.apply_before(tick)?;
+        self.make_sample(tick, call_graph)?;
         self.write_raw(tick)?;
-        self.note_way(tick.pid);
-        self.meter.sample(tick.time);
-        // What a count has shown without asking for evidence is new when a sample shows it.
-        let asks = self.chains.is_none() || call_graph == CallGraph::Dwarf;
-        let space = self.processes.get(tick.pid).map_or(0, Process::layout_number) << 1 | u64::from(asks);
+        // Counted rows have even numbers: what they have shown without asking for evidence is new when a sample shows it.
+        let space = self.processes.get(tick.pid).map_or(0, Process::layout_number) << 1 | 1;
         let new = self.writer.sample_in_space(&self.sample, space as u32).context("writing a sample")?;
         self.kernel_names.want(new.kernel);
         if let Some(process) = self.processes.get(tick.pid) {
-            if asks {
-                self.code.note((tick.pid, process), new.code, &self.modules);
-            } else {
-                self.code.note_without_file((tick.pid, process), new.code, &self.modules);
-                self.note_chain(tick);
-            }
+            self.code.note((tick.pid, process), new.code, &self.modules);
         }
+        Ok(())
+    }
+
+    /// Applies all process events that come before a tick.
+    fn apply_before(&mut self, tick: &Tick<'_>) -> Result<()> {
+        if tick.time > self.side_band_until {
+            self.look_at_side_band();
+        }
+        self.apply_until(tick.time)
+    }
+
+    /// Makes the sample of a tick, and the segment say all that it refers to.
+    fn make_sample(&mut self, tick: &Tick<'_>, call_graph: CallGraph) -> Result<()> {
+        self.define_process(tick)?;
+        self.fill_sample(tick, call_graph);
+        self.define_mappings(tick.pid)?;
+        self.note_way(tick.pid);
+        self.meter.sample(tick.time);
         Ok(())
     }
 
@@ -311,6 +317,7 @@ impl<W: Write> Stream<W> {
     }
 
     fn write(&mut self, record: &Record) -> Result<()> {
+        self.rows.note(record);
         self.writer.record(record).context("writing a record")
     }
 

@@ -45,6 +45,7 @@ from encoding import MASK, Bytes, Malformed, crc32c, require  # noqa: E402
 from fields import HEADER_FIELDS, KINDS, SUMMARY_FIELDS, SUMMARY_TAG, TOTALS_FIELDS, tagged  # noqa: E402
 from frames import FOOTER, INDEX, MIB, RECORDS, SAMPLES, TOTALS, frames  # noqa: E402
 from samples import SampleState  # noqa: E402
+from tables import TABLES  # noqa: E402
 
 NOTED = {"Loss": "loss", "SelfMetrics": "metrics"}  # kinds of records whose times are in the index
 
@@ -145,15 +146,20 @@ class Recording:
 
     def read_records(self, frame):
         for tag, content in tagged(frame.alone()):
-            if tag in KINDS:
+            if tag in TABLES:
+                for name, record in TABLES[tag](content):
+                    self.record(name, record)
+            elif tag in KINDS:
                 name, fields = KINDS[tag]
-                record = fields(content)
-                self.line(f"record {name} {as_json(record)}")
-                self.counts["records"] += 1
-                if name in NOTED:
-                    self.note(self.found[-1], NOTED[name], record["time"])
+                self.record(name, fields(content))
             else:
                 self.counts["unknown"] += 1
+
+    def record(self, name, record):
+        self.line(f"record {name} {as_json(record)}")
+        self.counts["records"] += 1
+        if name in NOTED:
+            self.note(self.found[-1], NOTED[name], record["time"])
 
     @staticmethod
     def note(found, what, time):

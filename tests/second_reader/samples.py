@@ -3,7 +3,7 @@
 from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
 
 MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS, MAX_WEIGHT = 4096, 524_288, 64, 524_288, 65_536
-COLUMNS = 16
+COLUMNS = 18
 
 
 class Thread:
@@ -20,6 +20,7 @@ class SampleState:
         self.last, self.before = [0] * 256, 0
         self.threads, self.chains, self.addresses = [], [], []
         self.newest = 0
+        self.user_before, self.kernel_before = [], []  # the chain before, and the new kernel chain before
 
     def frame(self, content, count):
         """The samples in a frame: the process of each, and its line."""
@@ -28,9 +29,10 @@ class SampleState:
         columns += [Bytes(b"") for _ in range(COLUMNS - len(columns))]
         (self.time, self.cpu, self.thread, self.thread_definition, self.kernel_chain, self.kernel_frames, self.shape,
          self.chain, self.top, self.ranges, self.stack, self.new_addresses, self.verdict, self.guessed,
-         self.beyond, self.weight) = columns[:COLUMNS]  # fmt: skip
+         self.beyond, self.weight, self.dropped, self.kernel_dropped) = columns[:COLUMNS]  # fmt: skip
         self.period = self.time.leb128()
         self.weighted = not self.weight.ended()
+        self.keeps, self.keeps_kernel = not self.dropped.ended(), not self.kernel_dropped.ended()
         for _ in range(count):
             yield self.sample()
         require(all(column.ended() for column in columns[:COLUMNS]), "a column is longer than its samples")
@@ -68,17 +70,25 @@ class SampleState:
         require(token <= len(self.addresses), "a code address that is not defined")
         return self.addresses[token - 1]
 
-    def read_chain(self, column):
+    def read_chain(self, column, before, dropped):
+        """A chain: its inner frames, and behind them the outer ones of the chain before without those that are dropped."""
+        kept = []
+        if dropped is not None:
+            number = dropped.leb128()
+            require(number <= len(before), "drops frames that are not there")
+            kept = before[number:]
         length = column.leb128()
-        require(length <= MAX_CHAIN, "a chain is too long")
-        return [self.code(column.leb128()) for _ in range(length)]
+        require(length + len(kept) <= MAX_CHAIN, "a chain is too long")
+        return [self.code(column.leb128()) for _ in range(length)] + kept
 
     def read_kernel_chain(self):
         number = self.kernel_chain.leb128()
         if number == 0:
             return []
         if number == 1:
-            self.chains.append(self.read_chain(self.kernel_frames))
+            dropped = self.kernel_dropped if self.keeps_kernel else None
+            self.kernel_before = self.read_chain(self.kernel_frames, self.kernel_before, dropped)
+            self.chains.append(self.kernel_before)
             return self.chains[-1]
         require(number - 2 < len(self.chains), "a kernel chain that is not defined")
         return self.chains[number - 2]
@@ -89,7 +99,8 @@ class SampleState:
         if shape & 3 == 0:
             return "none"
         if shape & 3 == 1:
-            chain = self.read_chain(self.chain)
+            chain = self.read_chain(self.chain, self.user_before, self.dropped if self.keeps else None)
+            self.user_before = chain
             return self.read_unwound(chain) if shape & 16 else f"chain {many(chain)}"
         return self.read_stack(thread, shape & 4, shape & 8)
 

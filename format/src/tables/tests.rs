@@ -1,0 +1,131 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::metadata;
+use crate::record::{Exec, Exit, Fork, KernelSymbol, KernelSymbols, Mapping, Process, Thread};
+use crate::record_buffer::RecordBuffer;
+
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![0u32..4, any::<u32>()]
+}
+
+fn long() -> impl Strategy<Value = u64> {
+    prop_oneof![0u64..4, any::<u64>()]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[a-c]{1,2}", any::<String>()]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let numbers = (long(), number(), number(), number(), number());
+    let places = (long(), long(), long());
+    (0..6, numbers, places, (text(), text(), any::<bool>())).prop_map(|(kind, numbers, places, texts)| {
+        let (time, pid, tid, parent, parent_tid) = numbers;
+        let (start, end, offset) = places;
+        let (comm, cgroup, kernel_thread) = texts;
+        match kind {
+            0 => Record::Process(Process { time, pid, parent, comm, kernel_thread, cgroup }),
+            1 => Record::Thread(Thread { time, pid, tid, comm }),
+            2 => Record::Fork(Fork { time, pid, tid, parent, parent_tid }),
+            3 => Record::Exec(Exec { time, pid, comm }),
+            4 => Record::Exit(Exit { time, pid, tid }),
+            _ => Record::Mapping(Mapping { time, pid, start, end, offset, module: tid }),
+        }
+    })
+}
+
+fn symbols() -> impl Strategy<Value = Record> {
+    let symbol = (long(), long(), text(), text());
+    let symbol = symbol.prop_map(|(address, size, name, module)| KernelSymbol { address, size, name, module });
+    vec(symbol, 0..6).prop_map(|symbols| Record::KernelSymbols(KernelSymbols { symbols }))
+}
+
+fn written(records: &[Record]) -> Vec<u8> {
+    let (mut buffer, mut bytes) = (RecordBuffer::default(), Vec::new());
+    records.iter().for_each(|record| buffer.put(record).unwrap());
+    buffer.drain_into(&mut bytes);
+    bytes
+}
+
+fn read(bytes: &[u8]) -> Result<(Vec<Record>, u64), Error> {
+    let (mut at, mut records, mut cost) = (0, Vec::new(), 0);
+    while at < bytes.len() {
+        cost += metadata::take_records(bytes, &mut at, &mut records)?;
+    }
+    Ok((records, cost))
+}
+
+proptest! {
+    /// Records of processes come back in their order, whatever they are.
+    #[test]
+    fn processes_round_trip(records in vec(record(), 0..12)) {
+        prop_assert_eq!(read(&written(&records)).unwrap().0, records);
+    }
+
+    /// So do names of kernel functions, each list by itself.
+    #[test]
+    fn kernel_symbols_round_trip(records in vec(symbols(), 0..3)) {
+        prop_assert_eq!(read(&written(&records)).unwrap().0, records);
+    }
+
+    /// Arbitrary columns give records or an error, never a panic.
+    #[test]
+    fn arbitrary_columns_are_safe(tag in PROCESSES..=KERNEL_SYMBOLS, columns in vec(vec(0u8..9, 0..9), 0..11)) {
+        let mut bytes = vec![columns.len() as u8];
+        for column in columns {
+            bytes.push(column.len() as u8);
+            bytes.extend(column);
+        }
+        let _damaged = take(tag, &bytes, &mut Vec::new());
+    }
+}
+
+/// A process like the one before takes a few bytes, and so do its mappings.
+#[test]
+fn what_is_alike_takes_little() {
+    let process = |pid| {
+        let comm = "postgres".to_owned();
+        let process =
+            Process { time: 1 << 40, pid, parent: 7, comm, cgroup: "/system.slice".into(), ..Process::default() };
+        let mapping =
+            Mapping { time: 1 << 40, pid, start: 0x7f00_0000_0000, end: 0x7f00_0010_0000, offset: 0, module: 3 };
+        [Record::Process(process), Record::Mapping(mapping)]
+    };
+    let records: Vec<Record> = (100..300).flat_map(process).collect();
+    assert!(written(&records).len() < 200 * 14, "{}", written(&records).len());
+}
+
+/// A few bytes do not stand for many long texts, and records of tables count for what they become.
+#[test]
+fn texts_do_not_explode() {
+    let text = "x".repeat(1 << 20);
+    let exec = |pid| Record::Exec(Exec { time: 1, pid, comm: text.clone() });
+    let few: Vec<Record> = (0..3).map(exec).collect();
+    let (records, cost) = read(&written(&few)).unwrap();
+    assert_eq!((records, cost), (few, 3 * (64 + (1 << 20))));
+
+    // What a table has no room for is a record by itself.
+    let many: Vec<Record> = (0..20).map(exec).collect();
+    let (mut records, cost) = read(&written(&many)).unwrap();
+    records.sort_by_key(|record| match record {
+        Record::Exec(exec) => exec.pid,
+        _ => 0,
+    });
+    assert_eq!(records, many);
+    assert!(cost <= LENGTH_LIMIT);
+
+    let mut columns = crate::columns::Columns::<7>::default();
+    for number in 0..20 {
+        columns.put(0, 4);
+        columns.put(1, 0);
+        columns.put(2, 0);
+        columns.put(5, u64::from(number > 0));
+    }
+    columns.put(6, text.len() as u64);
+    columns.put_bytes(6, text.as_bytes());
+    let mut bytes = Vec::new();
+    columns.drain_into(&mut bytes);
+    assert!(take(PROCESSES, &bytes, &mut Vec::new()).is_err());
+}
