@@ -39,7 +39,8 @@ struct Source {
     /// Start and end of the functions whose CFI this segment has.
     covered: BTreeMap<u64, u64>,
     given: FxHashSet<(CfiSection, u64)>,
-    named: FxHashSet<u64>,
+    /// Address and size of the symbols that this segment has: aliases of one address may be of several sizes.
+    named: FxHashSet<(u64, u64)>,
     /// This segment has its compressed symbol table, or there is none.
     mini_debug_info_given: bool,
 }
@@ -170,13 +171,13 @@ impl Source {
                 if *embed == Embed::Symbols {
                     let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
-                    names.extend(symbol.filter(|symbol| named.insert(symbol.address)));
+                    names.extend(symbol.filter(|symbol| named.insert((symbol.address, symbol.size))));
                 }
             }
         }
         records.extend(slices.into_values().map(Record::UnwindSlice));
         if !names.is_empty() {
-            names.sort_by_key(|symbol| symbol.address);
+            names.sort_by_key(|symbol| (symbol.address, symbol.size));
             records.push(Record::SymbolSlice(SymbolSlice { module: id, symbols: names }));
         }
     }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use profrec_format::{ModuleKind, Symbol};
 
 use super::cache::Remembered;
@@ -12,7 +13,7 @@ use super::extents::Extents;
 use super::go::GoTable;
 use super::plt;
 use super::readable;
-use super::table::{self, SymbolTable};
+use super::table::{self, Found, SymbolTable};
 use super::{Reason, Wanted};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome};
@@ -118,7 +119,8 @@ pub(super) fn name_addresses(
     let stripped = (reason == Reason::Stripped).then(|| reason.explain().to_owned());
     let nothing = Vec::new();
     let dwarf = |index| dwarf.get(index).unwrap_or(&nothing);
-    let frames = addresses.iter().enumerate().map(|(index, &address)| merge(dwarf(index), &table, address));
+    let mut outermost = Outermost::of(&table);
+    let frames = addresses.iter().enumerate().map(|(index, &address)| merge(dwarf(index), &mut outermost, address));
     let mut frames: Vec<Vec<RawFrame>> = frames.collect();
     readable::make(&mut frames, how, &mut known);
     known.keep();
@@ -200,17 +202,35 @@ fn read_debug_info(
     }
 }
 
+/// What the symbol table names; the text of a name is made once.
+struct Outermost<'t> {
+    table: &'t SymbolTable<'t>,
+    /// The names by where they are in the file.
+    names: HashMap<usize, Arc<str>>,
+}
+
+impl<'t> Outermost<'t> {
+    fn of(table: &'t SymbolTable<'t>) -> Self {
+        Self { table, names: HashMap::default() }
+    }
+
+    fn name(&mut self, symbol: Found<'t>) -> Arc<str> {
+        let made = self.names.entry(symbol.name.as_ptr().addr());
+        made.or_insert_with(|| Arc::from(String::from_utf8_lossy(symbol.name))).clone()
+    }
+}
+
 /// The frames of one address, with names as they stand in the files. The symbol table names the outermost function, as
 /// in perf and LLVM: it tells clones such as `f.cold` apart; DWARF names what was inlined into it.
-fn merge(dwarf: &[DwarfFrame], table: &SymbolTable<'_>, address: u64) -> Vec<RawFrame> {
-    let symbol = table.find(address);
-    let of_symbol = |symbol: table::Found<'_>| Arc::from(String::from_utf8_lossy(symbol.name));
+fn merge(dwarf: &[DwarfFrame], table: &mut Outermost<'_>, address: u64) -> Vec<RawFrame> {
+    let symbol = table.table.find(address);
     let Some((outermost, inlined)) = dwarf.split_last() else {
-        let name = symbol.map(of_symbol);
+        let name = symbol.map(|symbol| table.name(symbol));
         return name.map(|name| RawFrame { name, file: None, line: None, inlined: false }).into_iter().collect();
     };
     let preferred = symbol.filter(|symbol| symbol.sized || outermost.name.is_none());
-    let Some(outer_name) = preferred.map(of_symbol).or_else(|| outermost.name.clone()) else { return Vec::new() };
+    let outer_name = preferred.map(|symbol| table.name(symbol)).or_else(|| outermost.name.clone());
+    let Some(outer_name) = outer_name else { return Vec::new() };
     let frame = |frame: &DwarfFrame, name: Arc<str>, inlined: bool| RawFrame {
         name,
         file: frame.file.clone(),

@@ -20,6 +20,7 @@ use foldhash::HashMap;
 use rustix::fs::OFlags;
 
 use super::dwarf::DwarfFrame;
+use crate::kept_files::{KeptFile, limit_room};
 use crate::local_files::{MappedFile, hex};
 pub(super) use remembered::Remembered;
 
@@ -147,20 +148,12 @@ impl Cache {
             let (ending, used) = (path.extension().and_then(OsStr::to_str), metadata.modified()?);
             let is_abandoned = || used.elapsed().is_ok_and(|age| age > ABANDONED);
             match ending {
-                Some(ENDING) => files.push((used, path, metadata.len())),
+                Some(ENDING) => files.push(KeptFile { used, path, length: metadata.len() }),
                 Some(UNFINISHED) if is_abandoned() => fs::remove_file(path)?,
                 _ => {}
             }
         }
-        files.sort();
-        let mut size: u64 = files.iter().map(|(_, _, length)| length).sum();
-        for (_, path, length) in files {
-            if size > self.limit {
-                fs::remove_file(path)?;
-                size -= length;
-            }
-        }
-        Ok(())
+        limit_room(files, self.limit)
     }
 }
 
