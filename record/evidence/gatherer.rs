@@ -171,7 +171,7 @@ impl Source {
                 if *embed == Embed::Symbols {
                     let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
-                    names.extend(symbol.filter(|symbol| named.insert((symbol.address, symbol.size))));
+                    names.extend(symbol.filter(|symbol| is_new(named, symbol)));
                 }
             }
         }
@@ -190,6 +190,11 @@ fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<Gian
     }
     let (offset, length) = (elf.offset_of(found.start)?, found.end - found.start);
     Some(GiantFunction { module, offset, length, size, pushed: largest - size })
+}
+
+/// Whether the segment lacks a symbol: of one address, it has each that was chosen for some code.
+fn is_new(named: &mut FxHashSet<(u64, u64)>, symbol: &Symbol) -> bool {
+    named.insert((symbol.address, symbol.size))
 }
 
 fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
@@ -214,5 +219,19 @@ fn put(
     }
     if given.insert((section, fde.address)) {
         slice.fdes.push(fde);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short and a long symbol of one address are both embedded, each once.
+    #[test]
+    fn aliases_of_one_address_are_embedded_by_size() {
+        let symbol = |size, name: &str| Symbol { address: 0x100, size, name: name.to_owned() };
+        let mut named = FxHashSet::default();
+        let symbols = [symbol(8, "short"), symbol(32, "long"), symbol(8, "short")];
+        assert_eq!(symbols.each_ref().map(|symbol| is_new(&mut named, symbol)), [true, true, false]);
     }
 }

@@ -99,10 +99,12 @@ impl<'a> SymbolTable<'a> {
         let mut symbols: Vec<&Symbol> = symbols.iter().collect();
         // A symbol without a size is longer than all others.
         symbols.sort_by_key(|symbol| (symbol.address, symbol.size.wrapping_sub(1)));
-        let (mut start, mut shorter) = (None, 0);
+        let (mut last, mut shorter) = (None, 0);
         for symbol in symbols {
-            shorter = if start == Some(symbol.address) { shorter + 1 } else { 0 };
-            start = Some(symbol.address);
+            shorter = match last.replace((symbol.address, symbol.size)) {
+                Some((start, size)) if start == symbol.address => shorter + usize::from(size != symbol.size),
+                _ => 0,
+            };
             let name = symbol.name.as_bytes();
             let sized = symbol.size > 0;
             let end = if sized { symbol.address.saturating_add(symbol.size) } else { u64::MAX };
@@ -125,9 +127,8 @@ impl<'a> SymbolTable<'a> {
     /// and those that reach farther than better ones. To be called once after everything was added.
     pub fn finish(&mut self) {
         self.entries.sort_unstable_by(|a, b| {
-            let is_better = |a: &Entry<'_>, b: &Entry<'_>| {
-                (a.rank, a.name.len(), a.name).cmp(&(b.rank, b.name.len(), b.name))
-            };
+            let is_better =
+                |a: &Entry<'_>, b: &Entry<'_>| (a.rank, a.name.len(), a.name).cmp(&(b.rank, b.name.len(), b.name));
             b.start.cmp(&a.start).then_with(|| is_better(a, b))
         });
         let (mut start, mut next_start, mut farthest) = (None, u64::MAX, None);

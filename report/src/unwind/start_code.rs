@@ -44,7 +44,8 @@ impl StartCode {
             || match function(address) {
                 Some((start, end)) => {
                     let next = end.checked_next_multiple_of(FUNCTION_ALIGNMENT).unwrap_or(end);
-                    self.behind.binary_search(&next).is_ok() || (self.entry > 0 && start <= self.entry && self.entry < end)
+                    self.behind.binary_search(&next).is_ok()
+                        || (self.entry > 0 && start <= self.entry && self.entry < end)
                 }
                 None => self.entry > 0 && address.checked_sub(self.entry).is_some_and(|at| at < HANDWRITTEN_START),
             }

@@ -73,8 +73,10 @@ pub(super) fn decode(key: &[u8], file: &[u8]) -> Option<Known> {
         if count > MAX_FRAMES {
             return None;
         }
-        // Damage ends the list early, and is seen where it ends.
         frames.insert(address, (0..count).map_while(|_| frame(&mut input)));
+        if frames.get(address)?.len() < count {
+            return None;
+        }
     }
     let readable = input.list(8, |input| Some((text(input.number()?)?, text(input.number()?)?)))?;
     input.0.is_empty().then(|| Known { frames, readable: readable.into_iter().collect() })

@@ -15,7 +15,10 @@ pub(in crate::symbols) struct KnownFrames {
 impl KnownFrames {
     /// With room for so many addresses.
     pub(super) fn with_room(addresses: usize) -> Self {
-        Self { all: Vec::with_capacity(addresses), places: HashMap::with_capacity_and_hasher(addresses, Default::default()) }
+        Self {
+            all: Vec::with_capacity(addresses),
+            places: HashMap::with_capacity_and_hasher(addresses, Default::default()),
+        }
     }
 
     /// Whether something is known of an address, be it that there are no frames.
@@ -57,11 +60,3 @@ impl PartialEq for KnownFrames {
 }
 
 impl Eq for KnownFrames {}
-
-impl<const N: usize> From<[(u64, Vec<DwarfFrame>); N]> for KnownFrames {
-    fn from(frames: [(u64, Vec<DwarfFrame>); N]) -> Self {
-        let mut known = Self::default();
-        frames.into_iter().for_each(|(address, frames)| known.insert(address, frames));
-        known
-    }
-}
