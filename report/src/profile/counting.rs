@@ -87,7 +87,7 @@ pub(super) fn find_lines(functions: &mut [Function], names: &Names, location_sam
             }
         }
     }
-    let mut most: Vec<(u64, Option<Reverse<(&Arc<str>, u32)>>)> = vec![(0, None); functions.len()];
+    let mut most = vec![(0, None); functions.len()];
     for ((function, file, line), samples) in lines.into_iter().filter(|(_, samples)| *samples > 0) {
         let most = &mut most[function as usize];
         *most = (samples, Some(Reverse((file, line)))).max(*most);
