@@ -39,7 +39,8 @@ struct Source {
     /// Start and end of the functions whose CFI this segment has.
     covered: BTreeMap<u64, u64>,
     given: FxHashSet<(CfiSection, u64)>,
-    named: FxHashSet<u64>,
+    /// Address and size of the symbols that this segment has: aliases of one address may be of several sizes.
+    named: FxHashSet<(u64, u64)>,
     /// This segment has its compressed symbol table, or there is none.
     mini_debug_info_given: bool,
 }
@@ -170,13 +171,13 @@ impl Source {
                 if *embed == Embed::Symbols {
                     let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
-                    names.extend(symbol.filter(|symbol| named.insert(symbol.address)));
+                    names.extend(symbol.filter(|symbol| is_new(named, symbol)));
                 }
             }
         }
         records.extend(slices.into_values().map(Record::UnwindSlice));
         if !names.is_empty() {
-            names.sort_by_key(|symbol| symbol.address);
+            names.sort_by_key(|symbol| (symbol.address, symbol.size));
             records.push(Record::SymbolSlice(SymbolSlice { module: id, symbols: names }));
         }
     }
@@ -189,6 +190,11 @@ fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<Gian
     }
     let (offset, length) = (elf.offset_of(found.start)?, found.end - found.start);
     Some(GiantFunction { module, offset, length, size, pushed: largest - size })
+}
+
+/// Whether the segment lacks a symbol: of one address, it has each that was chosen for some code.
+fn is_new(named: &mut FxHashSet<(u64, u64)>, symbol: &Symbol) -> bool {
+    named.insert((symbol.address, symbol.size))
 }
 
 fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
@@ -213,5 +219,19 @@ fn put(
     }
     if given.insert((section, fde.address)) {
         slice.fdes.push(fde);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short and a long symbol of one address are both embedded, each once.
+    #[test]
+    fn aliases_of_one_address_are_embedded_by_size() {
+        let symbol = |size, name: &str| Symbol { address: 0x100, size, name: name.to_owned() };
+        let mut named = FxHashSet::default();
+        let symbols = [symbol(8, "short"), symbol(32, "long"), symbol(8, "short")];
+        assert_eq!(symbols.each_ref().map(|symbol| is_new(&mut named, symbol)), [true, true, false]);
     }
 }

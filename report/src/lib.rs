@@ -27,6 +27,7 @@ pub mod evidence;
 pub mod facts;
 pub mod filter;
 pub mod jit;
+mod kept_files;
 pub mod ledger;
 pub mod local_files;
 pub mod losses;

@@ -117,8 +117,10 @@ impl<'a> ModuleCode<'a> {
     fn is_named_start_code(&self, address: u64) -> bool {
         let symbols = &self.evidence.symbols;
         let after = symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = after.checked_sub(1).and_then(|last| symbols.get(last));
-        symbol.is_some_and(|symbol| address - symbol.address < symbol.size.max(1) && is_start_code(&symbol.name))
+        let aliases = symbols[..after].iter().rev();
+        let start = symbols[..after].last().map(|symbol| symbol.address);
+        let mut aliases = aliases.take_while(|symbol| Some(symbol.address) == start);
+        aliases.any(|symbol| address - symbol.address < symbol.size.max(1) && is_start_code(&symbol.name))
     }
 
     fn binary(&self, local: &'a dyn LocalBinaries) -> Option<&BinaryCfi<'a>> {

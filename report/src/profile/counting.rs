@@ -1,7 +1,9 @@
 //! Samples added up: of stacks, places, functions and lines.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::{Function, PathFrame};
 use crate::stacks::Stacks;
@@ -77,21 +79,22 @@ pub(super) fn count(
 
 /// Gives each function the line that most of its frames were at; the first such line of several.
 pub(super) fn find_lines(functions: &mut [Function], names: &Names, location_samples: &[u64]) {
-    let mut lines: BTreeMap<(FunctionId, Arc<str>, u32), u64> = BTreeMap::new();
+    let mut lines: HashMap<(FunctionId, &Arc<str>, u32), u64> = HashMap::default();
     for (frames, &samples) in names.locations.iter().zip(location_samples) {
         for frame in frames {
             if let (Some(file), Some(line)) = (&frame.file, frame.line) {
-                *lines.entry((frame.function, file.clone(), line)).or_default() += samples;
+                *lines.entry((frame.function, file, line)).or_default() += samples;
             }
         }
     }
-    let mut most = vec![0; functions.len()];
-    for ((function, file, line), samples) in lines {
-        let index = function as usize;
-        if samples > most[index] {
-            most[index] = samples;
-            functions[index].file = Some(file);
-            functions[index].line = Some(line);
+    let mut most = vec![(0, None); functions.len()];
+    for ((function, file, line), samples) in lines.into_iter().filter(|(_, samples)| *samples > 0) {
+        let most = &mut most[function as usize];
+        *most = (samples, Some(Reverse((file, line)))).max(*most);
+    }
+    for (function, (_, line)) in functions.iter_mut().zip(most) {
+        if let Some(Reverse((file, line))) = line {
+            (function.file, function.line) = (Some(file.clone()), Some(line));
         }
     }
 }

@@ -46,11 +46,16 @@ impl<'a> Roots<'a> {
     /// How often each stack was seen under each root. Above and below a function, there is a root only where it is asked for.
     pub(super) fn path_counts(&self, side: Option<Side>) -> Vec<PathCount> {
         let has_root = side.is_none() || self.by.is_of_samples();
-        let mut counts: BTreeMap<(Option<Cow<'_, str>>, usize), u64> = BTreeMap::new();
-        for count in self.stacks.counts.iter().filter(|count| (count.stack as usize) < self.stacks.stacks.len()) {
-            let root = has_root.then(|| self.root(count));
-            *counts.entry((root, count.stack as usize)).or_default() += count.samples;
-        }
+        let counts = self.stacks.counts.iter().filter(|count| (count.stack as usize) < self.stacks.stacks.len());
+        let root = |count| has_root.then(|| self.root(count));
+        let mut counts: Vec<_> = counts.map(|count| ((root(count), count.stack as usize), count.samples)).collect();
+        // Stable, because that is quick where most of them are in order already.
+        counts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        counts.dedup_by(|(next, samples), (kept, sum)| {
+            let is_same = next == kept;
+            *sum += if is_same { *samples } else { 0 };
+            is_same
+        });
         let counts = counts.into_iter();
         counts.map(|((root, path), samples)| PathCount { root: root.map(Cow::into_owned), path, samples }).collect()
     }

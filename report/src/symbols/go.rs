@@ -112,16 +112,6 @@ impl<'a> GoTable<'a> {
         (count > 0 && length <= table.functions.len()).then_some(table)
     }
 
-    /// Adds what is at those of the addresses of which nothing else is known.
-    pub fn complete(&self, frames: &mut Vec<Vec<DwarfFrame>>, addresses: &[u64]) {
-        frames.resize(addresses.len(), Vec::new());
-        for (frames, &address) in frames.iter_mut().zip(addresses) {
-            if frames.is_empty() {
-                frames.extend(self.at(address));
-            }
-        }
-    }
-
     /// What is at an address: at most one frame, the function that has code of its own there.
     pub fn at(&self, address: u64) -> Option<DwarfFrame> {
         let index = self.index(address)?;

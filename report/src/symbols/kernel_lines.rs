@@ -59,7 +59,7 @@ impl<'h> KernelLines<'h> {
         let mut known = Remembered::of(&kernel.identity, &[&kernel.file], self.how);
         let in_file = |address: &u64| address.wrapping_sub(kernel.slide);
         let mut unknown: Vec<u64> = addresses.iter().map(in_file).collect();
-        unknown.retain(|address| !known.frames().contains_key(address));
+        unknown.retain(|address| !known.frames().knows(*address));
         unknown.sort_unstable();
         unknown.dedup();
         let path = kernel.file.path().display();
@@ -70,7 +70,7 @@ impl<'h> KernelLines<'h> {
             Err(why) => format!("from the recording; {path} cannot be read: {why}"),
         };
         let frames =
-            addresses.iter().filter_map(|address| Some((*address, known.frames().get(&in_file(address))?.clone())));
+            addresses.iter().filter_map(|address| Some((*address, known.frames().get(in_file(address))?.to_vec())));
         self.frames = frames.collect();
         known.keep();
         why

@@ -15,12 +15,13 @@ mod readable;
 mod reason;
 pub mod table;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 use rayon::prelude::*;
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, ModuleIndex};
 use crate::local_files::{Attempt, LocalFiles, ModuleFiles};
 use crate::stacks::Location;
 pub use cache::Cache;
@@ -108,6 +109,8 @@ pub struct Names {
     /// Where the kernel's lines come from, if they were looked for.
     pub kernel: Option<ModuleSymbols>,
     known: HashMap<Function, FunctionId>,
+    /// The same by where the text of the name is, which is quicker to look up; each text is kept, so that no other comes to its place.
+    known_texts: HashMap<(usize, ModuleIndex), (Arc<str>, FunctionId)>,
 }
 
 impl Names {
@@ -144,12 +147,12 @@ impl Names {
         self.unnamed.iter().flatten().any(|reason| matches!(reason, Reason::NoPerfMap | Reason::NotInPerfMap))
     }
 
-    fn look_up(
+    fn look_up<'n>(
         location: Location,
         evidence: &Evidence,
-        (wanted, modules): (&[Vec<u64>], &[Option<ModuleNames>]),
+        (wanted, modules): (&[Vec<u64>], &'n [Option<ModuleNames>]),
         kernel: &KernelLines<'_>,
-    ) -> (Home, Result<Vec<RawFrame>, Unnamed>) {
+    ) -> (Home, Result<Cow<'n, [RawFrame]>, Unnamed>) {
         match location {
             Location::Module { module, address } => {
                 let place = module as usize;
@@ -157,14 +160,18 @@ impl Names {
                 let names = modules.get(place).and_then(Option::as_ref);
                 let found = names.zip(index).and_then(|(names, index)| names.addresses.get(index));
                 let outside = Unnamed { reason: Reason::OutsideModules, start: address };
-                (Home::Module(module), found.cloned().unwrap_or(Err(outside)))
+                let found = found.map(|found| found.as_ref().map(|frames| frames.into()).map_err(|unnamed| *unnamed));
+                (Home::Module(module), found.unwrap_or(Err(outside)))
             }
             Location::Kernel { address } => match kernel::find(&evidence.kernel, address) {
-                Some(symbol) => (Home::Kernel(symbol.module.as_str().into()), Ok(kernel.frames(address, &symbol.name))),
+                Some(symbol) => {
+                    let frames = kernel.frames(address, &symbol.name);
+                    (Home::Kernel(symbol.module.as_str().into()), Ok(frames.into()))
+                }
                 None => (Home::Kernel("".into()), Err(Unnamed { reason: Reason::KernelHidden, start: address })),
             },
             Location::Jit { name } => match evidence.jit.name(name) {
-                Some(name) => (Home::Jit, Ok(vec![RawFrame { name, file: None, line: None, inlined: false }])),
+                Some(name) => (Home::Jit, Ok(vec![RawFrame { name, file: None, line: None, inlined: false }].into())),
                 None => (Home::Jit, Err(Unnamed { reason: Reason::NotInPerfMap, start: 0 })),
             },
             Location::Anonymous { pid, address } => {
@@ -177,11 +184,11 @@ impl Names {
         }
     }
 
-    fn add(&mut self, home: Home, found: Result<Vec<RawFrame>, Unnamed>, evidence: &Evidence, inlines: bool) {
+    fn add(&mut self, home: Home, found: Result<Cow<'_, [RawFrame]>, Unnamed>, evidence: &Evidence, inlines: bool) {
         self.unnamed.push(found.as_ref().err().map(|unnamed| unnamed.reason));
         let frames = match found {
             Ok(raw) => {
-                let kept = raw.into_iter().filter(|frame| inlines || !frame.inlined);
+                let kept = raw.iter().filter(|frame| inlines || !frame.inlined);
                 kept.map(|frame| self.named_frame(frame, &home)).collect()
             }
             Err(unnamed) => {
@@ -193,9 +200,24 @@ impl Names {
         self.locations.push(frames);
     }
 
-    fn named_frame(&mut self, frame: RawFrame, home: &Home) -> NamedFrame {
-        let function = self.intern(Function { name: frame.name, home: home.clone(), unnamed: false });
-        NamedFrame { function, file: frame.file, line: frame.line, inlined: frame.inlined }
+    fn named_frame(&mut self, frame: &RawFrame, home: &Home) -> NamedFrame {
+        let function = || Function { name: frame.name.clone(), home: home.clone(), unnamed: false };
+        let function = match *home {
+            Home::Module(module) => self.intern_text(&frame.name, module, function),
+            _ => self.intern(function()),
+        };
+        NamedFrame { function, file: frame.file.clone(), line: frame.line, inlined: frame.inlined }
+    }
+
+    /// A module's frames share the texts of their names: most are known by where they are.
+    fn intern_text(&mut self, name: &Arc<str>, module: ModuleIndex, function: impl FnOnce() -> Function) -> FunctionId {
+        let place = (name.as_ptr().addr(), module);
+        if let Some(&(_, id)) = self.known_texts.get(&place) {
+            return id;
+        }
+        let id = self.intern(function());
+        self.known_texts.insert(place, (name.clone(), id));
+        id
     }
 
     fn intern(&mut self, function: Function) -> FunctionId {

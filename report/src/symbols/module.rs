@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use profrec_format::{ModuleKind, Symbol};
 
 use super::cache::Remembered;
@@ -12,7 +13,7 @@ use super::extents::Extents;
 use super::go::GoTable;
 use super::plt;
 use super::readable;
-use super::table::{self, SymbolTable};
+use super::table::{self, Found, SymbolTable};
 use super::{Reason, Wanted};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles, Outcome};
@@ -99,12 +100,10 @@ pub(super) fn name_addresses(
     table.finish();
 
     let mut known = Remembered::open(evidence, files, how);
-    let (mut dwarf, trouble) = debug_frames(files, &table, addresses, how, &mut known);
-    let has_dwarf = !dwarf.is_empty();
+    let trouble = learn_debug_info(files, &table, addresses, how, &mut known);
     let go = images.iter().find_map(GoTable::of);
-    go.iter().for_each(|go| go.complete(&mut dwarf, addresses));
     let source = match (local, table.is_empty()) {
-        _ if has_dwarf => Source::DebugInfo,
+        _ if files.debug_info().is_some() => Source::DebugInfo,
         _ if go.is_some() => Source::GoTable,
         (true, _) => Source::SymbolTable,
         (false, false) => Source::Embedded,
@@ -116,9 +115,12 @@ pub(super) fn name_addresses(
         _ => Reason::NotCovered,
     };
     let stripped = (reason == Reason::Stripped).then(|| reason.explain().to_owned());
-    let nothing = Vec::new();
-    let dwarf = |index| dwarf.get(index).unwrap_or(&nothing);
-    let frames = addresses.iter().enumerate().map(|(index, &address)| merge(dwarf(index), &table, address));
+    let mut outermost = Outermost::of(&table);
+    let frames = addresses.iter().map(|&address| {
+        let dwarf = known.frames().get(address).filter(|frames| !frames.is_empty());
+        let of_go = if dwarf.is_none() { go.as_ref().and_then(|go| go.at(address)) } else { None };
+        merge(dwarf.unwrap_or(of_go.as_slice()), &mut outermost, address)
+    });
     let mut frames: Vec<Vec<RawFrame>> = frames.collect();
     readable::make(&mut frames, how, &mut known);
     known.keep();
@@ -157,23 +159,22 @@ fn parse_files<'a>(evidence: &'a ModuleEvidence, files: &'a ModuleFiles) -> Vec<
     images.into_iter().filter_map(|bytes| object::File::parse(bytes).ok()).collect()
 }
 
-/// What DWARF says about the addresses, or nothing and why.
-fn debug_frames(
+/// Looks up what debug info says about the addresses, as far as it is not known; says what went wrong.
+fn learn_debug_info(
     files: &ModuleFiles,
     table: &SymbolTable<'_>,
     addresses: &[u64],
     how: &Wanted,
     known: &mut Remembered<'_>,
-) -> (Vec<Vec<DwarfFrame>>, Option<String>) {
-    let Some(mapped) = files.debug_info() else { return (Vec::new(), None) };
+) -> Option<String> {
+    let mapped = files.debug_info()?;
     // The table names outermost functions: without inlined ones and lines, it is all that is needed.
     let is_enough = |address| !how.lines && !how.inlines && table.find(address).is_some_and(|found| found.sized);
     let wanted: Vec<u64> = addresses.iter().copied().filter(|&address| !is_enough(address)).collect();
-    let unknown: Vec<u64> = wanted.into_iter().filter(|address| !known.frames().contains_key(address)).collect();
+    let unknown: Vec<u64> = wanted.into_iter().filter(|address| !known.frames().knows(*address)).collect();
     let trouble = if unknown.is_empty() { None } else { read_debug_info(mapped, files, &unknown, how, known) };
-    let frames = addresses.iter().map(|address| known.frames().get(address).cloned().unwrap_or_default());
     let lacks_shared = || "the file that its debug info shares with others is missing".to_owned();
-    (frames.collect(), files.lacks_shared_debug_info().then(lacks_shared).or(trouble))
+    files.lacks_shared_debug_info().then(lacks_shared).or(trouble)
 }
 
 /// Looks up what is not known; says what went wrong.
@@ -200,17 +201,35 @@ fn read_debug_info(
     }
 }
 
+/// What the symbol table names; the text of a name is made once.
+struct Outermost<'t> {
+    table: &'t SymbolTable<'t>,
+    /// The names by where they are in the file.
+    names: HashMap<usize, Arc<str>>,
+}
+
+impl<'t> Outermost<'t> {
+    fn of(table: &'t SymbolTable<'t>) -> Self {
+        Self { table, names: HashMap::default() }
+    }
+
+    fn name(&mut self, symbol: Found<'t>) -> Arc<str> {
+        let made = self.names.entry(symbol.name.as_ptr().addr());
+        made.or_insert_with(|| Arc::from(String::from_utf8_lossy(symbol.name))).clone()
+    }
+}
+
 /// The frames of one address, with names as they stand in the files. The symbol table names the outermost function, as
 /// in perf and LLVM: it tells clones such as `f.cold` apart; DWARF names what was inlined into it.
-fn merge(dwarf: &[DwarfFrame], table: &SymbolTable<'_>, address: u64) -> Vec<RawFrame> {
-    let symbol = table.find(address);
-    let of_symbol = |symbol: table::Found<'_>| Arc::from(String::from_utf8_lossy(symbol.name));
+fn merge(dwarf: &[DwarfFrame], table: &mut Outermost<'_>, address: u64) -> Vec<RawFrame> {
+    let symbol = table.table.find(address);
     let Some((outermost, inlined)) = dwarf.split_last() else {
-        let name = symbol.map(of_symbol);
+        let name = symbol.map(|symbol| table.name(symbol));
         return name.map(|name| RawFrame { name, file: None, line: None, inlined: false }).into_iter().collect();
     };
     let preferred = symbol.filter(|symbol| symbol.sized || outermost.name.is_none());
-    let Some(outer_name) = preferred.map(of_symbol).or_else(|| outermost.name.clone()) else { return Vec::new() };
+    let outer_name = preferred.map(|symbol| table.name(symbol)).or_else(|| outermost.name.clone());
+    let Some(outer_name) = outer_name else { return Vec::new() };
     let frame = |frame: &DwarfFrame, name: Arc<str>, inlined: bool| RawFrame {
         name,
         file: frame.file.clone(),

@@ -28,11 +28,13 @@ struct Entry<'a> {
 }
 
 /// Which of several names for one address is shown: the lowest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     unsized_symbol: bool,
     not_a_function: bool,
     local: bool,
+    /// Of embedded aliases, how many are shorter: a longer one was chosen only for what lies behind those.
+    shorter: usize,
     /// Aliases that a library keeps for its old callers say that they are not for new ones.
     discouraged: bool,
     /// `__read` is for the library itself, `read` for everybody.
@@ -84,6 +86,7 @@ impl<'a> SymbolTable<'a> {
             unsized_symbol: size == 0,
             not_a_function: !function,
             local: symbol.is_local(),
+            shorter: 0,
             discouraged: name.ends_with(DISCOURAGED),
             underscores: leading_underscores(name),
             weak: symbol.is_weak(),
@@ -93,7 +96,15 @@ impl<'a> SymbolTable<'a> {
 
     /// Adds the symbols that a recording carries.
     pub fn add_embedded(&mut self, symbols: &'a [Symbol]) {
+        let mut symbols: Vec<&Symbol> = symbols.iter().collect();
+        // A symbol without a size is longer than all others.
+        symbols.sort_by_key(|symbol| (symbol.address, symbol.size.wrapping_sub(1)));
+        let (mut last, mut shorter) = (None, 0);
         for symbol in symbols {
+            shorter = match last.replace((symbol.address, symbol.size)) {
+                Some((start, size)) if start == symbol.address => shorter + usize::from(size != symbol.size),
+                _ => 0,
+            };
             let name = symbol.name.as_bytes();
             let sized = symbol.size > 0;
             let end = if sized { symbol.address.saturating_add(symbol.size) } else { u64::MAX };
@@ -103,6 +114,7 @@ impl<'a> SymbolTable<'a> {
                 unsized_symbol: !sized,
                 not_a_function: false,
                 local: false,
+                shorter,
                 discouraged,
                 underscores,
                 weak: false,
@@ -111,20 +123,29 @@ impl<'a> SymbolTable<'a> {
         }
     }
 
-    /// Sorts the table, keeps the best name of each address and ends every function of unknown
-    /// size where the next begins. To be called once after everything was added.
+    /// Sorts the table, ends every function of unknown size where the next begins, and keeps of each address the best name,
+    /// and those that reach farther than better ones. To be called once after everything was added.
     pub fn finish(&mut self) {
         self.entries.sort_unstable_by(|a, b| {
-            (a.start, a.rank, a.name.len(), a.name).cmp(&(b.start, b.rank, b.name.len(), b.name))
+            let is_better =
+                |a: &Entry<'_>, b: &Entry<'_>| (a.rank, a.name.len(), a.name).cmp(&(b.rank, b.name.len(), b.name));
+            b.start.cmp(&a.start).then_with(|| is_better(a, b))
         });
-        self.entries.dedup_by_key(|entry| entry.start);
-        let mut next_start = u64::MAX;
-        for entry in self.entries.iter_mut().rev() {
+        let (mut start, mut next_start, mut farthest) = (None, u64::MAX, None);
+        self.entries.retain_mut(|entry| {
+            if start != Some(entry.start) {
+                next_start = start.unwrap_or(u64::MAX);
+                (start, farthest) = (Some(entry.start), None);
+            }
             if !entry.sized {
                 entry.end = entry.end.min(next_start);
             }
-            next_start = entry.start;
-        }
+            let reaches_farther = farthest < Some(entry.end);
+            farthest = farthest.max(Some(entry.end));
+            reaches_farther
+        });
+        // From the last to the first: the best name of an address is found before those that reach farther.
+        self.entries.reverse();
     }
 
     /// The function that covers an address: the innermost of known size, else one of unknown size.
@@ -234,17 +255,29 @@ mod tests {
         assert_eq!(name_at(&symbols, 0x104).as_deref(), Some("__isinff128"));
     }
 
+    /// Behind a short alias, a longer one of the same address has a name.
+    #[test]
+    fn a_long_alias_reaches_farther_than_a_short_one() {
+        let symbols = [symbol(0x100, 8, "known_by_its_length"), symbol(0x100, 0x20, "f"), symbol(0x100, 0, "label")];
+        let names = [0x107, 0x108, 0x11f, 0x120].map(|address| name_at(&symbols, address));
+        assert_eq!(names, ["known_by_its_length", "f", "f", "label"].map(|name| Some(name.to_owned())));
+        let rank = |local| Rank { local, ..Rank::default() };
+        let entry = |end, rank, name| Entry { start: 0x100, end, sized: true, rank, name };
+        let (short, long) = (entry(0x108, rank(false), &b"public"[..]), entry(0x120, rank(true), &b"f"[..]));
+        let mut table = SymbolTable { entries: vec![long.clone(), short.clone()] };
+        table.finish();
+        let names = [0x104, 0x110].map(|address| table.find(address).map(|found| found.name));
+        assert_eq!(names, [Some(&b"public"[..]), Some(b"f")]);
+        // One that reaches farther and is known better leaves no room for the other.
+        table.entries = vec![Entry { end: 0x130, ..short.clone() }, long];
+        table.finish();
+        assert_eq!(table.entries, [Entry { end: 0x130, ..short }]);
+    }
+
     /// A weak name stands for the other one: `bcmp` is `memcmp`. But a public name is known better than one with underscores.
     #[test]
     fn a_weak_alias_is_not_shown() {
-        let rank = |underscores, weak, local| Rank {
-            unsized_symbol: false,
-            not_a_function: false,
-            local,
-            discouraged: false,
-            underscores,
-            weak,
-        };
+        let rank = |underscores, weak, local| Rank { local, underscores, weak, ..Rank::default() };
         let (memcmp, bcmp, internal) = (rank(0, false, false), rank(0, true, false), rank(2, false, false));
         assert!(memcmp < bcmp && bcmp < internal && internal < rank(0, false, true));
     }

@@ -12,7 +12,9 @@ use crate::modules::Modules;
 #[derive(Default)]
 pub struct RowCache {
     context: CfiContext,
-    rows: HashMap<(ModuleIndex, u64, bool), Known>,
+    places: HashMap<(ModuleIndex, u64, bool), u32>,
+    /// Apart from their places: what grows by moving is small.
+    rows: Vec<Known>,
     /// What following rows with expressions has cost.
     work: u64,
 }
@@ -30,15 +32,17 @@ impl RowCache {
     /// The row for an address of a module; `None` when no call frame information covers it. Of one that is inside of a call, the
     /// call may be missing: where it would return to is then the first instruction of a function.
     pub fn row(&mut self, modules: &Modules<'_>, module: ModuleIndex, address: u64, in_call: bool) -> Option<&Row> {
-        let Self { context, rows, work } = self;
-        let known = rows.entry((module, address, in_call)).or_insert_with(|| {
+        let Self { context, places, rows, work } = self;
+        let place = *places.entry((module, address, in_call)).or_insert_with(|| {
             let mut row = modules.row(module, address, context);
             if let (None, true, Some(next)) = (&row, in_call, address.checked_add(1)) {
                 row = modules.row(module, next, context).filter(|row| row.start == next);
             }
             let cost = row.as_ref().map_or(0, |row| EXPRESSION * row.expressions() as u64);
-            Known { row, cost }
+            rows.push(Known { row, cost });
+            rows.len() as u32 - 1
         });
+        let known = rows.get(place as usize)?;
         *work += known.cost;
         known.row.as_ref()
     }

@@ -242,7 +242,8 @@ fn row_of<'a, S: UnwindSection<Bytes<'a>>>(
         gimli::CfaRule::RegisterAndOffset { register, offset } => CfaRule::Register(register.0, *offset),
         gimli::CfaRule::Expression(expression) => CfaRule::Expression(bytes_of(section, expression)?),
     };
-    let mut registers = Vec::new();
+    // There are very many rows: none takes more than it needs.
+    let mut registers = Vec::with_capacity(row.registers().filter(|(register, _)| *register != column).count());
     for (register, rule) in row.registers().filter(|(register, _)| *register != column) {
         registers.push((register.0, rule_of(section, rule)?));
     }

@@ -6,9 +6,9 @@ use profrec_format::start_code::{FUNCTION_ALIGNMENT, HANDWRITTEN_START, is_start
 /// Where a file has such code.
 #[derive(Debug, Default)]
 pub(super) struct StartCode {
-    /// The first address of each function that has the name of start code, and one past its last.
+    /// The first address of each function that has the name of start code, and one past its last; ascending and apart.
     named: Vec<(u64, u64)>,
-    /// Where functions begin that stand behind start code without a name.
+    /// Where functions begin that stand behind start code without a name; ascending.
     behind: Vec<u64>,
     /// Where a program begins.
     entry: u64,
@@ -29,27 +29,55 @@ impl StartCode {
                 start_code.behind.push(address);
             }
         }
+        start_code.named = apart(start_code.named);
+        start_code.behind.sort_unstable();
+        start_code.behind.dedup();
         start_code
     }
 
     /// Whether an address is in such code. `function` gives the first address of the function that covers an address, and one
     /// past its last, where call frame information tells.
     pub(super) fn holds(&self, address: u64, function: impl Fn(u64) -> Option<(u64, u64)>) -> bool {
-        let is_named = self.named.iter().any(|&(start, end)| start <= address && address < end);
-        is_named
+        let after = self.named.partition_point(|&(start, _)| start <= address);
+        let nearest = after.checked_sub(1).and_then(|index| self.named.get(index));
+        nearest.is_some_and(|&(_, end)| address < end)
             || match function(address) {
                 Some((start, end)) => {
                     let next = end.checked_next_multiple_of(FUNCTION_ALIGNMENT).unwrap_or(end);
-                    self.behind.contains(&next) || (self.entry > 0 && start <= self.entry && self.entry < end)
+                    self.behind.binary_search(&next).is_ok()
+                        || (self.entry > 0 && start <= self.entry && self.entry < end)
                 }
                 None => self.entry > 0 && address.checked_sub(self.entry).is_some_and(|at| at < HANDWRITTEN_START),
             }
     }
 }
 
+/// The same ranges in ascending order; those that overlap or touch are one.
+fn apart(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let is_one = next.0 <= kept.1;
+        if is_one {
+            kept.1 = kept.1.max(next.1);
+        }
+        is_one
+    });
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A long function that begins before a short one still holds what is behind the short one.
+    #[test]
+    fn overlapping_functions_are_one_range() {
+        let named = apart(vec![(0x300, 0x301), (0x110, 0x118), (0x100, 0x140), (0x140, 0x150)]);
+        assert_eq!(named, [(0x100, 0x150), (0x300, 0x301)]);
+        let start_code = StartCode { named, ..StartCode::default() };
+        let held = [0xff, 0x100, 0x130, 0x14f, 0x150, 0x300, 0x301].map(|address| start_code.holds(address, |_| None));
+        assert_eq!(held, [false, true, true, true, false, true, false]);
+    }
 
     /// A name, the function behind, and the entry point tell it; nothing else does.
     #[test]

@@ -2,22 +2,27 @@
 //! empty says that no server had it, for a while.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Kind;
+use crate::kept_files::{KeptFile, limit_room};
 
 /// How long it is believed that no server has a file, unless `cache_miss_s` says otherwise.
 const MISS: Duration = Duration::from_secs(600);
+
+/// Bytes of all files together; the ones not used for longest go first, whichever client fetched them.
+const LIMIT: u64 = 16 << 30;
 
 /// A cache folder, which need not exist yet.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
     root: PathBuf,
+    limit: u64,
 }
 
 /// A file that is being fetched: it gets its name in the cache when it is whole, and is removed if it never is.
@@ -40,13 +45,39 @@ impl Cache {
         let old = || path("HOME").map(|home| home.join(".debuginfod_client_cache")).filter(|path| path.is_dir());
         let new = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache"))).map(below);
         let root = path("DEBUGINFOD_CACHE_PATH").or_else(old).or_else(new)?;
-        root.is_absolute().then_some(Self { root })
+        root.is_absolute().then_some(Self { root, limit: LIMIT })
     }
 
     /// A file that was fetched before.
     pub(super) fn file(&self, build_id: &str, kind: Kind) -> Option<PathBuf> {
         let path = self.path(build_id, kind);
-        fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0).then_some(path)
+        let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+        // What was used last goes last; to lose that is harmless.
+        let used = || File::open(&path)?.set_times(FileTimes::new().set_accessed(SystemTime::now()));
+        let _ = is_there.then(used);
+        is_there.then_some(path)
+    }
+
+    /// Removes what was not used for longest, until all files together are within the limit. The one that has just come stays.
+    pub(super) fn tidy_up(&self, come: &Path) -> io::Result<()> {
+        let mut files = Vec::new();
+        for folder in fs::read_dir(&self.root)? {
+            let folder = folder?;
+            // Only what has a build-id's name is a folder of such files; a link may lead anywhere.
+            let is_build_id = folder.file_name().as_encoded_bytes().iter().all(u8::is_ascii_hexdigit);
+            if !is_build_id || !folder.file_type()?.is_dir() {
+                continue;
+            }
+            for path in [Kind::DebugInfo, Kind::Executable].map(|kind| folder.path().join(kind.name())) {
+                let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+                if metadata.is_file() && path != come {
+                    let used = metadata.accessed()?.max(metadata.modified()?);
+                    files.push(KeptFile { used, path, length: metadata.len() });
+                }
+            }
+        }
+        let size = fs::metadata(come)?.len();
+        limit_room(files, self.limit.saturating_sub(size))
     }
 
     /// Whether it was found out a short while ago that no server has it.
@@ -158,7 +189,7 @@ mod tests {
     #[test]
     fn files_come_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { root: folder.path().join("new") };
+        let cache = Cache { root: folder.path().join("new"), limit: LIMIT };
         let (unfinished, _) = cache.begin("abcd", Kind::DebugInfo).unwrap();
         drop(unfinished);
         assert_eq!(fs::read_dir(folder.path().join("new/abcd")).unwrap().count(), 0);
@@ -178,7 +209,7 @@ mod tests {
     #[test]
     fn what_was_interrupted_goes() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { root: folder.path().to_owned() };
+        let cache = Cache { root: folder.path().to_owned(), limit: LIMIT };
         let (fetching, _) = cache.begin("abcd", Kind::DebugInfo).unwrap();
         let kinds = ["debuginfo.profrec-1-0", "executable.profrec-1-0", "debuginfo.abcdef"];
         let [left, other_kind, other_client] = kinds.map(|name| folder.path().join("abcd").join(name));
@@ -189,5 +220,28 @@ mod tests {
         let there = [&left, &other_kind, &other_client].map(|path| path.exists());
         assert_eq!(there, [false, true, true]);
         assert!(fetching.path().exists() && again.path().exists());
+    }
+
+    /// Above the limit, what was not used for longest goes; never what has just come, nor what is none of such files.
+    #[test]
+    fn the_folder_has_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { root: folder.path().to_owned(), limit: 10 };
+        let fetch = |build_id: &str, age| {
+            let (unfinished, file) = cache.begin(build_id, Kind::DebugInfo).unwrap();
+            fs::write(unfinished.path(), "12345").unwrap();
+            let then = SystemTime::now() - Duration::from_secs(age);
+            file.set_times(FileTimes::new().set_accessed(then).set_modified(then)).unwrap();
+            unfinished.finish().unwrap()
+        };
+        let [old, used, other] = [fetch("aa", 300), fetch("bb", 600), fetch("cc", 200)];
+        let foreign = folder.path().join("notes");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("debuginfo"), "1234567890").unwrap();
+        assert_eq!(cache.file("bb", Kind::DebugInfo).as_ref(), Some(&used));
+        let come = fetch("dd", 900);
+        cache.tidy_up(&come).unwrap();
+        let there = [&old, &used, &other, &come, &foreign.join("debuginfo")].map(|path| path.exists());
+        assert_eq!(there, [false, true, false, true, true]);
     }
 }

@@ -164,7 +164,10 @@ impl<'a> Fetching<'a> {
             return Err(Outcome::OtherBuild(contents.identity));
         }
         told.finish().map_err(kept)?;
-        Ok((unfinished.finish().map_err(kept)?, length))
+        let path = unfinished.finish().map_err(kept)?;
+        // A folder that cannot be tidied up takes room, and harms nothing.
+        let _ = cache.tidy_up(&path);
+        Ok((path, length))
     }
 
     fn download(&self, url: &str, into: &mut Told) -> Result<u64, Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::Known;
+use super::{Known, KnownFrames};
 use crate::symbols::dwarf::DwarfFrame;
 
 /// The mark; its last byte is the version of this form.
@@ -18,10 +18,9 @@ const MAX_FRAMES: usize = 1024;
 /// The file of what is known.
 pub(super) fn encode(key: &[u8], known: &Known) -> Vec<u8> {
     let (mut texts, mut body) = (Texts::default(), Vec::new());
-    put(&mut body, known.frames.len());
     // In order: the same knowledge gives the same bytes.
-    let mut frames: Vec<_> = known.frames.iter().collect();
-    frames.sort_unstable_by_key(|(address, _)| **address);
+    let frames = known.frames.in_order();
+    put(&mut body, frames.len());
     for (address, frames) in frames {
         body.extend(address.to_le_bytes());
         put(&mut body, frames.len());
@@ -67,10 +66,20 @@ pub(super) fn decode(key: &[u8], file: &[u8]) -> Option<Known> {
         let line = u32::try_from(input.number()?).ok().filter(|&line| line > 0);
         Some(DwarfFrame { name, file, line })
     };
-    let frames = input.list(12, |input| Some((input.address()?, input.list(12, frame)?)))?;
+    let count = input.length(12)?;
+    let mut frames = KnownFrames::with_room(count);
+    for _ in 0..count {
+        let (address, count) = (input.address()?, input.length(12)?);
+        if count > MAX_FRAMES {
+            return None;
+        }
+        frames.insert(address, (0..count).map_while(|_| frame(&mut input)));
+        if frames.get(address)?.len() < count {
+            return None;
+        }
+    }
     let readable = input.list(8, |input| Some((text(input.number()?)?, text(input.number()?)?)))?;
-    let is_sensible = frames.iter().all(|(_, frames)| frames.len() <= MAX_FRAMES) && input.0.is_empty();
-    is_sensible.then(|| Known { frames: frames.into_iter().collect(), readable: readable.into_iter().collect() })
+    input.0.is_empty().then(|| Known { frames, readable: readable.into_iter().collect() })
 }
 
 /// Numbers of texts, each kept once.
@@ -124,12 +133,15 @@ impl<'b> Input<'b> {
         Some(text)
     }
 
-    /// A list whose items take at least `least` bytes each: it cannot say that it is longer than what is there.
-    fn list<T>(&mut self, least: usize, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    /// The length of a list whose items take at least `least` bytes each: it cannot say that it is longer than what is there.
+    fn length(&mut self, least: usize) -> Option<usize> {
         let length = self.number()?;
-        if length > self.0.len() / least {
-            return None;
-        }
+        (length <= self.0.len() / least).then_some(length)
+    }
+
+    /// A list whose items take at least `least` bytes each.
+    fn list<T>(&mut self, least: usize, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let length = self.length(least)?;
         let mut list = Vec::with_capacity(length);
         for _ in 0..length {
             list.push(item(self)?);

@@ -3,6 +3,7 @@
 //! it is believed only if it is whole, the user's own, of this very program, and of exactly the same files.
 
 mod encoding;
+mod frames;
 mod remembered;
 
 use std::env;
@@ -19,8 +20,9 @@ use std::time::{Duration, SystemTime};
 use foldhash::HashMap;
 use rustix::fs::OFlags;
 
-use super::dwarf::DwarfFrame;
+use crate::kept_files::{KeptFile, limit_room};
 use crate::local_files::{MappedFile, hex};
+use frames::KnownFrames;
 pub(super) use remembered::Remembered;
 
 /// Bytes of all files together; the ones not used for longest go first.
@@ -56,7 +58,7 @@ struct Key {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
     /// Frames by address.
-    frames: HashMap<u64, Vec<DwarfFrame>>,
+    frames: KnownFrames,
     /// Readable names, by the names in the file.
     readable: HashMap<Arc<str>, Arc<str>>,
 }
@@ -104,7 +106,7 @@ impl Cache {
     fn read(&self, key: &Key) -> Known {
         let read = || {
             let file = open_own(&self.path(key)).ok()?;
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(file.metadata().ok()?.len().min(MAX_FILE) as usize + 1);
             (&file).take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
             let known = encoding::decode(&key.bytes, &bytes)?;
             // What was used last goes last; to lose that is harmless.
@@ -147,20 +149,12 @@ impl Cache {
             let (ending, used) = (path.extension().and_then(OsStr::to_str), metadata.modified()?);
             let is_abandoned = || used.elapsed().is_ok_and(|age| age > ABANDONED);
             match ending {
-                Some(ENDING) => files.push((used, path, metadata.len())),
+                Some(ENDING) => files.push(KeptFile { used, path, length: metadata.len() }),
                 Some(UNFINISHED) if is_abandoned() => fs::remove_file(path)?,
                 _ => {}
             }
         }
-        files.sort();
-        let mut size: u64 = files.iter().map(|(_, _, length)| length).sum();
-        for (_, path, length) in files {
-            if size > self.limit {
-                fs::remove_file(path)?;
-                size -= length;
-            }
-        }
-        Ok(())
+        limit_room(files, self.limit)
     }
 }
 

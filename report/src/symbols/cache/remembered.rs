@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{Cache, Key, Known};
+use super::{Cache, Key, Known, KnownFrames};
 use crate::evidence::ModuleEvidence;
 use crate::local_files::{MappedFile, ModuleFiles};
 use crate::symbols::Wanted;
@@ -39,7 +39,7 @@ impl<'c> Remembered<'c> {
     }
 
     /// Frames by address.
-    pub(in crate::symbols) fn frames(&self) -> &HashMap<u64, Vec<DwarfFrame>> {
+    pub(in crate::symbols) fn frames(&self) -> &KnownFrames {
         &self.known.frames
     }
 
@@ -53,7 +53,7 @@ impl<'c> Remembered<'c> {
         let passing = addresses.iter().zip(passing).filter(|(_, passing)| **passing);
         self.passing.extend(passing.map(|(address, _)| address));
         self.has_new |= self.passing.len() < addresses.len();
-        self.known.frames.extend(addresses.iter().copied().zip(frames));
+        addresses.iter().zip(frames).for_each(|(address, frames)| self.known.frames.insert(*address, frames));
     }
 
     /// Adds readable names.
@@ -64,7 +64,7 @@ impl<'c> Remembered<'c> {
 
     /// Keeps what is new for the next report.
     pub(in crate::symbols) fn keep(mut self) {
-        self.passing.iter().for_each(|address| drop(self.known.frames.remove(address)));
+        self.passing.iter().for_each(|address| self.known.frames.remove(*address));
         if let (Some((cache, key)), true) = (&self.place, self.has_new) {
             cache.write(key, &self.known);
         }

@@ -10,6 +10,7 @@ use super::*;
 use crate::evidence::{Evidence, ModuleEvidence};
 use crate::local_files::{LocalFiles, Sources};
 use crate::stacks::Location;
+use crate::symbols::dwarf::DwarfFrame;
 use crate::symbols::{Names, Wanted};
 
 fn known() -> Known {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use gimli::{
-    AttributeValue, DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_call_file, DW_AT_call_line,
-    DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name, DW_AT_ranges, DW_AT_specification, DW_TAG_inlined_subroutine,
-    DW_TAG_subprogram, EntriesRaw, Range, UnitOffset, UnitRef,
+    Abbreviation, AttributeValue, DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_call_file, DW_AT_call_line,
+    DW_AT_declaration, DW_AT_linkage_name, DW_AT_low_pc, DW_AT_name, DW_AT_ranges, DW_AT_sibling, DW_AT_specification,
+    DW_TAG_array_type, DW_TAG_enumeration_type, DW_TAG_inlined_subroutine, DW_TAG_subprogram, DW_TAG_subroutine_type,
+    EntriesRaw, Range, UnitOffset, UnitRef,
 };
 
 use super::Bytes;
@@ -41,8 +42,8 @@ pub(super) fn find<'a>(
     meter: &mut Meter<'_>,
     chains: &mut [Chain],
 ) -> Result<(), Trouble> {
-    let mut walk = Walk { unit, addresses, origins, meter, chains, scopes: Vec::new() };
-    let mut entries = unit.entries_raw(None)?;
+    let mut walk = Walk { unit, addresses, origins, meter, chains, scopes: Vec::new(), base: 0 };
+    let mut entries = unit.unit.entries_raw(None)?;
     while !entries.is_empty() {
         walk.step(&mut entries)?;
     }
@@ -64,6 +65,8 @@ struct Walk<'w, 'a, 'o, 'm> {
     meter: &'w mut Meter<'m>,
     chains: &'w mut [Chain],
     scopes: Vec<Scope>,
+    /// The depth of the entry that reading went on at after something was left out.
+    base: isize,
 }
 
 /// What is read of a function's entry.
@@ -77,10 +80,10 @@ struct Attributes<'a> {
     call_line: u32,
 }
 
-impl<'a> Walk<'_, 'a, '_, '_> {
+impl<'w, 'a> Walk<'w, 'a, '_, '_> {
     /// Reads one entry.
-    fn step(&mut self, entries: &mut EntriesRaw<'_, Bytes<'a>>) -> Result<(), Trouble> {
-        let (offset, depth) = (entries.next_offset(), entries.next_depth());
+    fn step(&mut self, entries: &mut EntriesRaw<'w, Bytes<'a>>) -> Result<(), Trouble> {
+        let (offset, depth) = (entries.next_offset(), self.base + entries.next_depth());
         self.meter.work(1)?;
         let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(()) };
         // Attributes may be without bytes.
@@ -99,8 +102,32 @@ impl<'a> Walk<'_, 'a, '_, '_> {
                 let attributes = self.read(entries, abbreviation.attributes())?;
                 self.inlined(depth, &attributes)
             }
-            _ => Ok(entries.skip_attributes(abbreviation.attributes())?),
+            _ => self.leave_out(entries, abbreviation, depth),
         }
+    }
+
+    /// Goes on behind an entry; behind what is inside of it, too, where there can be no code and the entry says where that ends.
+    fn leave_out(
+        &mut self,
+        entries: &mut EntriesRaw<'w, Bytes<'a>>,
+        abbreviation: &Abbreviation,
+        depth: isize,
+    ) -> Result<(), Trouble> {
+        let attributes = abbreviation.attributes();
+        let sibling = attributes.iter().position(|it| it.name() == DW_AT_sibling);
+        let Some(place) = sibling.filter(|_| abbreviation.has_children() && holds_no_code(abbreviation)) else {
+            return Ok(entries.skip_attributes(attributes)?);
+        };
+        entries.skip_attributes(&attributes[..place])?;
+        let sibling = entries.read_attribute(attributes[place])?.value();
+        entries.skip_attributes(&attributes[place + 1..])?;
+        if let AttributeValue::UnitRef(sibling) = sibling
+            && sibling > entries.next_offset()
+            && let Ok(behind) = self.unit.unit.entries_raw(Some(sibling))
+        {
+            (*entries, self.base) = (behind, depth);
+        }
+        Ok(())
     }
 
     fn read(
@@ -193,6 +220,15 @@ impl<'a> Walk<'_, 'a, '_, '_> {
                 None => Ok(None),
             },
         }
+    }
+}
+
+/// Whether nothing inside of an entry has code: it declares a function, or is a type that has no functions.
+fn holds_no_code(abbreviation: &Abbreviation) -> bool {
+    match abbreviation.tag() {
+        DW_TAG_subprogram => abbreviation.attributes().iter().any(|it| it.name() == DW_AT_declaration),
+        DW_TAG_array_type | DW_TAG_enumeration_type | DW_TAG_subroutine_type => true,
+        _ => false,
     }
 }
 

@@ -2,10 +2,10 @@
 //! taken away.
 
 use gimli::{
-    DW_AT_abstract_origin, DW_AT_dwo_name, DW_AT_external, DW_AT_high_pc, DW_AT_low_pc, DW_AT_name, DW_AT_ranges,
-    DW_AT_stmt_list, DW_FORM_addr, DW_FORM_data4, DW_FORM_flag_present, DW_FORM_line_strp, DW_FORM_ref_addr,
-    DW_FORM_sec_offset, DW_FORM_string, DW_FORM_strp, DW_TAG_compile_unit, DW_TAG_inlined_subroutine,
-    DW_TAG_skeleton_unit, DW_TAG_subprogram, DW_TAG_variable, DwAt, DwForm,
+    DW_AT_abstract_origin, DW_AT_declaration, DW_AT_dwo_name, DW_AT_external, DW_AT_high_pc, DW_AT_low_pc, DW_AT_name,
+    DW_AT_ranges, DW_AT_sibling, DW_AT_stmt_list, DW_FORM_addr, DW_FORM_data4, DW_FORM_flag_present, DW_FORM_line_strp,
+    DW_FORM_ref_addr, DW_FORM_ref4, DW_FORM_sec_offset, DW_FORM_string, DW_FORM_strp, DW_TAG_compile_unit,
+    DW_TAG_inlined_subroutine, DW_TAG_skeleton_unit, DW_TAG_subprogram, DW_TAG_variable, DwAt, DwForm,
 };
 
 use super::*;
@@ -326,5 +326,19 @@ fn damage() {
             found(&changed, &info, &[0x1000, 0x1010]);
         }
         found(&table[..at], &info, &[0x1000]);
+    }
+}
+
+/// Where a declaration says that it ends is believed if it is behind it in the unit; the function behind is found, whatever it says.
+#[test]
+fn a_declaration_that_lies_hides_nothing() {
+    let form = [(DW_AT_declaration, DW_FORM_flag_present), (DW_AT_sibling, DW_FORM_ref4)];
+    let abbreviations = abbreviations_with(&[abbreviation(OTHER, DW_TAG_subprogram, &form)]);
+    // The declaration is at 24, what is inside of it at 29, the function at 44.
+    for sibling in [44_u32, 24, 0, 10_000] {
+        let declaration = [&[OTHER][..], &sibling.to_le_bytes(), &entry(INLINED, 0x1000, 16), &[0, 0]].concat();
+        let entries = [entry(UNIT, 0x1000, 64), declaration, entry(FUNCTION, 0x1000, 32), vec![0, 0]].concat();
+        let (found, _) = found(&abbreviations, &unit(0, &entries), &[0x1010]);
+        assert_eq!(found.frames[0].len(), 1, "{sibling}");
     }
 }
