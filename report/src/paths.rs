@@ -44,27 +44,10 @@ impl<T: Copy> Paths<T> {
         self.steps.len() + 1
     }
 
-    /// Adds a path: one that is already there, or begins with, what was added last, and a value.
-    pub fn add(&mut self, before: PathId, value: T) -> PathId {
-        debug_assert!(before == NOTHING || self.ids_from(self.steps.len() as PathId).any(|id| id == before));
-        self.steps.push(Step { before, value });
-        self.steps.len() as PathId
-    }
-
-    /// The last value of a path; nothing has none.
-    pub fn last(&self, path: PathId) -> Option<T> {
-        Some(self.steps.get((path as usize).checked_sub(1)?)?.value)
-    }
-
     /// The values of a path, the last one first.
     pub fn from_last(&self, path: PathId) -> impl Iterator<Item = T> + '_ {
-        self.ids_from(path).filter_map(|id| self.last(id))
-    }
-
-    /// The path and those that it begins with, the longest first, without that of nothing.
-    pub fn ids_from(&self, path: PathId) -> impl Iterator<Item = PathId> + '_ {
-        let before = |path: &PathId| Some(self.steps.get((*path as usize).checked_sub(1)?)?.before);
-        std::iter::successors(Some(path), before).take_while(|path| *path != NOTHING)
+        let step = |path: PathId| self.steps.get((path as usize).checked_sub(1)?);
+        std::iter::successors(step(path), move |last| step(last.before)).map(|step| step.value)
     }
 
     /// Each path as its number, what is before its last value, and that.
@@ -80,12 +63,6 @@ impl<T: Copy> Paths<T> {
             states.push(next(&states[step.before as usize], step.value));
         }
         states
-    }
-
-    /// The same paths of other values.
-    pub fn map<U>(self, mut value: impl FnMut(T) -> U) -> Paths<U> {
-        let steps = self.steps.into_iter().map(|step| Step { before: step.before, value: value(step.value) });
-        Paths { steps: steps.collect() }
     }
 
     /// For each path, the samples of it and of all that begin with it.
@@ -160,12 +137,8 @@ impl<T: Copy + Eq + Hash> PathCollector<T> {
     }
 }
 
-/// Paths that have been added in any order, each after what it begins with: in the order of a walk, by their values; and for each old
-/// number the new one.
-pub fn sorted<T: Copy + Ord>(added: impl Iterator<Item = (PathId, T)>) -> (Paths<T>, Vec<PathId>) {
-    in_order(added.map(|(before, value)| Step { before, value }).collect())
-}
-
+/// Brings steps, each of which comes after what is before it, into the order of a walk, by their values; and gives for each old number
+/// the new one.
 fn in_order<T: Copy + Ord>(steps: Vec<Step<T>>) -> (Paths<T>, Vec<PathId>) {
     // What goes on from a path: a range of `next` for each, the ends of which are in `ends`.
     let mut ends = vec![0u32; steps.len() + 1];
