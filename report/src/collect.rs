@@ -40,8 +40,8 @@ pub struct Collected {
 
 impl Collected {
     /// Adds what came of a segment; its stacks go to the counter.
-    fn add(&mut self, part: Self, counter: &mut StackCounter) {
-        counter.absorb(&part.stacks);
+    fn add(&mut self, (part, stacks): (Self, StackCounter), counter: &mut StackCounter) {
+        counter.absorb(stacks);
         self.filtered_out += part.filtered_out;
         self.ticks_read += part.ticks_read;
         self.uncounted += part.uncounted;
@@ -69,7 +69,8 @@ pub fn collect(
     let is_hybrid = header.is_hybrid();
     let plan = Plan { modules: &modules, numbers, filter, start, arch: header.arch, is_hybrid, doing };
     if let [segment] = recording.segments() {
-        return plan.collect(segment);
+        let (collected, counter) = plan.collect(segment);
+        return Collected { stacks: counter.finish(), ..collected };
     }
     let mut counter = StackCounter::default();
     let mut whole = Collected::default();
@@ -97,7 +98,7 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn collect(&self, segment: &Segment<'_>) -> Collected {
+    fn collect(&self, segment: &Segment<'_>) -> (Collected, StackCounter) {
         let mut collected = Collected::default();
         let mut counter = StackCounter::of_segment();
         let mut unwinder = Unwinder::new(self.modules, self.arch).strict(self.filter.strict);
@@ -132,8 +133,7 @@ impl Plan<'_> {
         collected.unreadable = segment.sample_count().saturating_sub(read);
         collected.errors.extend(outcome.err());
         collected.uncounted = counter.uncounted();
-        collected.stacks = counter.finish();
-        collected
+        (collected, counter)
     }
 }
 
@@ -234,7 +234,7 @@ mod tests {
         let user = UserState::Chain(vec![0x1100, 0x1200]);
         let collected = collected(false, vec![vec![sample(10, vec![0xff10, 0xff20], user)]], &SampleFilter::default());
         let stacks = collected.stacks;
-        let frames = stacks.stacks[0].frames.iter().map(|frame| stacks.locations[frame.location() as usize]);
+        let frames = stacks.frames(&stacks.stacks[0]).map(|frame| stacks.locations[frame.location() as usize]);
         let expected = [
             Location::Kernel { address: 0xff10 },
             Location::Kernel { address: 0xff1f },
@@ -285,10 +285,9 @@ mod tests {
             });
             let stacks = collected(false, parts.collect(), &SampleFilter::default()).stacks;
             assert_eq!(stacks.samples, segments * rounds * 7);
-            let frames: usize = stacks.stacks.iter().map(|stack| stack.frames.capacity()).sum();
-            (stacks.locations.len(), stacks.stacks.len(), frames, stacks.counts.len())
+            (stacks.locations.len(), stacks.stacks.len(), stacks.paths.count(), stacks.counts.len())
         };
-        assert_eq!(size(1, 3), (8, 7, 14, 7));
+        assert_eq!(size(1, 3), (8, 7, 9, 7));
         assert_eq!(size(1, 3), size(1, 300));
         assert_eq!(size(1, 3), size(9, 30));
     }

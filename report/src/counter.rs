@@ -1,49 +1,61 @@
 //! Counting: every location, stack and thread name is kept once, and equal stacks are added up.
 
+mod last_stacks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use self::last_stacks::{CountedFrame, LastStacks};
+use crate::paths::{NOTHING, PathCollector, PathId};
 use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Verdict};
 use crate::unwind::WalkedFrame;
 
 /// Stacks while they are being counted, in the order in which they come.
 pub struct StackCounter {
-    /// How many more frames, or what takes as much memory, may be kept.
+    /// How much more may be kept: what takes 32 bytes, up to the end of a report.
     room: usize,
     uncounted: u64,
     location_ids: HashMap<Location, LocationId>,
     locations: Vec<Location>,
-    /// For each verdict, the stacks that have it.
-    stack_ids: [HashMap<Box<[Frame]>, StackId>; VERDICTS],
-    stacks: u32,
-    comm_ids: HashMap<String, u32>,
-    cgroup_ids: HashMap<Arc<str>, u32>,
+    /// Stacks from their outermost frames on.
+    paths: PathCollector<Frame>,
+    texts: Texts,
+    threads: HashMap<Thread, ThreadId>,
     counts: HashMap<Counted, u64>,
     cgroups: BTreeMap<u32, Arc<str>>,
-    frames: Vec<Frame>,
+    last: LastStacks,
 }
 
-/// What a distinct stack, and a distinct thread with a stack, takes besides its frames, in frames.
-const ENTRY: usize = 8;
-/// Frames of the distinct stacks of a whole recording: with what belongs to them, 4 GiB.
+/// What a new frame below others takes, in room.
+const FRAME: usize = 4;
+/// What a distinct thread with a stack takes besides.
+const ENTRY: usize = 16;
+/// Room for a whole recording: 4 GiB.
 const ROOM: usize = 1 << 27;
 /// The same for one segment, which is one minute.
 const SEGMENT_ROOM: usize = 1 << 25;
 
-/// How many verdicts there are.
-const VERDICTS: usize = 7;
+/// An index into the threads, in the order in which they came.
+type ThreadId = u32;
 
-/// What is counted: one thread with one stack.
+/// A thread, with its texts by their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Counted {
+struct Thread {
     comm: u32,
     pid: u32,
     tid: u32,
     cpu: Option<u32>,
     cgroup: u32,
-    stack: StackId,
+}
+
+/// What is counted: one thread with one stack.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Counted {
+    thread: ThreadId,
+    end: PathId,
+    verdict: Verdict,
 }
 
 /// A thread as it is counted.
@@ -79,13 +91,12 @@ impl StackCounter {
             uncounted: 0,
             location_ids: HashMap::default(),
             locations: Vec::new(),
-            stack_ids: Default::default(),
-            stacks: 0,
-            comm_ids: HashMap::default(),
-            cgroup_ids: HashMap::default(),
+            paths: PathCollector::default(),
+            texts: Texts::default(),
+            threads: HashMap::default(),
             counts: HashMap::default(),
             cgroups: BTreeMap::new(),
-            frames: Vec::new(),
+            last: LastStacks::default(),
         }
     }
 
@@ -101,103 +112,98 @@ impl StackCounter {
         }
     }
 
-    /// Counts samples of one thread with one stack, each as often as it stands for a tick.
+    /// Counts samples of one thread with one stack, innermost frame first, each as often as it stands for a tick.
     pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
-        self.add(thread, frames.iter().map(|frame| (frame.location, frame.guessed)), verdict, samples);
-    }
-
-    /// Counts samples of one thread with a stack of places, of which some are guessed.
-    fn add(
-        &mut self,
-        thread: CountedThread<'_>,
-        frames: impl ExactSizeIterator<Item = (Location, bool)>,
-        verdict: Verdict,
-        samples: u64,
-    ) {
-        if self.room < frames.len() + 2 * ENTRY {
+        let mut last = self.last.take(thread.tid, frames);
+        if self.room < (frames.len() - last.len()) * FRAME + ENTRY {
             self.uncounted += samples;
+            self.last.keep(thread.tid, last);
             return;
         }
-        let mut scratch = std::mem::take(&mut self.frames);
-        scratch.clear();
-        scratch.extend(frames.map(|(location, guessed)| Frame::new(self.location(location), guessed)));
-        let stack = self.stack(&scratch, verdict);
-        self.frames = scratch;
-        let comm = self.comm(thread.comm);
-        let cgroup = self.cgroup(thread.cgroup);
-        let kept = self.counts.len();
-        let counted = Counted { comm, pid: thread.pid, tid: thread.tid, cpu: thread.cpu, cgroup, stack };
-        *self.counts.entry(counted).or_default() += samples;
-        self.room -= ENTRY * (self.counts.len() - kept);
+        let mut end = last.last().map_or(NOTHING, |known| known.end);
+        for frame in frames.iter().rev().skip(last.len()) {
+            let location = self.location(frame.location);
+            end = self.path(end, Frame::new(location, frame.guessed));
+            last.push(CountedFrame { location: frame.location, guessed: frame.guessed, end });
+        }
+        self.last.keep(thread.tid, last);
+        let CountedThread { comm, pid, tid, cpu, cgroup } = thread;
+        let (comm, cgroup) = (self.texts.number(comm), self.texts.number(cgroup));
+        let thread = self.thread(Thread { comm, pid, tid, cpu, cgroup });
+        self.add(Counted { thread, end, verdict }, samples);
     }
 
     /// Adds what another counter counted.
-    pub fn absorb(&mut self, other: &Stacks) {
+    pub fn absorb(&mut self, other: Self) {
         other.cgroups.iter().for_each(|(pid, cgroup)| self.note_cgroup(*pid, cgroup));
-        let mut frames = Vec::new();
-        for count in &other.counts {
-            let Some(stack) = other.stacks.get(count.stack as usize) else { continue };
-            frames.clear();
-            frames.extend(stack.frames.iter().filter_map(|frame| {
-                let location = *other.locations.get(frame.location() as usize)?;
-                Some((location, frame.guessed()))
-            }));
-            let thread = CountedThread {
-                comm: &count.comm,
-                pid: count.pid,
-                tid: count.tid,
-                cpu: count.cpu,
-                cgroup: &count.cgroup,
-            };
-            self.add(thread, frames.iter().copied(), stack.verdict, count.samples);
+        let locations: Vec<LocationId> = other.locations.iter().map(|location| self.location(*location)).collect();
+        let texts: Vec<u32> = other.texts.in_order().into_iter().map(|text| self.texts.number(&text)).collect();
+        let threads = in_order(&other.threads, |thread| {
+            self.thread(Thread { comm: texts[thread.comm as usize], cgroup: texts[thread.cgroup as usize], ..*thread })
+        });
+        let mut counts: Vec<_> = other.counts.into_iter().collect();
+        counts.sort_unstable();
+        let mut paths = vec![None; other.paths.count()];
+        let mut unknown = Vec::new();
+        for (Counted { thread, end, verdict }, samples) in counts {
+            let mut path = end;
+            while let (None, Some((before, frame))) = (paths[path as usize], other.paths.step(path)) {
+                unknown.push((path, frame));
+                path = before;
+            }
+            if self.room < unknown.len() * FRAME + ENTRY {
+                self.uncounted += samples;
+                unknown.clear();
+                continue;
+            }
+            let mut new = paths[path as usize].unwrap_or(NOTHING);
+            while let Some((path, frame)) = unknown.pop() {
+                new = self.path(new, Frame::new(locations[frame.location() as usize], frame.guessed()));
+                paths[path as usize] = Some(new);
+            }
+            self.add(Counted { thread: threads[thread as usize], end: new, verdict }, samples);
         }
     }
 
     /// Brings everything into an order that depends on what was counted alone: locations by place,
-    /// stacks by their locations from the innermost frame on, counts by thread.
+    /// stacks by their locations from the outermost frame on, counts by thread.
     pub fn finish(self) -> Stacks {
-        let (locations, new_locations) = in_order(self.locations);
-        let mut stacks = Vec::with_capacity(self.stacks as usize);
-        for (verdict, ids) in ALL_VERDICTS.into_iter().zip(self.stack_ids) {
-            for (frames, id) in ids {
-                let mut frames = frames.into_vec();
-                frames
-                    .iter_mut()
-                    .for_each(|frame| *frame = Frame::new(new_locations[frame.location() as usize], frame.guessed()));
-                stacks.push((Stack { frames, verdict }, id));
-            }
-        }
-        stacks.sort_unstable_by(|(a, _), (b, _)| a.frames.cmp(&b.frames).then(a.verdict.cmp(&b.verdict)));
-        let mut new_stacks = vec![0; stacks.len()];
-        for (new, (_, old)) in stacks.iter().enumerate() {
-            new_stacks[*old as usize] = new as StackId;
-        }
-        let mut comms = vec![""; self.comm_ids.len()];
-        for (comm, id) in &self.comm_ids {
-            comms[*id as usize] = comm;
-        }
-        let no_cgroup: Arc<str> = "".into();
-        let mut cgroups = vec![&no_cgroup; self.cgroup_ids.len()];
-        for (cgroup, id) in &self.cgroup_ids {
-            cgroups[*id as usize] = cgroup;
-        }
-        let mut counts: Vec<_> = self
-            .counts
-            .iter()
-            .map(|(counted, &samples)| Count {
-                comm: comms[counted.comm as usize].to_owned(),
-                pid: counted.pid,
-                tid: counted.tid,
-                cpu: counted.cpu,
-                cgroup: cgroups[counted.cgroup as usize].clone(),
-                stack: new_stacks[counted.stack as usize],
-                samples,
-            })
+        drop((self.location_ids, self.last));
+        let (locations, new_locations) = sorted(self.locations);
+        let new_frame = |frame: Frame| Frame::new(new_locations[frame.location() as usize], frame.guessed());
+        let (paths, new_paths) = self.paths.finish(new_frame);
+        let stack = |counted: &Counted| Stack { end: new_paths[counted.end as usize], verdict: counted.verdict };
+        let mut stacks: Vec<Stack> = self.counts.keys().map(stack).collect();
+        stacks.sort_unstable();
+        stacks.dedup();
+        let texts = self.texts.in_order();
+        let mut threads: Vec<(&Thread, ThreadId)> = self.threads.iter().map(|(thread, id)| (thread, *id)).collect();
+        threads.sort_unstable_by_key(|(thread, _)| {
+            let Thread { comm, pid, tid, cpu, cgroup } = thread;
+            (&texts[*comm as usize], pid, tid, cpu, &texts[*cgroup as usize])
+        });
+        let mut places = vec![0; threads.len()];
+        threads.iter().enumerate().for_each(|(place, (_, id))| places[*id as usize] = place);
+        let place = |stack: Stack| stacks.binary_search(&stack).unwrap_or_default() as StackId;
+        let counts = self.counts.iter();
+        let mut counts: Vec<(usize, StackId, u64)> = counts
+            .map(|(counted, samples)| (places[counted.thread as usize], place(stack(counted)), *samples))
             .collect();
         counts.sort_unstable();
+        let counts = counts.into_iter().map(|(thread, stack, samples)| {
+            let Thread { comm, pid, tid, cpu, cgroup } = *threads[thread].0;
+            let [comm, cgroup] = [comm, cgroup].map(|text| texts[text as usize].clone());
+            Count { comm, pid, tid, cpu, cgroup, stack, samples }
+        });
+        let counts: Vec<Count> = counts.collect();
         let samples = counts.iter().map(|count| count.samples).sum();
-        let stacks = stacks.into_iter().map(|(stack, _)| stack).collect();
-        Stacks { locations, stacks, counts, cgroups: self.cgroups, samples }
+        Stacks { locations, paths, stacks, counts, cgroups: self.cgroups, samples }
+    }
+
+    fn add(&mut self, counted: Counted, samples: u64) {
+        let kept = self.counts.len();
+        *self.counts.entry(counted).or_default() += samples;
+        self.room -= ENTRY * (self.counts.len() - kept);
     }
 
     fn location(&mut self, location: Location) -> LocationId {
@@ -207,50 +213,48 @@ impl StackCounter {
         })
     }
 
-    fn stack(&mut self, frames: &[Frame], verdict: Verdict) -> StackId {
-        let ids = &mut self.stack_ids[verdict as usize];
-        if let Some(&id) = ids.get(frames) {
-            return id;
-        }
-        let id = self.stacks;
-        self.stacks += 1;
-        self.room -= frames.len() + ENTRY;
-        ids.insert(frames.into(), id);
-        id
+    /// A stack that goes on with a frame. There is room for it.
+    fn path(&mut self, before: PathId, frame: Frame) -> PathId {
+        let kept = self.paths.count();
+        let path = self.paths.path(before, frame);
+        self.room -= FRAME * (self.paths.count() - kept);
+        path
     }
 
-    fn comm(&mut self, comm: &str) -> u32 {
-        if let Some(&id) = self.comm_ids.get(comm) {
-            return id;
-        }
-        let id = self.comm_ids.len() as u32;
-        self.comm_ids.insert(comm.to_owned(), id);
-        id
-    }
-
-    fn cgroup(&mut self, cgroup: &str) -> u32 {
-        if let Some(&id) = self.cgroup_ids.get(cgroup) {
-            return id;
-        }
-        let id = self.cgroup_ids.len() as u32;
-        self.cgroup_ids.insert(cgroup.into(), id);
-        id
+    fn thread(&mut self, thread: Thread) -> ThreadId {
+        let next = self.threads.len() as ThreadId;
+        *self.threads.entry(thread).or_insert(next)
     }
 }
 
-/// Every verdict, at the place that its number says.
-const ALL_VERDICTS: [Verdict; VERDICTS] = [
-    Verdict::Complete,
-    Verdict::Truncated,
-    Verdict::NoCfi,
-    Verdict::Implausible,
-    Verdict::NotCode,
-    Verdict::NotRecorded,
-    Verdict::ExecOrExit,
-];
+/// Names of threads and paths of cgroups, each kept once.
+#[derive(Default)]
+struct Texts(HashMap<Arc<str>, u32>);
+
+impl Texts {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(&number) = self.0.get(text) {
+            return number;
+        }
+        let number = self.0.len() as u32;
+        self.0.insert(text.into(), number);
+        number
+    }
+
+    fn in_order(&self) -> Vec<Arc<str>> {
+        in_order(&self.0, Arc::clone)
+    }
+}
+
+/// What has become of the keys of a table, in the order of their numbers, which are those from 0 on.
+fn in_order<K, V>(numbers: &HashMap<K, u32>, value: impl FnMut(&K) -> V) -> Vec<V> {
+    let mut order: Vec<(u32, &K)> = numbers.iter().map(|(key, number)| (*number, key)).collect();
+    order.sort_unstable_by_key(|(number, _)| *number);
+    order.into_iter().map(|(_, key)| key).map(value).collect()
+}
 
 /// Sorted locations, and for each old id the new one.
-fn in_order(locations: Vec<Location>) -> (Vec<Location>, Vec<LocationId>) {
+fn sorted(locations: Vec<Location>) -> (Vec<Location>, Vec<LocationId>) {
     let mut order: Vec<_> = locations.into_iter().enumerate().map(|(old, location)| (location, old)).collect();
     order.sort_unstable();
     let mut new_ids = vec![0; order.len()];
@@ -281,7 +285,7 @@ mod tests {
             let mut part = StackCounter::default();
             part.count(CountedThread { cgroup, ..thread(1) }, &[frame(1)], Verdict::Complete, samples);
             part.note_cgroup(1, &cgroup.into());
-            counter.absorb(&part.finish());
+            counter.absorb(part);
         }
         let stacks = counter.finish();
         let counts: Vec<_> = stacks.counts.iter().map(|count| (&*count.cgroup, count.samples)).collect();
@@ -316,7 +320,7 @@ mod tests {
         for (tid, frames) in samples.iter().rev() {
             let mut part = StackCounter::default();
             part.count(thread(*tid), frames, Verdict::Complete, 1);
-            backward.absorb(&part.finish());
+            backward.absorb(part);
         }
         assert_eq!(format!("{:?}", forward.finish()), format!("{:?}", backward.finish()));
     }
@@ -354,10 +358,9 @@ mod tests {
                 let stack = [frame(number % stacks), frame(1), frame(2)];
                 counter.count(thread((number % 3) as u32), &stack, Verdict::Complete, 1);
             }
-            let StackCounter { location_ids, locations, stack_ids, counts, frames, .. } = &counter;
-            let stack_ids: usize = stack_ids.iter().map(|ids| ids.capacity()).sum();
-            let capacities = [location_ids.capacity(), locations.capacity(), stack_ids, counts.capacity()];
-            (capacities, frames.capacity(), counter.room)
+            let StackCounter { location_ids, locations, paths, counts, .. } = &counter;
+            let capacities = [location_ids.capacity(), locations.capacity(), paths.count(), counts.capacity()];
+            (capacities, counter.last.capacity(), counter.room)
         };
         let few = kept(50, 3);
         assert_eq!(few, kept(50, 30));
@@ -374,14 +377,6 @@ mod tests {
         }
         let uncounted = counter.uncounted();
         let stacks = counter.finish();
-        assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (5, 15, 15));
-    }
-
-    /// The number of a verdict is its place in the list of all verdicts.
-    #[test]
-    fn verdicts_have_their_places() {
-        for (place, verdict) in ALL_VERDICTS.into_iter().enumerate() {
-            assert_eq!(verdict as usize, place);
-        }
+        assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (4, 12, 18));
     }
 }

@@ -93,11 +93,11 @@ impl Ledger {
     /// The same in one short line, for a picture.
     pub fn brief(&self) -> String {
         let locations: u64 = self.unnamed.iter().map(|unnamed| unnamed.locations).sum();
-        let complete = percent(self.verdicts.complete, self.shown);
+        let complete = self.complete_text();
         let lost = self.lost_text();
         let weighted = self.taken.map(|taken| format!("{} samples stand for them; ", grouped(taken)));
         let weighted = weighted.unwrap_or_default();
-        format!("{weighted}{lost}; {complete} of stacks complete; {} locations without a name", grouped(locations))
+        format!("{weighted}{lost}; {complete}; {} locations without a name", grouped(locations))
     }
 
     fn samples_text(&self) -> String {
@@ -134,18 +134,22 @@ impl Ledger {
         }
     }
 
+    /// How many of the stacks that there are reach start code.
+    fn complete_text(&self) -> String {
+        let Verdicts { complete, exec_or_exit, .. } = self.verdicts;
+        let stacks = self.shown - exec_or_exit.min(self.shown);
+        match complete == stacks {
+            true => "all stacks complete".to_owned(),
+            false => format!("{} of stacks complete", percent(complete, stacks)),
+        }
+    }
+
     fn stacks_text(&self) -> String {
         let verdicts = &self.verdicts;
         if verdicts.not_recorded + verdicts.exec_or_exit == self.shown && self.shown > 0 {
             return "no user stacks were recorded".to_owned();
         }
-        // Those that there are.
-        let stacks = self.shown - verdicts.exec_or_exit.min(self.shown);
-        let mut text = if verdicts.complete == stacks {
-            "all stacks complete".to_owned()
-        } else {
-            format!("{} of stacks complete", percent(verdicts.complete, stacks))
-        };
+        let mut text = self.complete_text();
         let incomplete = [
             (verdicts.truncated, "truncated"),
             (verdicts.no_cfi, "without unwind information"),
@@ -319,6 +323,15 @@ mod tests {
              2 locations without a name: 2 no symbol covers the address\n\
              note: the recording was not closed\n"
         );
+    }
+
+    /// A sample in an exec or exit has no stack that could be incomplete, in the block and in the line for a picture.
+    #[test]
+    fn block_and_line_say_the_same_of_stacks() {
+        let verdicts = Verdicts { complete: 12_300, exec_or_exit: 45, ..Verdicts::default() };
+        let ledger = Ledger { verdicts, ..good() };
+        assert!(ledger.text().contains("all stacks complete, 45 samples in an exec or exit have none"));
+        assert_eq!(ledger.brief(), "none lost; all stacks complete; 0 locations without a name");
     }
 
     /// Where samples stand for more than a tick, it is said what is counted.

@@ -34,6 +34,7 @@ pub mod losses;
 pub mod measurements;
 pub mod modules;
 pub mod pace;
+pub mod paths;
 pub mod pipeline;
 pub mod profile;
 pub mod progress;

@@ -1,11 +1,11 @@
 //! Equal stacks counted once, before any name is known: the model between unwinding and naming.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::evidence::ModuleIndex;
 use crate::jit::JitName;
+use crate::paths::{PathId, Paths};
 
 /// An index into [`Stacks::locations`].
 pub type LocationId = u32;
@@ -18,6 +18,8 @@ pub type StackId = u32;
 pub struct Stacks {
     /// Distinct places in code.
     pub locations: Vec<Location>,
+    /// The frames of stacks, from the outermost on.
+    pub paths: Paths<Frame>,
     /// Distinct stacks.
     pub stacks: Vec<Stack>,
     /// How often which thread was seen with which stack; sorted, each combination once.
@@ -65,31 +67,18 @@ pub enum Location {
     },
 }
 
-/// One stack, innermost frame first; kernel frames come before user frames.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// One stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stack {
-    /// Its frames.
-    pub frames: Vec<Frame>,
+    /// Its frames: which of [`Stacks::paths`].
+    pub end: PathId,
     /// How its walk ended.
     pub verdict: Verdict,
 }
 
 /// One frame of a stack: where it is, and whether it was found by a rule of thumb. There are very many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Frame(u32);
-
-impl Hash for Frame {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.0);
-    }
-
-    /// Two at once: stacks are looked up by all of their frames.
-    fn hash_slice<H: Hasher>(frames: &[Self], state: &mut H) {
-        let mut pairs = frames.chunks_exact(2);
-        pairs.by_ref().for_each(|pair| state.write_u64(u64::from(pair[0].0) << 32 | u64::from(pair[1].0)));
-        pairs.remainder().iter().for_each(|frame| frame.hash(state));
-    }
-}
 
 impl Frame {
     /// A frame at a location; `guessed`, if not by call frame information. There are fewer than 2,147,483,648 locations.
@@ -156,7 +145,7 @@ impl From<Verdict> for profrec_format::Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count {
     /// The thread's name at that time.
-    pub comm: String,
+    pub comm: Arc<str>,
     /// Process id.
     pub pid: u32,
     /// Thread id.
@@ -195,8 +184,14 @@ pub struct Verdicts {
 }
 
 impl Stacks {
+    /// The frames of a stack, innermost first; kernel frames come before user frames.
+    pub fn frames(&self, stack: &Stack) -> impl Iterator<Item = Frame> + '_ {
+        self.paths.from_last(stack.end)
+    }
+
     /// Counts the samples by how their walks ended.
     pub fn verdicts(&self) -> Verdicts {
+        let has_guess = self.paths.fold(false, |before, frame| *before || frame.guessed());
         let mut verdicts = Verdicts::default();
         for count in &self.counts {
             let Some(stack) = self.stacks.get(count.stack as usize) else { continue };
@@ -205,29 +200,39 @@ impl Stacks {
             if stack.verdict == Verdict::NotCode {
                 verdicts.not_code += count.samples;
             }
-            if stack.frames.iter().any(|frame| frame.guessed()) {
+            if has_guess[stack.end as usize] {
                 verdicts.guessed += count.samples;
             }
         }
         verdicts
     }
 
-    /// In how many samples each of so many modules appears.
-    pub fn samples_by_module(&self, modules: usize) -> Vec<u64> {
-        let mut samples = vec![0; modules];
-        let mut last_seen = vec![usize::MAX; modules];
-        for (index, count) in self.counts.iter().enumerate() {
-            let frames = self.stacks.get(count.stack as usize).into_iter().flat_map(|stack| &stack.frames);
-            for frame in frames {
-                if let Some(Location::Module { module, .. }) = self.locations.get(frame.location() as usize)
-                    && let Some(seen) = last_seen.get_mut(*module as usize).filter(|seen| **seen != index)
-                {
-                    *seen = index;
-                    samples[*module as usize] += count.samples;
-                }
+    /// How many samples each path has, with all that begin with it.
+    pub fn path_samples(&self) -> Vec<u64> {
+        let end = |count: &Count| Some((self.stacks.get(count.stack as usize)?.end, count.samples));
+        self.paths.totals(self.counts.iter().filter_map(end))
+    }
+
+    /// How many frames of all samples are at each location.
+    pub fn samples_by_location(&self) -> Vec<u64> {
+        let totals = self.path_samples();
+        let mut samples = vec![0; self.locations.len()];
+        for (path, _, frame) in self.paths.iter() {
+            if let Some(samples) = samples.get_mut(frame.location() as usize) {
+                *samples += totals[path as usize];
             }
         }
         samples
+    }
+
+    /// In how many samples each of so many modules appears.
+    pub fn samples_by_module(&self, modules: usize) -> Vec<u64> {
+        self.paths.samples_by(modules, &self.path_samples(), |frame: Frame| {
+            match self.locations.get(frame.location() as usize) {
+                Some(Location::Module { module, .. }) => Some(*module as usize),
+                _ => None,
+            }
+        })
     }
 }
 

@@ -19,19 +19,6 @@ pub(super) fn samples_by_stack(stacks: &Stacks) -> Vec<u64> {
     samples
 }
 
-/// How many frames of all samples are at each location.
-pub(super) fn samples_by_location(stacks: &Stacks, stack_samples: &[u64]) -> Vec<u64> {
-    let mut samples = vec![0; stacks.locations.len()];
-    for (stack, &count) in stacks.stacks.iter().zip(stack_samples) {
-        for frame in &stack.frames {
-            if let Some(samples) = samples.get_mut(frame.location() as usize) {
-                *samples += count;
-            }
-        }
-    }
-    samples
-}
-
 /// For each function, the last stack in which it was seen.
 struct LastSeen(Vec<usize>);
 

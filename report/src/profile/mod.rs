@@ -126,7 +126,7 @@ impl Profile {
         let side = refinement.around.as_ref().map(|around| around.side);
         let mut selection = Selection::of(refinement, &mut stacks, names, evidence)?;
         let stack_samples = counting::samples_by_stack(&stacks);
-        let location_samples = counting::samples_by_location(&stacks, &stack_samples);
+        let location_samples = stacks.samples_by_location();
         let modules = modules::count(evidence, names, &selection, &stack_samples);
         let mut groups = by.groups(&selection.frames, names, evidence);
         let paths = groups.paths(std::mem::take(&mut selection.stacks), &selection.frames);
@@ -212,6 +212,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::evidence::ModuleEvidence;
     use crate::local_files::LocalFiles;
+    use crate::paths::tests::paths;
     use crate::refine::Around;
     use crate::stacks::{Count, Frame, Location, Stack, Verdict};
     use crate::symbols::Wanted;
@@ -247,9 +248,9 @@ pub(crate) mod tests {
 
     fn sample_stacks() -> Stacks {
         let at = |address| Location::Module { module: 0, address };
-        let frames =
-            |locations: &[u32]| locations.iter().map(|&location| Frame::new(location, false)).collect::<Vec<_>>();
-        let stack = |locations: &[u32], verdict| Stack { frames: frames(locations), verdict };
+        let frames = |locations: &[u32]| locations.iter().map(|&location| Frame::new(location, false)).collect();
+        let (paths, ends) = paths(&[frames(&[0, 2, 1]), frames(&[0, 1, 3]), frames(&[4])]);
+        let stack = |path: usize, verdict| Stack { end: ends[path], verdict };
         let count = |stack, samples| Count {
             comm: "prog".into(),
             pid: 7,
@@ -261,12 +262,9 @@ pub(crate) mod tests {
         };
         Stacks {
             cgroups: BTreeMap::new(),
+            paths,
             locations: vec![at(0x1010), at(0x2010), at(0x2020), Location::Kernel { address: 0xffff_0004 }, at(0x9000)],
-            stacks: vec![
-                stack(&[1, 2, 0], Verdict::Complete),
-                stack(&[3, 1, 0], Verdict::Complete),
-                stack(&[4], Verdict::NoCfi),
-            ],
+            stacks: vec![stack(0, Verdict::Complete), stack(1, Verdict::Complete), stack(2, Verdict::NoCfi)],
             counts: vec![count(0, 6), count(1, 3), count(2, 1)],
             samples: 10,
         }

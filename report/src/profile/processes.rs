@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::stacks::{Count, Location, Stacks, Verdict};
+use crate::stacks::{Count, Frame, Location, Stacks, Verdict};
 
 /// One process and its samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,17 @@ impl Process {
 /// By process: samples with a user side, and those of them whose stacks end in start code.
 fn ends(stacks: &Stacks) -> BTreeMap<u32, (u64, u64)> {
     let mut ends: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    for count in stacks.counts.iter().filter(|count| has_user_side(stacks, count)) {
+    let is_user = |frame: Frame| {
+        let location = stacks.locations.get(frame.location() as usize);
+        location.is_some_and(|location| !matches!(location, Location::Kernel { .. }))
+    };
+    let has_user_frame = stacks.paths.fold(false, |before, frame| *before || is_user(frame));
+    // A sample has a user side, be it one whose stack is not known.
+    let has_user_side = |count: &&Count| {
+        let stack = stacks.stacks.get(count.stack as usize);
+        stack.is_some_and(|stack| stack.verdict == Verdict::NotRecorded || has_user_frame[stack.end as usize])
+    };
+    for count in stacks.counts.iter().filter(has_user_side) {
         let (user, complete) = ends.entry(count.pid).or_default();
         *user += count.samples;
         let is_complete = |verdict| verdict == Verdict::Complete;
@@ -61,14 +71,6 @@ fn ends(stacks: &Stacks) -> BTreeMap<u32, (u64, u64)> {
         }
     }
     ends
-}
-
-/// Whether a sample has a user side, be it one whose stack is not known.
-fn has_user_side(stacks: &Stacks, count: &Count) -> bool {
-    let Some(stack) = stacks.stacks.get(count.stack as usize) else { return false };
-    let is_user = |location: &Location| !matches!(location, Location::Kernel { .. });
-    let mut locations = stack.frames.iter().filter_map(|frame| stacks.locations.get(frame.location() as usize));
-    stack.verdict == Verdict::NotRecorded || locations.any(is_user)
 }
 
 fn process(pid: u32, threads: &BTreeMap<(u32, &str), u64>, cgroup: Arc<str>) -> Process {
@@ -90,24 +92,27 @@ fn process(pid: u32, threads: &BTreeMap<(u32, &str), u64>, cgroup: Arc<str>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::{Frame, Stack};
+    use crate::paths::tests::paths;
+    use crate::stacks::Stack;
 
     /// Of a process' samples, those without a user side say nothing about its stacks; a stack that is not known did not end
     /// in start code.
     #[test]
     fn only_user_stacks_end_in_start_code() {
         let frame = |location| Frame::new(location, false);
-        let stack = |frames, verdict| Stack { frames, verdict };
+        let (paths, ends) = paths(&[vec![frame(0)], vec![frame(1), frame(0)], vec![frame(1)]]);
+        let stack = |path: usize, verdict| Stack { end: ends[path], verdict };
         let count =
             |stack, samples| Count { comm: "p".into(), pid: 7, tid: 7, cpu: None, cgroup: "".into(), stack, samples };
         let stacks = Stacks {
             locations: vec![Location::Kernel { address: 1 }, Location::Process { pid: 7, address: 2 }],
             stacks: vec![
-                stack(vec![frame(0)], Verdict::ExecOrExit),
-                stack(vec![frame(0), frame(1)], Verdict::Complete),
-                stack(vec![frame(1)], Verdict::Implausible),
-                stack(vec![frame(0)], Verdict::NotRecorded),
+                stack(0, Verdict::ExecOrExit),
+                stack(1, Verdict::Complete),
+                stack(2, Verdict::Implausible),
+                stack(0, Verdict::NotRecorded),
             ],
+            paths,
             counts: vec![count(0, 100), count(1, 6), count(2, 3), count(3, 1)],
             ..Stacks::default()
         };

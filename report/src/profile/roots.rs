@@ -66,13 +66,13 @@ impl<'a> Roots<'a> {
         let process = self.processes.get(pid).copied();
         match self.by {
             By::Thread => format!("{} ({pid}/{tid})", self.threads.get(&(*pid, *tid)).unwrap_or(&&**comm)).into(),
-            By::Process => format!("{} ({pid})", process.map_or(comm, |process| &process.comm)).into(),
+            By::Process => format!("{} ({pid})", process.map_or(&**comm, |process| &*process.comm)).into(),
             By::Cpu => cpu.map_or(UNKNOWN.into(), |cpu| format!("CPU {cpu}").into()),
             By::Cgroup => match &**cgroup {
                 "" => UNKNOWN.into(),
                 cgroup => cgroup.into(),
             },
-            _ => comm.into(),
+            _ => (&**comm).into(),
         }
     }
 }
@@ -106,7 +106,10 @@ mod tests {
             samples,
         };
         let stacks = Stacks {
-            stacks: vec![crate::stacks::Stack { frames: Vec::new(), verdict: crate::stacks::Verdict::Complete }],
+            stacks: vec![crate::stacks::Stack {
+                end: crate::paths::NOTHING,
+                verdict: crate::stacks::Verdict::Complete,
+            }],
             counts: vec![count("after", 7, 5), count("before", 7, 4), count("before", 8, 2)],
             ..Stacks::default()
         };

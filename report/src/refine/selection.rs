@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{FunctionPattern, Pattern, Refinement, Side, nearest};
 use crate::evidence::Evidence;
-use crate::stacks::{Frame, Stack, Stacks};
+use crate::stacks::{Frame, Stacks};
 use crate::symbols::{NamedFrame, Names, home_name};
 
 /// Samples that were left out, by the option that did it, in the order in which they are asked.
@@ -75,12 +75,14 @@ impl<'a> Selection<'a> {
     /// Refines the stacks, and takes the samples of those out that are left out. Fails when a function is asked for that is not there.
     pub fn of(refinement: &Refinement, stacks: &mut Stacks, names: &'a Names, evidence: &Evidence) -> Result<Self> {
         let (frames, first_frames) = number(names);
-        let frames_of = |stack: &Stack| seen(stack, names, &first_frames);
         let mut selection = Self { frames, stacks: Vec::new(), left_out: LeftOut::default(), notes: Vec::new() };
         let matches = selection.matches(refinement, stacks, names, evidence)?;
         let mut refused = vec![None; stacks.stacks.len()];
+        let mut frames = Vec::new();
         for (stack, refused) in stacks.stacks.iter().zip(&mut refused) {
-            let mut seen = frames_of(stack);
+            frames.clear();
+            frames.extend(stacks.frames(stack));
+            let mut seen = seen(&frames, names, &first_frames);
             *refused = matches.refine(&mut seen).err();
             selection.stacks.push(if refused.is_none() { seen } else { Vec::new() });
         }
@@ -153,11 +155,11 @@ fn number(names: &Names) -> (Vec<&NamedFrame>, Vec<u32>) {
     (frames, first_frames)
 }
 
-/// A stack's frames, outermost first, inlined functions after those that they were inlined into.
-fn seen(stack: &Stack, names: &Names, first_frames: &[u32]) -> Vec<SeenFrame> {
+/// The frames of a stack that are given innermost first: outermost first, inlined functions after those that they were inlined into.
+fn seen(frames: &[Frame], names: &Names, first_frames: &[u32]) -> Vec<SeenFrame> {
     let inner = |frame: &Frame| names.locations.get(frame.location() as usize).map_or(0, Vec::len);
-    let mut seen = Vec::with_capacity(stack.frames.iter().map(inner).sum());
-    for frame in stack.frames.iter().rev() {
+    let mut seen = Vec::with_capacity(frames.iter().map(inner).sum());
+    for frame in frames.iter().rev() {
         let place = frame.location() as usize;
         if let (Some(&first), Some(location)) = (first_frames.get(place), names.locations.get(place)) {
             let inner_first = first..first + location.len() as u32;
@@ -205,10 +207,8 @@ impl Matches {
 /// That there is no such function, and which are there.
 fn missing(function: &FunctionPattern, side: Side, stacks: &Stacks, names: &Names) -> String {
     let mut samples = vec![0u64; names.functions.len()];
-    for count in &stacks.counts {
-        let Some(stack) = stacks.stacks.get(count.stack as usize) else { continue };
-        let locations = stack.frames.iter().filter_map(|frame| names.locations.get(frame.location() as usize));
-        locations.flatten().for_each(|frame| samples[frame.function as usize] += count.samples);
+    for (location, count) in names.locations.iter().zip(stacks.samples_by_location()) {
+        location.iter().for_each(|frame| samples[frame.function as usize] += count);
     }
     let functions = names.functions.iter().zip(samples).map(|(function, samples)| (&*function.name, samples));
     let meant = nearest::did_you_mean(function.text(), functions);
@@ -219,7 +219,8 @@ fn missing(function: &FunctionPattern, side: Side, stacks: &Stacks, names: &Name
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::stacks::{Count, Frame, Location, Verdict};
+    use crate::paths::tests::paths;
+    use crate::stacks::{Count, Location, Stack, Verdict};
     use crate::symbols::{Function, Home};
 
     /// One stack: `outer` has `inner` of a header inlined.
@@ -230,10 +231,11 @@ mod tests {
         let mut names = Names::default();
         names.functions = vec![function("outer"), function("inner")];
         names.locations = vec![vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)]];
-        let stack = Stack { frames: vec![Frame::new(0, true)], verdict: Verdict::Complete };
+        let (paths, ends) = paths(&[vec![Frame::new(0, true)]]);
+        let stack = Stack { end: ends[0], verdict: Verdict::Complete };
         let count = Count { comm: "c".into(), pid: 1, tid: 1, cpu: None, cgroup: "".into(), stack: 0, samples: 5 };
         let locations = vec![Location::Process { pid: 1, address: 8 }];
-        (Stacks { locations, stacks: vec![stack], counts: vec![count], samples: 5, ..Stacks::default() }, names)
+        (Stacks { locations, paths, stacks: vec![stack], counts: vec![count], samples: 5, ..Stacks::default() }, names)
     }
 
     fn refined(refinement: &Refinement) -> (Vec<String>, u64) {

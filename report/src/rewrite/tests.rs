@@ -151,7 +151,7 @@ fn profile(file: &[u8], from: Option<u64>, to: Option<u64>) -> BTreeMap<String, 
     let mut counts = BTreeMap::new();
     for count in &stacks.counts {
         let stack = &stacks.stacks[count.stack as usize];
-        let frames = stack.frames.iter().map(|frame| {
+        let frames = stacks.frames(stack).map(|frame| {
             let place = match stacks.locations[frame.location() as usize] {
                 crate::stacks::Location::Module { module, address } => {
                     format!("{}+{address:#x}", evidence.modules[module as usize].module.path)

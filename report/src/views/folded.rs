@@ -7,7 +7,7 @@ use super::stack_lines::{Annotations, StackLines};
 use crate::profile::{PathCount, Profile};
 
 /// Bytes of the text of all stacks.
-const MAX_TEXT: usize = 2 << 30;
+pub(super) const MAX_TEXT: usize = 2 << 30;
 
 /// Refuses a profile whose stacks would be gigabytes of text.
 pub fn require_room(profile: &Profile) -> io::Result<()> {
@@ -15,7 +15,12 @@ pub fn require_room(profile: &Profile) -> io::Result<()> {
         let names = profile.paths[count.path].iter().map(|frame| &profile.functions[frame.function() as usize].name);
         names.fold(count.root.as_ref().map_or(0, String::len), |sum, name| sum + name.len() + 5)
     };
-    if profile.counts.iter().map(length).fold(0, usize::saturating_add) <= MAX_TEXT {
+    require_length(profile.counts.iter().map(length).fold(0, usize::saturating_add))
+}
+
+/// Refuses text of gigabytes.
+pub(super) fn require_length(text: usize) -> io::Result<()> {
+    if text <= MAX_TEXT {
         return Ok(());
     }
     let why = "the stacks would be more than 2 GiB of text: choose fewer samples with --time, --pid or --comm";

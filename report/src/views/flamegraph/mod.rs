@@ -25,10 +25,15 @@ const BACKGROUND: Color = Color { r: 236, g: 236, b: 238 };
 
 /// The flame graph of a profile, without frames below `min_percent` of the samples.
 pub fn view(profile: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
-    folded::require_room(profile)?;
     let stacks = StackLines::of(profile, Annotations::All);
-    let mut lines = Vec::new();
-    stacks.drawn(fewest(profile.samples, min_percent), |stack, samples| lines.push(format!("{stack} {samples}")));
+    let (mut lines, mut length) = (Vec::new(), 0);
+    stacks.drawn(fewest(profile.samples, min_percent), |stack, samples| {
+        length += stack.len();
+        if length <= folded::MAX_TEXT {
+            lines.push(format!("{stack} {samples}"));
+        }
+    });
+    folded::require_length(length)?;
     let kinds = kinds(profile, stacks.texts());
     let mut palette = palette(&kinds);
     let mut options = options(profile);
