@@ -49,6 +49,7 @@ impl CgroupIds {
         }
         if self.paths.len() >= MOST {
             self.paths.clear();
+            self.has_looked = false;
         }
         self.paths.insert(id, path.into());
     }

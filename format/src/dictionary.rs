@@ -56,6 +56,11 @@ impl DictionaryWriter {
         }
     }
 
+    /// What may be code in the sample's address space, and has no token.
+    pub(crate) fn show_without_token(&mut self, address: u64) {
+        self.new_to_space.push(address);
+    }
+
     /// The token of an address in an address space; defines it when it is new.
     #[inline]
     pub(crate) fn token(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {

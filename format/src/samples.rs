@@ -14,6 +14,8 @@ use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
 use crate::weights::{WeightDecoder, WeightEncoder};
 
+/// More addresses than this, all distinct chains of the kernel together, are in no segment: 128 MiB.
+pub(crate) const KERNEL_ADDRESSES_LIMIT: usize = 16 << 20;
 /// More ranges than this are in no sample.
 const RANGES_LIMIT: u64 = 64;
 
@@ -55,6 +57,8 @@ pub(crate) struct SampleEncoder {
     threads: FxHashMap<(u32, u32), u32>,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
+    /// In these chains.
+    kernel_addresses: usize,
     new_kernel_chains: ChainWriter,
     user_chains: ChainWriter,
     new_kernel: Vec<u64>,
@@ -78,6 +82,11 @@ impl SampleEncoder {
     /// Ticks that the samples that wait stand for.
     pub(crate) fn waiting_ticks(&self) -> u64 {
         self.weights.ticks()
+    }
+
+    /// Addresses of the kernel's chains that the segment has.
+    pub(crate) fn kernel_addresses(&self) -> usize {
+        self.kernel_addresses
     }
 
     /// Bytes that wait to be drained.
@@ -150,6 +159,7 @@ impl SampleEncoder {
             return self.columns.put(Column::KernelChain, u64::from(*number) + 2);
         }
         self.kernel_chains.insert(chain.to_vec(), self.kernel_chains.len() as u32);
+        self.kernel_addresses += chain.len();
         self.new_kernel.extend_from_slice(chain);
         self.columns.put(Column::KernelChain, 1);
         self.new_kernel_chains.put((&mut self.columns, &mut self.dictionary), chains::KERNEL, chain);
@@ -176,7 +186,7 @@ impl SampleEncoder {
             columns.put(Column::Top, fold_words(stack.top.wrapping_sub(last.top)));
         }
         let end = stack.ranges.last().map_or(stack.top, |range| range.end.max(stack.top));
-        let span = StackSpan { start: stack.sp, end };
+        let span = StackSpan { start: stack.sp, end, ranges: &stack.ranges };
         // A reader refuses more; the innermost are kept.
         let words = &stack.words[..stack.words.len().min(WORDS_LIMIT)];
         let lowest = put_words(columns, dictionary, (span, stack.top), (&last.words, words));
@@ -219,6 +229,8 @@ pub(crate) struct SampleDecoder {
     threads: Vec<(u32, u32)>,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
+    /// In these chains.
+    kernel_addresses: usize,
     new_kernel_chains: ChainReader,
     user_chains: ChainReader,
     weights: WeightDecoder,
@@ -292,6 +304,12 @@ impl SampleDecoder {
             1 => {
                 let new = self.new_kernel_chains.take((columns, &mut self.dictionary), chains::KERNEL)?;
                 chain.extend_from_slice(new);
+                self.kernel_addresses += chain.len();
+                if self.kernel_addresses > KERNEL_ADDRESSES_LIMIT {
+                    return Err(
+                        columns.unexpected(Column::KernelFrames, "kernel chains of at most 16,777,216 addresses")
+                    );
+                }
                 self.kernel_chains.push(chain.clone());
             }
             number => {

@@ -8,7 +8,7 @@
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
-use crate::sample::StackWord;
+use crate::sample::{StackRange, StackWord};
 use crate::varint::{fold_words, unfold_words};
 
 /// More words are in no stack: twice what the recorder's largest copies of both ends have.
@@ -18,14 +18,22 @@ const NEAR: std::ops::Range<u64> = 1..1 << 62;
 
 /// The part of the address space in which a value counts as a pointer into the stack.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StackSpan {
+pub(crate) struct StackSpan<'a> {
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// What of it was captured: between a signal stack and the first one lie whole libraries.
+    pub(crate) ranges: &'a [StackRange],
 }
 
-impl StackSpan {
-    fn holds(self, value: u64) -> bool {
-        value.wrapping_sub(self.start) < self.end.wrapping_sub(self.start)
+impl StackSpan<'_> {
+    /// Whether a value counts as a pointer into the stack; where it may be code all the same, the dictionary is told.
+    #[inline]
+    fn holds(self, value: u64, dictionary: &mut DictionaryWriter) -> bool {
+        let holds = value.wrapping_sub(self.start) < self.end.wrapping_sub(self.start);
+        if holds && !self.ranges.iter().any(|range| range.start <= value && value < range.end) {
+            dictionary.show_without_token(value);
+        }
+        holds
     }
 }
 
@@ -34,11 +42,11 @@ impl StackSpan {
 pub(crate) fn put_register(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
-    span: StackSpan,
+    span: StackSpan<'_>,
     sp: u64,
     value: u64,
 ) {
-    if span.holds(value) {
+    if span.holds(value, dictionary) {
         columns.put(Column::Stack, 0);
         columns.put(Column::Stack, fold_words(value.wrapping_sub(sp)));
     } else {
@@ -65,7 +73,7 @@ pub(crate) fn take_register(
 pub(crate) fn put_words(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
-    (span, ceiling): (StackSpan, u64),
+    (span, ceiling): (StackSpan<'_>, u64),
     (mut old, mut new): (&[StackWord], &[StackWord]),
 ) -> u64 {
     let mut above = ceiling;
@@ -93,11 +101,11 @@ pub(crate) fn put_words(
 fn put_word(
     columns: &mut ColumnWriter,
     dictionary: &mut DictionaryWriter,
-    span: StackSpan,
+    span: StackSpan<'_>,
     above: u64,
     word: StackWord,
 ) {
-    let on_stack = span.holds(word.value);
+    let on_stack = span.holds(word.value, dictionary);
     let distance = above.wrapping_sub(word.address);
     let slots = distance.rotate_right(3);
     if NEAR.contains(&slots) {
@@ -238,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    fn round_trip(stacks: &[Vec<StackWord>], span: StackSpan, ceiling: u64) -> Vec<Vec<StackWord>> {
+    fn round_trip(stacks: &[Vec<StackWord>], span: StackSpan<'_>, ceiling: u64) -> Vec<Vec<StackWord>> {
         let mut columns = ColumnWriter::default();
         let mut dictionary = DictionaryWriter::default();
         let mut old: &[StackWord] = &[];
@@ -275,7 +283,7 @@ mod tests {
         /// A run of stacks comes back word for word, whatever changed between them.
         #[test]
         fn stacks_round_trip(stacks in vec(words(), 1..8)) {
-            let span = StackSpan { start: 0x7000, end: 0x7140 };
+            let span = StackSpan { start: 0x7000, end: 0x7140, ranges: &[] };
             prop_assert_eq!(round_trip(&stacks, span, 0x7140), stacks);
         }
 
@@ -289,7 +297,7 @@ mod tests {
                 .into_iter()
                 .map(|words| words.into_iter().map(|(address, value)| StackWord { address, value }).collect())
                 .collect();
-            let span = StackSpan { start: u64::MAX - 8, end: 8 };
+            let span = StackSpan { start: u64::MAX - 8, end: 8, ranges: &[] };
             prop_assert_eq!(round_trip(&stacks, span, ceiling), stacks);
         }
     }

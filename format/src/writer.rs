@@ -15,7 +15,7 @@ use crate::metadata;
 use crate::record::Record;
 use crate::record_buffer::RecordBuffer;
 use crate::sample::Sample;
-use crate::samples::{NewAddresses, SampleEncoder};
+use crate::samples::{KERNEL_ADDRESSES_LIMIT, NewAddresses, SampleEncoder};
 use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, Segment, WINDOW_LOG};
 
 /// Buffered bytes after which a frame is written without being asked for.
@@ -147,6 +147,7 @@ impl<W: Write> Writer<W> {
     /// Whether it is time for a new segment.
     pub fn segment_is_full(&self) -> bool {
         self.samples_length >= SAMPLES_LIMIT / 4
+            || self.samples.kernel_addresses() >= KERNEL_ADDRESSES_LIMIT / 4
             || self.records_length >= RECORDS_LIMIT / 4
             || self.frames.open_segment().is_some_and(|segment| {
                 segment.last_time.saturating_sub(segment.first_time) >= SEGMENT_TIME || segment.bytes >= SEGMENT_BYTES
@@ -155,12 +156,17 @@ impl<W: Write> Writer<W> {
 
     /// Whether it is high time for a new segment: no reader takes twice as much as this one has.
     pub fn segment_is_overfull(&self) -> bool {
-        self.samples_length >= SAMPLES_LIMIT / 2 || self.records_length >= RECORDS_LIMIT / 2
+        self.samples_length >= SAMPLES_LIMIT / 2
+            || self.samples.kernel_addresses() >= KERNEL_ADDRESSES_LIMIT / 2
+            || self.records_length >= RECORDS_LIMIT / 2
     }
 
     /// Whether a reader takes all of the segment so far: it refuses what is more than any recorder makes.
     pub fn segment_is_readable(&self) -> bool {
-        self.samples_length <= SAMPLES_LIMIT && self.records_length <= RECORDS_LIMIT && self.records_written <= RECORDS
+        self.samples_length <= SAMPLES_LIMIT
+            && self.samples.kernel_addresses() <= KERNEL_ADDRESSES_LIMIT
+            && self.records_length <= RECORDS_LIMIT
+            && self.records_written <= RECORDS
     }
 
     /// Ends the segment. From here on, all that samples refer to has to be recorded again.

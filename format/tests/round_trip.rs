@@ -257,7 +257,8 @@ fn code_is_new_to_each_address_space() {
     let words = vec![StackWord { address: 0x7008, value: 0x1234 }, StackWord { address: 0x7010, value: 0x7018 }];
     let mut registers = Registers::default();
     registers.set(3, 0x1500);
-    let stack = UserStack { ip: 0x1000, sp: 0x7000, top: 0x7020, registers, words, ..UserStack::default() };
+    let ranges = vec![StackRange { start: 0x7000, end: 0x7020 }];
+    let stack = UserStack { ip: 0x1000, sp: 0x7000, top: 0x7020, registers, ranges, words };
     let stack = Sample { user: UserState::Stack(stack), kernel_chain: vec![KERNEL, KERNEL + 8], ..Sample::default() };
     let chain = Sample { user: UserState::Chain(vec![0x1234, 0x1600]), ..Sample::default() };
     let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
@@ -271,6 +272,12 @@ fn code_is_new_to_each_address_space() {
     assert_eq!(new(&mut writer, &stack, 1), (vec![], vec![]));
     assert_eq!(new(&mut writer, &chain, 1), (vec![0x1600], vec![]));
     assert_eq!(new(&mut writer, &chain, 2), (vec![0x1234, 0x1600], vec![]));
+    // Code that lies between two stacks is code.
+    let ranges = vec![StackRange { start: 0x1000, end: 0x1100 }, StackRange { start: 0x7000, end: 0x7020 }];
+    let words = [(0x1008, 0x1020), (0x1010, 0x3000)].map(|(address, value)| StackWord { address, value });
+    let two = UserStack { ip: 0x1600, sp: 0x1000, top: 0x7020, ranges, words: words.to_vec(), ..UserStack::default() };
+    let two = Sample { user: UserState::Stack(two), tid: 2, ..Sample::default() };
+    assert_eq!(new(&mut writer, &two, 2), (vec![0x3000], vec![]));
     writer.start_segment().unwrap();
     assert_eq!(new(&mut writer, &chain, 2), (vec![0x1234, 0x1600], vec![]));
 }

@@ -34,7 +34,9 @@ impl<W: Write> Stream<W> {
         while let Some(tick) = counted.next_if(|tick| is_settled(tick.pid)) {
             self.use_settled(&tick)?;
         }
-        let mut result = Ok(());
+        /// A quarter of the samples that a reader brings into order.
+        const NEIGHBOURS: u32 = 128;
+        let (mut result, mut neighbours) = (Ok(()), 0);
         ring.drain_while(|bytes| {
             let time = event::time_in(bytes);
             if time > until || result.is_err() {
@@ -45,6 +47,10 @@ impl<W: Write> Stream<W> {
             }
             if result.is_ok() {
                 result = self.tick(bytes);
+            }
+            neighbours += 1;
+            if result.is_ok() && neighbours % NEIGHBOURS == 0 {
+                result = self.go_on_with_rows(time);
             }
             true
         });

@@ -201,7 +201,7 @@ impl<W: Write> Stream<W> {
         const MANY: usize = 16 << 10;
         const BYTES: usize = 4 << 20;
         let bytes = |event: &ProcessEvent| match &event.what {
-            What::Mapping { path, .. } => path.len(),
+            What::Mapping { path, .. } | What::Cgroup { path, .. } => path.len(),
             _ => 0,
         };
         self.pending.len() >= MANY || self.pending.iter().map(bytes).sum::<usize>() >= BYTES

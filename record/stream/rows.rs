@@ -164,6 +164,13 @@ impl<W: Write> Stream<W> {
         if self.rows.are_many() { self.write_rows() } else { Ok(()) }
     }
 
+    /// Writes the rows that wait before too many samples stand between them and what happened in their time: a reader brings only neighbours into
+    /// the order of their times.
+    pub(super) fn go_on_with_rows(&mut self, time: u64) -> Result<()> {
+        self.rows.start = self.rows.start.max(Some(time));
+        self.write_rows()
+    }
+
     /// Writes all rows that wait.
     pub(super) fn write_rows(&mut self) -> Result<()> {
         for Row { time, pid, tid, cpu, weight, kernel, user } in self.rows.take() {

@@ -30,8 +30,9 @@ pub struct StackCounter {
 
 /// What a new frame below others takes, in room.
 const FRAME: usize = 4;
-/// What a distinct thread with a stack takes besides.
+/// What a distinct thread with a stack takes besides, and its frames when they are named one after the other.
 const ENTRY: usize = 16;
+const NAMED_IN_ROOM: usize = 8;
 /// Room for a whole recording: 4 GiB.
 const ROOM: usize = 1 << 27;
 /// The same for one segment, which is one minute.
@@ -115,7 +116,7 @@ impl StackCounter {
     /// Counts samples of one thread with one stack, innermost frame first, each as often as it stands for a tick.
     pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
         let mut last = self.last.take(thread.tid, frames);
-        if self.room < (frames.len() - last.len()) * FRAME + ENTRY {
+        if self.room < (frames.len() - last.len()) * FRAME + room_of_stack(frames.len()) {
             self.uncounted += samples;
             self.last.keep(thread.tid, last);
             return;
@@ -130,19 +131,19 @@ impl StackCounter {
         let CountedThread { comm, pid, tid, cpu, cgroup } = thread;
         let (comm, cgroup) = (self.texts.number(comm), self.texts.number(cgroup));
         let thread = self.thread(Thread { comm, pid, tid, cpu, cgroup });
-        self.add(Counted { thread, end, verdict }, samples);
+        self.add(Counted { thread, end, verdict }, frames.len(), samples);
     }
 
     /// Adds what another counter counted.
     pub fn absorb(&mut self, other: Self) {
         other.cgroups.iter().for_each(|(pid, cgroup)| self.note_cgroup(*pid, cgroup));
-        let locations: Vec<LocationId> = other.locations.iter().map(|location| self.location(*location)).collect();
-        let texts: Vec<u32> = other.texts.in_order().into_iter().map(|text| self.texts.number(&text)).collect();
-        let threads = in_order(&other.threads, |thread| {
-            self.thread(Thread { comm: texts[thread.comm as usize], cgroup: texts[thread.cgroup as usize], ..*thread })
-        });
+        let mut threads_of_other: Vec<(ThreadId, Thread)> = other.threads.iter().map(|(key, id)| (*id, *key)).collect();
+        threads_of_other.sort_unstable_by_key(|(id, _)| *id);
+        let texts = other.texts.in_order();
         let mut counts: Vec<_> = other.counts.into_iter().collect();
         counts.sort_unstable();
+        let depths = other.paths.depths();
+        // What there is no room for is not taken over: neither its frames' locations nor its thread.
         let mut paths = vec![None; other.paths.count()];
         let mut unknown = Vec::new();
         for (Counted { thread, end, verdict }, samples) in counts {
@@ -151,17 +152,22 @@ impl StackCounter {
                 unknown.push((path, frame));
                 path = before;
             }
-            if self.room < unknown.len() * FRAME + ENTRY {
+            let depth = depths[end as usize] as usize;
+            if self.room < unknown.len() * FRAME + room_of_stack(depth) {
                 self.uncounted += samples;
                 unknown.clear();
                 continue;
             }
             let mut new = paths[path as usize].unwrap_or(NOTHING);
             while let Some((path, frame)) = unknown.pop() {
-                new = self.path(new, Frame::new(locations[frame.location() as usize], frame.guessed()));
+                let location = self.location(other.locations[frame.location() as usize]);
+                new = self.path(new, Frame::new(location, frame.guessed()));
                 paths[path as usize] = Some(new);
             }
-            self.add(Counted { thread: threads[thread as usize], end: new, verdict }, samples);
+            let (_, thread) = threads_of_other[thread as usize];
+            let [comm, cgroup] = [thread.comm, thread.cgroup].map(|text| self.texts.number(&texts[text as usize]));
+            let thread = self.thread(Thread { comm, cgroup, ..thread });
+            self.add(Counted { thread, end: new, verdict }, depth, samples);
         }
     }
 
@@ -200,10 +206,11 @@ impl StackCounter {
         Stacks { locations, paths, stacks, counts, cgroups: self.cgroups, samples }
     }
 
-    fn add(&mut self, counted: Counted, samples: u64) {
+    /// Adds samples of a stack of so many frames. There is room for it.
+    fn add(&mut self, counted: Counted, depth: usize, samples: u64) {
         let kept = self.counts.len();
         *self.counts.entry(counted).or_default() += samples;
-        self.room -= ENTRY * (self.counts.len() - kept);
+        self.room -= room_of_stack(depth) * (self.counts.len() - kept);
     }
 
     fn location(&mut self, location: Location) -> LocationId {
@@ -225,6 +232,11 @@ impl StackCounter {
         let next = self.threads.len() as ThreadId;
         *self.threads.entry(thread).or_insert(next)
     }
+}
+
+/// What a distinct stack of so many frames takes of room, beside its frames that no other has.
+fn room_of_stack(depth: usize) -> usize {
+    ENTRY + depth.div_ceil(NAMED_IN_ROOM)
 }
 
 /// Names of threads and paths of cgroups, each kept once.

@@ -129,6 +129,15 @@ impl<T: Copy + Eq + Hash> PathCollector<T> {
         Some((step.before, step.value))
     }
 
+    /// How many values each path has.
+    pub fn depths(&self) -> Vec<u32> {
+        let mut depths = vec![0; self.count()];
+        for (path, step) in (1..).zip(&self.steps) {
+            depths[path] = depths[step.before as usize] + 1;
+        }
+        depths
+    }
+
     /// The paths with other values, in the order of these, and for each old number the new one.
     pub fn finish<U: Copy + Ord>(self, mut value: impl FnMut(T) -> U) -> (Paths<U>, Vec<PathId>) {
         drop(self.known);
