@@ -89,6 +89,7 @@
 //! | records of a segment | 4,194,304 |
 //! | records of a table | 16 MiB, and all of a segment count for its metadata |
 //! | a record, or the header | 16 MiB |
+//! | addresses of a segment's distinct kernel chains | 16,777,216: 128 MiB |
 //! | words of one stack | 524,288: 4 MiB, twice the recorder's largest copy |
 //! | frames of one unwound stack | 524,288 beyond the chain |
 //! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 |

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// A file that is kept for later.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeptFile {
     /// When it was used last.
     pub(crate) used: SystemTime,
@@ -15,22 +15,23 @@ pub(crate) struct KeptFile {
     pub(crate) length: u64,
 }
 
-/// Removes files until those that are left take no more than `limit` bytes together.
+/// Removes files until those that are left take no more than `limit` bytes together. What cannot be removed stays, and others go in its place; the
+/// first such error is given.
 pub(crate) fn limit_room(mut files: Vec<KeptFile>, limit: u64) -> io::Result<()> {
     files.sort();
     let mut size: u64 = files.iter().map(|file| file.length).sum();
+    let mut outcome = Ok(());
     for file in files {
         if size <= limit {
             break;
         }
         match fs::remove_file(&file.path) {
             // Another report that tidies up at once was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            outcome => outcome?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => outcome = outcome.and(Err(error)),
+            _ => size -= file.length,
         }
-        size -= file.length;
     }
-    Ok(())
+    outcome
 }
 
 #[cfg(test)]
@@ -54,8 +55,13 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let left = || ["old", "middle", "new"].map(|name| folder.path().join(name).exists());
+        // A folder is no file that could be removed.
+        fs::create_dir(folder.path().join("stuck")).unwrap();
+        let stuck = [vec![file("stuck", 0, 1)], all()].concat();
         limit_room(all(), 40).unwrap();
         assert_eq!(left(), [true, true, true]);
+        assert!(limit_room(stuck, 31).is_err());
+        assert_eq!(left(), [false, true, true]);
         limit_room(all(), 20).unwrap();
         assert_eq!(left(), [false, true, true]);
         limit_room(all(), 0).unwrap();

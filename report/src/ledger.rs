@@ -49,6 +49,8 @@ pub struct Unnamed {
     pub frames: u64,
 }
 
+const NO_USER_STACKS: &str = "no user stacks were recorded";
+
 impl Ledger {
     /// Draws up the balance.
     pub fn build(facts: &Facts, stacks: &Stacks, names: &Names, location_samples: &[u64]) -> Self {
@@ -138,16 +140,23 @@ impl Ledger {
     fn complete_text(&self) -> String {
         let Verdicts { complete, exec_or_exit, .. } = self.verdicts;
         let stacks = self.shown - exec_or_exit.min(self.shown);
+        if self.has_no_user_stacks() {
+            return NO_USER_STACKS.to_owned();
+        }
         match complete == stacks {
             true => "all stacks complete".to_owned(),
             false => format!("{} of stacks complete", percent(complete, stacks)),
         }
     }
 
+    fn has_no_user_stacks(&self) -> bool {
+        self.shown > 0 && self.verdicts.not_recorded + self.verdicts.exec_or_exit == self.shown
+    }
+
     fn stacks_text(&self) -> String {
         let verdicts = &self.verdicts;
-        if verdicts.not_recorded + verdicts.exec_or_exit == self.shown && self.shown > 0 {
-            return "no user stacks were recorded".to_owned();
+        if self.has_no_user_stacks() {
+            return NO_USER_STACKS.to_owned();
         }
         let mut text = self.complete_text();
         let incomplete = [
