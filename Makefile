@@ -84,7 +84,7 @@ lint: setup ## check format, clippy and documentation, warnings being errors
 
 # Without shared libraries and, by the profile, without what does not serve the recorder.
 static: setup ## build a recorder to be copied to any x86-64 machine, and try it in a folder without anything else
-	@LIBBPF_SYS_LIBRARY_PATH=/usr/lib/$(MULTIARCH) RUSTFLAGS="-C target-feature=+crt-static" \
+	@LIBBPF_SYS_LIBRARY_PATH=/usr/lib/$(MULTIARCH) RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
 	    cargo build --profile static --package profrec --features static --target x86_64-unknown-linux-gnu
 	@cp $(TARGET)/x86_64-unknown-linux-gnu/static/profrec $(TARGET)/profrec-static
 	@size=$$(stat -c %s $(TARGET)/profrec-static); \
