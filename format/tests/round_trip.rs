@@ -281,3 +281,21 @@ fn code_is_new_to_each_address_space() {
     writer.start_segment().unwrap();
     assert_eq!(new(&mut writer, &chain, 2), (vec![0x1234, 0x1600], vec![]));
 }
+
+/// Kernel chains that share their callers take few bytes each: how many addresses a segment's have is limited, and the writer says when it is too many.
+#[test]
+fn shared_kernel_chains_are_limited() {
+    let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
+    let mut sample = Sample { kernel_chain: vec![9; 4096], ..Sample::default() };
+    let limit = 16 << 20;
+    for number in 0..limit / 4096 + 1 {
+        assert!(writer.segment_is_readable());
+        sample.kernel_chain[0] = number;
+        writer.sample(&sample).unwrap();
+    }
+    assert!(!writer.segment_is_readable() && writer.segment_is_overfull());
+    let file = writer.finish(&Totals::default()).unwrap();
+    assert!(file.len() < 100_000, "{}", file.len());
+    let refused = read(&Recording::open(&file).unwrap()).unwrap_err().to_string();
+    assert!(refused.contains("kernel chains of at most 16,777,216 addresses"), "{refused}");
+}
