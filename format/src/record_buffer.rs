@@ -43,9 +43,14 @@ impl RecordBuffer {
         Ok(())
     }
 
-    /// Bytes that the records take of a reader.
+    /// About what the records take of a reader, in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.others.len() + (self.processes.cost() + self.cost) as usize
+        self.others.len() + self.cost() as usize
+    }
+
+    /// What a reader takes the records in tables for, besides the bytes of the frame.
+    pub(crate) fn cost(&self) -> u64 {
+        self.processes.cost() + self.cost
     }
 
     /// The earliest and the latest time of those that have one.

@@ -43,7 +43,7 @@ pub struct Writer<W: Write> {
     samples_written: u64,
     /// Bytes of the segment's samples before compression.
     samples_length: u64,
-    /// Bytes of the segment's records before compression, and how many these are.
+    /// Bytes of the segment's records before compression, as a reader counts them, and how many these are.
     records_length: u64,
     records_written: usize,
     records: RecordBuffer,
@@ -238,10 +238,11 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         let mut records = std::mem::take(&mut self.records);
-        self.records_length += records.len() as u64;
+        let cost = records.cost();
         self.records_written += records.count as usize;
         self.raw.clear();
         records.drain_into(&mut self.raw);
+        self.records_length += self.raw.len() as u64 + cost;
         self.write_alone(FrameKind::Records, records.count, records.times())?;
         self.frames.add_times(&records.losses, &records.metrics);
         Ok(())

@@ -70,9 +70,7 @@ impl<W: Write> Stream<W> {
             let offset = (returns_to - mapped.start).wrapping_add(mapped.offset);
             (mapped.module, offset)
         });
-        let program = Program { pid: tick.pid, exec: tick.exec };
-        chains.add(program, place, tick.weight.into());
-        self.tally.counted(program, tick.cpu, tick.weight);
+        chains.add(Program { pid: tick.pid, exec: tick.exec }, place, tick.weight.into());
     }
 
     /// A process has ended, or become another program.

@@ -15,6 +15,7 @@ use super::Stream;
 use crate::args::CallGraph;
 use crate::counts::Counts;
 use crate::event::Tick;
+use crate::hybrid::owed::Program;
 use crate::side_band::What;
 
 /// Rows are written when they are so many, or have so many addresses: a megabyte or two.
@@ -160,6 +161,7 @@ impl<W: Write> Stream<W> {
             }
         }
         self.note_chain(tick);
+        self.tally.counted(Program { pid: tick.pid, exec: tick.exec }, tick.cpu, tick.weight);
         self.rows.add(&self.sample);
         if self.rows.are_many() { self.write_rows() } else { Ok(()) }
     }
