@@ -60,7 +60,7 @@ mod tests {
         let stuck = [vec![file("stuck", 0, 1)], all()].concat();
         limit_room(all(), 40).unwrap();
         assert_eq!(left(), [true, true, true]);
-        assert!(limit_room(stuck, 31).is_err());
+        assert!(limit_room(stuck, 30).is_err());
         assert_eq!(left(), [false, true, true]);
         limit_room(all(), 20).unwrap();
         assert_eq!(left(), [false, true, true]);
