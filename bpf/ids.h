@@ -47,9 +47,12 @@ static __always_inline __u32 id_of(struct task_struct *task)
 static __always_inline __u32 process_id(struct task_struct *task)
 {
 	struct task_struct *leader = NULL;
+	__u32 id = 0;
 
-	if (!pid_namespace)
-		return task->tgid;
+	if (!pid_namespace) {
+		bpf_core_read(&id, sizeof(id), &task->tgid);
+		return id;
+	}
 	bpf_core_read(&leader, sizeof(leader), &task->group_leader);
 	return id_of(leader);
 }

@@ -205,7 +205,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	__u64 ids = current_ids();
 	bool in_kernel = (ctx->regs[CONTEXT_CS] & 3) == 0;
 	struct task_struct *task;
-	struct mm_struct *mm;
+	struct mm_struct *mm = NULL;
 	struct tick *tick;
 	__u64 start_stack = 0;
 	__u64 used = 0, bytes, flags;
@@ -261,10 +261,10 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	bpf_get_current_comm(tick->comm, sizeof(tick->comm));
 
 	task = bpf_get_current_task_btf();
-	/* Once and no more: of each load through such a pointer the verifier of 6.18 searches all of the kernel's types by name. */
-	mm = task->mm;
+	/* Of a pointer that is loaded through `task`, the verifier of 6.18 would search all of the kernel's types by name. */
+	bpf_core_read(&mm, sizeof(mm), &task->mm);
 	if (mm)
-		start_stack = mm->start_stack;
+		bpf_core_read(&start_stack, sizeof(start_stack), &mm->start_stack);
 	/* A kernel thread, a process that has given up its memory to end, or one in the middle of an exec:
 	 * its registers still are those of the program before, in an address space that is new. */
 	if ((task->flags & TASK_IS_KERNEL_THREAD) || !start_stack) {
@@ -303,7 +303,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
+/* Not tp_btf: libbpf would look for the tracepoint in all of the kernel's types. */
+SEC("raw_tp/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	__u32 from = process_id(parent);

@@ -70,7 +70,7 @@ static __always_inline bool cgroup_is_target(void)
 static __always_inline bool comm_is_target(void)
 {
 	struct comm comm = {};
-	struct task_struct *task;
+	struct task_struct *task, *leader = NULL;
 
 	bpf_get_current_comm(&comm, sizeof(comm));
 	if (bpf_map_lookup_elem(&comms, &comm))
@@ -78,7 +78,8 @@ static __always_inline bool comm_is_target(void)
 	task = bpf_get_current_task_btf();
 	/* What stands behind the end of the name in the task is of an earlier, longer one. */
 	__builtin_memset(&comm, 0, sizeof(comm));
-	bpf_probe_read_kernel_str(&comm, sizeof(comm), task->group_leader->comm);
+	bpf_core_read(&leader, sizeof(leader), &task->group_leader);
+	bpf_probe_read_kernel_str(&comm, sizeof(comm), leader->comm);
 	return bpf_map_lookup_elem(&comms, &comm);
 }
 

@@ -7,7 +7,7 @@ use crate::remedy::Refused;
 /// The first with the BPF helper `bpf_task_pt_regs`.
 const OLDEST: (u32, u32) = (5, 15);
 /// The kernel's own types.
-const TYPES: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// Its release, as `uname -r` prints it.
 pub(crate) fn release() -> String {

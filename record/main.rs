@@ -41,6 +41,7 @@ mod interrupt;
 mod jit;
 mod kernel;
 mod kernel_symbols;
+mod kernel_types;
 mod loading;
 mod losses;
 mod machine;

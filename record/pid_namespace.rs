@@ -6,6 +6,7 @@ use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{MemberAttr, Struct};
 
 use crate::kernel;
+use crate::kernel_types::KernelTypes;
 
 /// What bpf/ids.h needs to know; all but the first are bytes.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,12 @@ impl PidNamespace {
     }
 
     fn find(inode: u32) -> Result<Self> {
-        let types = Btf::from_vmlinux().context("reading the kernel's types")?;
+        let excerpt = KernelTypes::of(&["pid", "upid", "pid_namespace", "ns_common"]);
+        let types = match &excerpt {
+            Some(excerpt) => Btf::from_path(excerpt.path()),
+            None => Btf::from_vmlinux(),
+        };
+        let types = types.context("reading the kernel's types")?;
         let within = |name, member| offset(&types, name, member).with_context(|| format!("no {member} in {name}"));
         let number: Struct<'_> = types.type_by_name("upid").context("the kernel has no struct upid")?;
         Ok(Self {

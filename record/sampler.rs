@@ -16,6 +16,8 @@ use crate::count_sets::{self, CountSets, Sizes};
 use crate::counts::Counts;
 use crate::giant_frames::LeftOut;
 use crate::hybrid::sampled::SampledProcesses;
+use crate::kernel;
+use crate::kernel_types::KernelTypes;
 use crate::loading::{check_host, explain, remember_warnings};
 use crate::narrowing::Narrowing;
 use crate::outcomes::{Accounts, LostSecond};
@@ -32,6 +34,10 @@ use crate::stream::now;
 
 /// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
 const NAMES_AT_ONCE: usize = 64;
+/// `BPF_F_NO_PREALLOC`: entries of a map take memory when they are there. Programs of perf events may use such maps from Linux 6.1 on.
+const NO_PREALLOC: u32 = 1;
+/// Structs of the kernel that the programs look into; see bpf/kernel.h.
+const LOOKED_INTO: [&str; 3] = ["task_struct", "mm_struct", "thread_struct"];
 
 /// How ticks are captured.
 #[derive(Debug)]
@@ -85,7 +91,12 @@ impl Sampler {
         remember_warnings();
         // The programs live as long as the recorder: one object, never given back.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = ProfrecSkelBuilder::default().open(storage).map_err(explain)?;
+        let types = KernelTypes::of(&LOOKED_INTO);
+        let mut builder = ProfrecSkelBuilder::default();
+        if let Some(types) = &types {
+            builder.object_builder_mut().btf_custom_path(types.path()).map_err(explain)?;
+        }
+        let mut open = builder.open(storage).map_err(explain)?;
         let rodata = open.maps.rodata_data.as_deref_mut().context("the BPF programs have no configuration")?;
         rodata.call_graph = match settings.call_graph {
             CallGraph::Dwarf => 0,
@@ -121,6 +132,9 @@ impl Sampler {
         let fork = settings.only_targets && settings.follow_children;
         // Of a map that no code uses, all entries would be allocated at once.
         open.maps.targets.set_autocreate(settings.only_targets)?;
+        if kernel::version() >= (6, 1) {
+            open.maps.targets.set_map_flags(NO_PREALLOC)?;
+        }
         open.maps.cgroups.set_autocreate(!cgroups.is_empty())?;
         open.maps.comms.set_autocreate(!comms.is_empty())?;
         open.maps.users.set_autocreate(!users.is_empty())?;
@@ -130,7 +144,7 @@ impl Sampler {
         open.progs.on_fork.set_autoload(fork);
         let skeleton = open.load().map_err(explain)?;
         let _fork = match fork {
-            true => Some(skeleton.progs.on_fork.attach_trace().context("attaching to the creation of processes")?),
+            true => Some(skeleton.progs.on_fork.attach().context("attaching to the creation of processes")?),
             false => None,
         };
         narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
