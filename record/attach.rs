@@ -7,10 +7,9 @@
 //! there and stay; a command, or processes that have children, get one clock a CPU and a filter at the
 //! top of the BPF program. So do processes with many threads, each of which would need its own clock.
 
-use std::fs;
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustc_hash::FxHashMap;
 
 use crate::perf_event::Scope;
@@ -153,36 +152,5 @@ impl Threads {
             }
         }
         Ok(attached)
-    }
-}
-
-/// The CPUs that are online.
-pub(crate) fn online_cpus() -> Result<Vec<u32>> {
-    const PATH: &str = "/sys/devices/system/cpu/online";
-    let text = fs::read_to_string(PATH).with_context(|| format!("reading {PATH}"))?;
-    parse_cpus(&text).with_context(|| format!("{PATH} is not a list of CPUs: {text}"))
-}
-
-/// A list such as `0-3,8`.
-fn parse_cpus(text: &str) -> Option<Vec<u32>> {
-    let mut cpus = Vec::new();
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok().filter(|last| *last < 1 << 16)?);
-    }
-    Some(cpus)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The kernel's lists of CPUs, with holes where some are offline.
-    #[test]
-    fn lists_of_cpus_are_read() {
-        assert_eq!(parse_cpus("0-2,5\n"), Some(vec![0, 1, 2, 5]));
-        assert_eq!(parse_cpus("0\n"), Some(vec![0]));
-        assert_eq!(parse_cpus(""), None);
-        assert_eq!(parse_cpus("0-4294967295"), None);
     }
 }

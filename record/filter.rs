@@ -23,8 +23,8 @@ struct Pointers<'a> {
     stack: StackRange,
     /// The stack that the thread started on, when it is on another one.
     first_stack: StackRange,
-    /// The executable range that was hit last: call chains stay in one module for a while.
-    recent: StackRange,
+    /// The executable ranges that were hit last: call chains stay in one module for a while, and go back to the one before.
+    recent: [StackRange; 2],
 }
 
 impl Pointers<'_> {
@@ -37,12 +37,12 @@ impl Pointers<'_> {
     /// A pointer into a stack counts only when it points at a word: what a frame is found by does, strings do not.
     fn holds(&mut self, value: u64) -> bool {
         let on_stack = contains(self.stack, value) || contains(self.first_stack, value);
-        if contains(self.recent, value) || (on_stack && value.is_multiple_of(8)) {
+        if contains(self.recent[0], value) || contains(self.recent[1], value) || (on_stack && value.is_multiple_of(8)) {
             return true;
         }
         match self.code.find(value) {
             Some(range) => {
-                self.recent = range;
+                self.recent = [range, self.recent[0]];
                 true
             }
             None => false,
@@ -67,7 +67,7 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentC
         stack.end = stack.end.max(tick.top);
     }
     stack.end = stack.end.max(stack.start);
-    let mut pointers = Pointers { code, stack, first_stack, recent: StackRange::default() };
+    let mut pointers = Pointers { code, stack, first_stack, recent: Default::default() };
     for (number, &value) in tick.registers[..INSTRUCTION_POINTER].iter().enumerate() {
         if number != STACK_POINTER && pointers.holds(value) {
             into.registers.set(number, value);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::attach::{self, Clocks};
+use crate::attach::Clocks;
+use crate::online_cpus::OnlineCpus;
 use crate::progress;
 use crate::rights;
 use crate::sampler::Sampler;
@@ -16,6 +17,7 @@ const CHECK: Duration = Duration::from_secs(5);
 
 /// The CPUs whose events are alive.
 pub(crate) struct Cpus {
+    online: OnlineCpus,
     watched: Vec<u32>,
     clocks: Clocks,
     period: u64,
@@ -23,16 +25,16 @@ pub(crate) struct Cpus {
 }
 
 impl Cpus {
-    /// Those that are online at the start, which have these clocks.
-    pub(crate) fn new(online: Vec<u32>, clocks: Clocks, period: u64) -> Self {
-        Self { watched: online, clocks, period, checked: Instant::now() }
+    /// Those that have these clocks at the start, of those that are online.
+    pub(crate) fn new(online: OnlineCpus, watched: Vec<u32>, clocks: Clocks, period: u64) -> Self {
+        Self { online, watched, clocks, period, checked: Instant::now() }
     }
 
     /// Records those that came since the last look. Where that fails, as it mostly does for rights that
     /// were given up, says so and goes on without.
     pub(crate) fn follow<W: Write>(&mut self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<()> {
         // Without /sys none is seen to go; the next check finds it.
-        let online = attach::online_cpus().unwrap_or_else(|_| self.watched.clone());
+        let online = self.online.read().unwrap_or_else(|_| self.watched.clone());
         let mut dead = Vec::new();
         if self.checked.elapsed() >= CHECK {
             self.checked = Instant::now();
@@ -59,7 +61,7 @@ impl Cpus {
 
     /// Notes which are gone at the end.
     pub(crate) fn note_gone<W: Write>(&self, stream: &mut Stream<W>) {
-        let online = attach::online_cpus().unwrap_or_else(|_| self.watched.clone());
+        let online = self.online.read().unwrap_or_else(|_| self.watched.clone());
         self.watched.iter().filter(|cpu| !online.contains(cpu)).for_each(|cpu| stream.note_offline(*cpu));
     }
 
@@ -82,13 +84,14 @@ impl Cpus {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     /// A CPU that went and comes back has come; what stays has not. One whose events are dead has gone and come meanwhile.
     #[test]
     fn cpus_come_and_go() {
-        let mut cpus = Cpus::new(vec![0, 1], Clocks::Cpus, 1);
+        let mut cpus = Cpus::new(OnlineCpus::open().unwrap(), vec![0, 1], Clocks::Cpus, 1);
         assert_eq!(cpus.look(vec![0, 1], &[]), (vec![], vec![]));
         assert_eq!(cpus.look(vec![0], &[]), (vec![1], vec![]));
         assert_eq!(cpus.look(vec![0, 1, 2], &[]), (vec![], vec![1, 2]));

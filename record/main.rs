@@ -48,6 +48,7 @@ mod machine;
 mod meter;
 mod modules;
 mod narrowing;
+mod online_cpus;
 mod open_files;
 mod outcomes;
 mod output;

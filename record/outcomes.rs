@@ -126,15 +126,14 @@ impl Account {
 pub(crate) struct Accounts(pub(crate) Vec<Account>);
 
 impl Accounts {
-    /// Reads them: `values` gives the values of a counter on all CPUs.
-    pub(crate) fn read<E>(mut values: impl FnMut(u32) -> Result<Vec<u64>, E>) -> Result<Self, E> {
-        let mut cpus: Vec<[u64; COUNTERS]> = Vec::new();
-        for counter in 0..COUNTERS {
-            let values = values(counter as u32)?;
-            cpus.resize(values.len().max(cpus.len()), [0; COUNTERS]);
-            cpus.iter_mut().zip(values).for_each(|(cpu, value)| cpu[counter] = value);
-        }
-        Ok(Self(cpus.into_iter().map(Account::new).collect()))
+    /// Reads `struct counters` of each CPU.
+    pub(crate) fn of_cpus(cpus: &[Vec<u8>]) -> Self {
+        let account = |bytes: &Vec<u8>| {
+            let mut counters = [0; COUNTERS];
+            counters.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, from)| *to = u64::from_le_bytes(*from));
+            Account::new(counters)
+        };
+        Self(cpus.iter().map(account).collect())
     }
 
     /// All CPUs together.
@@ -185,8 +184,8 @@ mod tests {
     /// Counters are found where the BPF program puts them, and sums and differences are of each.
     #[test]
     fn counters_are_where_the_bpf_program_puts_them() {
-        let of_cpus = |counter: u32| Ok::<_, ()>(vec![u64::from(counter) + 1, 0, u64::from(counter) + 1]);
-        let accounts = Accounts::read(of_cpus).unwrap();
+        let counted: Vec<u8> = (1..=COUNTERS as u64).flat_map(u64::to_le_bytes).collect();
+        let accounts = Accounts::of_cpus(&[counted.clone(), vec![0; 8 * COUNTERS], counted]);
         let account = accounts.0[0];
         let Outcomes { sent, ring_full, filtered, idle, no_scratch, .. } = account.outcomes;
         assert_eq!([sent, ring_full, filtered, idle, no_scratch], [1, 2, 3, 4, 5]);

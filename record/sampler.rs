@@ -309,14 +309,9 @@ impl Sampler {
 
     /// What became of the ticks so far, on each CPU.
     pub(crate) fn accounts(&self) -> Result<Accounts> {
-        let mut accounts = Accounts::read(|counter| {
-            let key = counter.to_le_bytes();
-            let values =
-                self.skeleton.maps.outcomes.lookup_percpu(&key, MapFlags::ANY).context("reading the counters")?;
-            let values = values.unwrap_or_default();
-            let number = |bytes: &Vec<u8>| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            anyhow::Ok(values.iter().map(number).collect())
-        })?;
+        let all = 0u32.to_le_bytes();
+        let cpus = self.skeleton.maps.outcomes.lookup_percpu(&all, MapFlags::ANY).context("reading the counters")?;
+        let mut accounts = Accounts::of_cpus(&cpus.unwrap_or_default());
         if let Some(end) = self.stopped {
             accounts.miss_until(end, self.period);
         }

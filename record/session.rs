@@ -8,7 +8,7 @@ use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::args::{CallGraph, RecordArgs};
-use crate::attach::{self, Clocks};
+use crate::attach::Clocks;
 use crate::counting::{self, Counting};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
@@ -19,6 +19,7 @@ use crate::jit::jvm::JvmAsker;
 use crate::kernel;
 use crate::machine;
 use crate::narrowing::Narrowing;
+use crate::online_cpus::OnlineCpus;
 use crate::parts::{Parts, realtime};
 use crate::progress::{self, Progress};
 use crate::remedy;
@@ -39,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(300);
 /// The same at the start, from where it grows: the sooner a target is known, the cheaper it is.
 const FIRST_LOOK: Duration = Duration::from_millis(40);
 /// How long samples may wait in the recorder: what `kill -9` can cost.
-const FLUSH: Duration = Duration::from_millis(600);
+const FLUSH: Duration = Duration::from_millis(900);
 /// Of what counting does not use, there is as little as there can be.
 const LEAST_STACK: u32 = 4 << 10;
 const LEAST_RING: u32 = 64 << 10;
@@ -73,7 +74,8 @@ pub(crate) fn record(
         sample_every: args.samples_every(),
     };
     let (mut sampler, ring) = Sampler::load(settings)?;
-    let cpus = attach::online_cpus()?;
+    let online = OnlineCpus::open()?;
+    let cpus = online.read()?;
     let side_band = SideBand::open(&cpus, counting.is_some())?;
     let header = header(args, cpus.len() as u32)?;
     let start = header.start_monotonic;
@@ -122,7 +124,7 @@ pub(crate) fn record(
 
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
-    let cpus = Cpus::new(cpus, clocks, args.period());
+    let cpus = Cpus::new(online, cpus, clocks, args.period());
     let looked = start;
     let mut session = Session {
         stop,

@@ -136,7 +136,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_file_size, help_heading = "Output")]
     pub(crate) max_size: Option<u64>,
 
-    /// Have the disk confirm what was written, about twice a second: a power cut costs no more than a kill then
+    /// Have the disk confirm what was written, about once a second: a power cut costs no more than a kill then
     #[arg(long, help_heading = "Output")]
     pub(crate) sync: bool,
 

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use super::check::Check;
 use crate::args::CallGraph;
-use crate::attach;
 use crate::narrowing::Narrowing;
+use crate::online_cpus::OnlineCpus;
 use crate::perf_event::Scope;
 use crate::rights;
 use crate::ring::BpfRing;
@@ -60,7 +60,7 @@ fn load() -> Result<(Sampler, BpfRing)> {
 /// A clock on a CPU, as `-a` and a command take, beside that of a thread.
 fn clocks(sampler: &mut Sampler) -> Check {
     const NAME: &str = "clock of a CPU";
-    let attached = attach::online_cpus().and_then(|cpus| {
+    let attached = OnlineCpus::open().and_then(|online| online.read()).and_then(|cpus| {
         let first = *cpus.first().context("no CPU is online")?;
         sampler.attach(Scope::Cpu(first), PERIOD, None)
     });
@@ -101,7 +101,7 @@ fn ticks(sampler: &mut Sampler, mut ring: BpfRing) -> Check {
 fn process_events() -> Check {
     const NAME: &str = "process events";
     let news = || -> Result<(usize, bool)> {
-        let mut side_band = SideBand::open(&attach::online_cpus()?, false)?;
+        let mut side_band = SideBand::open(&OnlineCpus::open()?.read()?, false)?;
         let mut itself = Command::new(env::current_exe().context("finding the own program")?);
         itself.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         itself.status().context("starting the own program")?;
