@@ -11,7 +11,7 @@ use profrec_format::{StackRange, StackWord, UserStack};
 use crate::chunks::{CHUNK, SentChunks};
 use crate::code_ranges::{CodeRanges, MAX_CLUSTERS, contains};
 use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick, words};
-use crate::scan::{BLOCK, Block, inside_any};
+use crate::scan::{self, BLOCK, Block, inside_any};
 
 fn is_empty(range: &StackRange) -> bool {
     range.start >= range.end
@@ -115,6 +115,7 @@ fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[Sta
     last[..rest.len()].copy_from_slice(rest);
     let mut address = slice.start;
     for block in blocks.iter().chain([&last]) {
+        scan::expect(block);
         let mut candidates = inside_any(block, interesting);
         while candidates != 0 {
             let at = candidates.trailing_zeros() as usize;
