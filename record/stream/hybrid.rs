@@ -93,8 +93,8 @@ impl<W: Write> Stream<W> {
         for pid in self.ended_programs.drain(..) {
             sampled.end(pid)?;
         }
-        for program in chains.take_broken() {
-            self.tally.tried(program, sampled.add(program)?);
+        for (program, is_broken) in chains.take_judged() {
+            self.tally.judged(program, is_broken && !sampled.add(program)?);
         }
         Ok(())
     }
