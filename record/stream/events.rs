@@ -129,6 +129,9 @@ impl<W: Write> Stream<W> {
         if !self.processes.fork(child, creator, time) {
             return Ok(());
         }
+        if pid != parent {
+            self.part_code_made_at_run_time(pid);
+        }
         if defined {
             if let Some(process) = self.processes.get_mut(pid) {
                 process.defined_in = self.segment;
@@ -137,5 +140,14 @@ impl<W: Write> Stream<W> {
             self.write(&Record::Fork(fork))?;
         }
         Ok(())
+    }
+
+    /// What a child shows of code that was made at run time is to be noted though its parent has shown it: only the child itself tells what
+    /// it has there.
+    fn part_code_made_at_run_time(&mut self, child: u32) {
+        let Some(process) = self.processes.get_mut(child) else { return };
+        if process.mappings().iter().any(|mapped| self.modules.is_run_time_code(mapped.module)) {
+            process.renew_layout();
+        }
     }
 }

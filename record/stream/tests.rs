@@ -9,6 +9,7 @@ use super::*;
 use crate::args::Embed;
 use crate::counts::Counts;
 use crate::ring::BpfRing;
+use crate::side_band::FileIdentity;
 
 /// Process ids that no machine gives.
 const PID: u32 = 5_000_000;
@@ -85,5 +86,30 @@ fn rows_are_read_with_the_group_that_they_were_counted_in() {
         let groups = [("/before", before), ("/after", after)].into_iter().filter(|(_, rows)| *rows > 0);
         let groups: BTreeMap<_, _> = groups.map(|(group, rows)| (group.to_owned(), rows)).collect();
         assert_eq!(read[&pid], groups, "process {pid}");
+    }
+}
+
+/// A tick of a process at an address, as if it had been sampled.
+fn sample(stream: &mut Stream<Vec<u8>>, time: u64, pid: u32, address: u64) {
+    let mut counts = Counts::default();
+    add(&mut counts, time, pid, 0, (address - 0x1000) as u32);
+    counts.ticks(|_| true).for_each(|tick| stream.use_tick(&tick, CallGraph::Fp).unwrap());
+}
+
+/// A child that runs code which its parent has made at run time, and has shown: its names are the child's own, and are asked for.
+#[test]
+fn a_child_has_its_own_names_of_code_made_at_run_time() {
+    const CODE: u64 = 0x7000;
+    for (path, asked) in [("//anon", vec![(PID, CODE), (PID + 1, CODE)]), ("/no/such/file", vec![])] {
+        let mut stream = stream();
+        let happens = |time, what| ProcessEvent { time, what };
+        let file = FileIdentity::BuildId(vec![1]);
+        let mapping = What::Mapping { pid: PID, start: 0x6000, end: 0x8000, offset: 0, path: path.to_owned(), file };
+        let fork = What::Fork { pid: PID + 1, tid: PID + 1, parent: PID, parent_tid: PID };
+        stream.processes.entry(PID).known = true;
+        stream.pending.extend([happens(1_000_000, mapping), happens(3_000_000, fork)]);
+        sample(&mut stream, 2_000_000, PID, CODE);
+        sample(&mut stream, 4_000_000, PID + 1, CODE);
+        assert_eq!(stream.code.take_at_run_time(), asked, "{path}");
     }
 }
