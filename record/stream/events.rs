@@ -16,6 +16,12 @@ impl<W: Write> Stream<W> {
         self.side_band_until = now();
         let mut events = Vec::new();
         self.side_band.drain(&mut events);
+        for event in &events {
+            // Known at once, for ticks in it may be used before its time: no other group ever has its number.
+            if let What::Cgroup { id, path } = &event.what {
+                self.cgroup_ids.learn(*id, path);
+            }
+        }
         let late = match (self.pending.back(), events.first()) {
             (Some(last), Some(first)) => first.time < last.time,
             _ => false,
@@ -86,7 +92,7 @@ impl<W: Write> Stream<W> {
                     }
                 }
             }
-            What::Cgroup { id, path } => self.cgroup_ids.learn(id, &path),
+            What::Cgroup { .. } => {}
             What::Lost { count, cpu, since } => {
                 self.doubt_everything();
                 self.lose(Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::ProcessEvents, count) })?;

@@ -130,10 +130,8 @@ impl<W: Write> Stream<W> {
                 }
                 // A child has what its parent has just then.
                 What::Fork { pid, parent, .. } => unsettled.extend([*pid, *parent]),
-                // Ticks in it may come before: no other group ever has its number.
-                What::Cgroup { id, path } => self.cgroup_ids.learn(*id, path),
                 What::Lost { .. } => return None,
-                What::Throttled { .. } => {}
+                What::Cgroup { .. } | What::Throttled { .. } => {}
             }
         }
         if self.chains.is_some() {
