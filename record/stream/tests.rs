@@ -8,6 +8,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use super::*;
 use crate::args::Embed;
 use crate::counts::Counts;
+use crate::process_cgroup;
 use crate::ring::BpfRing;
 use crate::side_band::FileIdentity;
 
@@ -112,4 +113,21 @@ fn a_child_has_its_own_names_of_code_made_at_run_time() {
         sample(&mut stream, 4_000_000, PID + 1, CODE);
         assert_eq!(stream.code.take_at_run_time(), asked, "{path}");
     }
+}
+
+/// A process moves to a group whose path nobody knows by its id, as that of the root: what the process itself says is where it is from then
+/// on.
+#[test]
+fn a_group_without_a_known_path_is_asked_for() {
+    let (pid, mut stream) = (std::process::id(), stream());
+    stream.cgroup_ids = CgroupIds::told(&[(7, "/before")]);
+    let mut counts = Counts::default();
+    counts.until = u64::MAX;
+    for (number, cgroup) in (1..).zip([7, 7, 9, 9, 9]) {
+        add(&mut counts, number * 1_000_000, pid, cgroup, number as u32);
+    }
+    stream.counts(&mut counts, &mut empty_ring()).unwrap();
+    let file = stream.close(&Totals::default()).unwrap();
+    let own = process_cgroup::path(pid).unwrap();
+    assert_eq!(groups_as_read(&file)[&pid], [("/before".to_owned(), 2), (own, 3)].into());
 }
