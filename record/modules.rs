@@ -141,6 +141,13 @@ impl Modules {
         self.held -= usize::from(held);
         file
     }
+
+    /// Nobody has read the module's file: it is opened anew for the next one who asks.
+    pub(crate) fn open_again(&mut self, id: ModuleId) {
+        if let Some(known) = self.modules.get_mut(id as usize) {
+            known.opened = false;
+        }
+    }
 }
 
 /// What kind of memory a path of `/proc/PID/maps` or of a process event stands for.

@@ -71,6 +71,11 @@ impl Chains {
         std::mem::take(&mut self.new)
     }
 
+    /// Nobody could be asked about these places: their next ticks ask again.
+    pub(crate) fn ask_again(&mut self, places: &[CodeOffset]) {
+        places.iter().for_each(|place| _ = self.asked.remove(place));
+    }
+
     /// That was found out.
     pub(crate) fn learn(&mut self, place: CodeOffset, is_start_code: bool) {
         if is_start_code { &mut self.start_code } else { &mut self.other_code }.insert(place);
@@ -146,6 +151,9 @@ mod tests {
         chains.add(program, OTHER, ENOUGH - 1);
         chains.add(program, Some((2, 0)), ENOUGH);
         assert_eq!((chains.take_judged(), chains.take_new()), (vec![], vec![(2, 0)]));
+        chains.ask_again(&[(2, 0)]);
+        chains.add(program, Some((2, 0)), 1);
+        assert_eq!(chains.take_new(), [(2, 0)]);
         chains.learn((2, 0), false);
         assert_eq!(chains.take_judged(), [(program, true)]);
         assert_eq!(chains.take_judged(), []);

@@ -97,18 +97,23 @@ fn sample(stream: &mut Stream<Vec<u8>>, time: u64, pid: u32, address: u64) {
     counts.ticks(|_| true).for_each(|tick| stream.use_tick(&tick, CallGraph::Fp).unwrap());
 }
 
+/// A process has code there from 0x6000 to 0x8000.
+fn map(stream: &mut Stream<Vec<u8>>, pid: u32, path: &str) {
+    let (path, file) = (path.to_owned(), FileIdentity::BuildId(Vec::new()));
+    stream.processes.entry(pid).known = true;
+    let what = What::Mapping { pid, start: 0x6000, end: 0x8000, offset: 0, path, file };
+    stream.pending.push_back(ProcessEvent { time: 1_000_000, what });
+}
+
 /// A child that runs code which its parent has made at run time, and has shown: its names are the child's own, and are asked for.
 #[test]
 fn a_child_has_its_own_names_of_code_made_at_run_time() {
     const CODE: u64 = 0x7000;
     for (path, asked) in [("//anon", vec![(PID, CODE), (PID + 1, CODE)]), ("/no/such/file", vec![])] {
         let mut stream = stream();
-        let happens = |time, what| ProcessEvent { time, what };
-        let file = FileIdentity::BuildId(vec![1]);
-        let mapping = What::Mapping { pid: PID, start: 0x6000, end: 0x8000, offset: 0, path: path.to_owned(), file };
-        let fork = What::Fork { pid: PID + 1, tid: PID + 1, parent: PID, parent_tid: PID };
-        stream.processes.entry(PID).known = true;
-        stream.pending.extend([happens(1_000_000, mapping), happens(3_000_000, fork)]);
+        map(&mut stream, PID, path);
+        let what = What::Fork { pid: PID + 1, tid: PID + 1, parent: PID, parent_tid: PID };
+        stream.pending.push_back(ProcessEvent { time: 3_000_000, what });
         sample(&mut stream, 2_000_000, PID, CODE);
         sample(&mut stream, 4_000_000, PID + 1, CODE);
         assert_eq!(stream.code.take_at_run_time(), asked, "{path}");
@@ -130,4 +135,38 @@ fn a_group_without_a_known_path_is_asked_for() {
     let file = stream.close(&Totals::default()).unwrap();
     let own = process_cgroup::path(pid).unwrap();
     assert_eq!(groups_as_read(&file)[&pid], [("/before".to_owned(), 2), (own, 3)].into());
+}
+
+fn next_segment(stream: &mut Stream<Vec<u8>>) {
+    stream.writer.flush().unwrap();
+    stream.writer.start_segment().unwrap();
+    stream.define_all_again();
+}
+
+/// While the files of programs cannot be read, more is asked than can wait. What there was no room for is asked when they can be read
+/// again: places of code at once, files with the next segment.
+#[test]
+fn evidence_that_could_not_be_asked_for_is_asked_for_later() {
+    let (mut stream, (evidence, mut asked)) = (stream(), Evidence::unanswered());
+    stream.evidence = evidence;
+    let (pid, program) = (std::process::id(), std::env::current_exe().unwrap());
+    map(&mut stream, pid, program.to_str().unwrap());
+    while stream.evidence.module(0, None) {}
+    sample(&mut stream, 2_000_000, pid, 0x7000);
+    stream.exchange_evidence().unwrap();
+    assert_eq!(asked(), (0, 0));
+    let mut all = |stream: &mut Stream<Vec<u8>>| {
+        (0..100).fold((0, 0), |(code, files), _| {
+            stream.exchange_evidence().unwrap();
+            let (more_code, more_files) = asked();
+            (code + more_code, files + more_files)
+        })
+    };
+    assert_eq!(all(&mut stream), (1, 0));
+    next_segment(&mut stream);
+    sample(&mut stream, 3_000_000, pid, 0x7000);
+    assert_eq!(all(&mut stream), (1, 1));
+    next_segment(&mut stream);
+    sample(&mut stream, 4_000_000, pid, 0x7000);
+    assert_eq!(all(&mut stream), (1, 0));
 }
