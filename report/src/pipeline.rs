@@ -195,7 +195,7 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     }
     if view.folded {
         views::folded::require_room(before).and(views::folded::require_room(after))?;
-        print(&views::diff::folded(before, after))?;
+        print(&views::diff::folded(before, after)?)?;
         eprint!("{ledger}");
         return Ok(());
     }

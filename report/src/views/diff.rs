@@ -87,27 +87,33 @@ pub fn flame_graph(before: &Profile, after: &Profile, min_percent: Option<f64>) 
     let scaled = |(stack, (old, new)): (String, (u64, u64))| {
         format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
     };
-    let lines: Vec<String> = stacks(before, after).into_iter().map(scaled).collect();
+    let lines: Vec<String> = stacks(before, after)?.into_iter().map(scaled).collect();
     let svg = flamegraph::draw(&mut options(before, after), &lines, min_percent)?;
     Ok(flamegraph::legend::add(svg, &BTreeSet::new(), &left_out(before, after)))
 }
 
 /// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
-pub fn folded(before: &Profile, after: &Profile) -> String {
+pub fn folded(before: &Profile, after: &Profile) -> io::Result<String> {
     let mut text = String::new();
-    for (stack, (before, after)) in stacks(before, after) {
+    for (stack, (before, after)) in stacks(before, after)? {
         let _ = writeln!(text, "{stack} {before} {after}");
     }
-    text
+    Ok(text)
 }
 
 /// Every stack of either, with its samples before and after.
-fn stacks(before: &Profile, after: &Profile) -> BTreeMap<String, (u64, u64)> {
+fn stacks(before: &Profile, after: &Profile) -> io::Result<BTreeMap<String, (u64, u64)>> {
     let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let [before, after] = [before, after].map(|profile| StackLines::of(profile, Annotations::Few));
-    before.each(|stack, samples| counts.entry(stack.to_owned()).or_default().0 = samples);
-    after.each(|stack, samples| counts.entry(stack.to_owned()).or_default().1 = samples);
-    counts
+    before.each(|stack, samples| {
+        counts.entry(stack.to_owned()).or_default().0 = samples;
+        Ok(())
+    })?;
+    after.each(|stack, samples| {
+        counts.entry(stack.to_owned()).or_default().1 = samples;
+        Ok(())
+    })?;
+    Ok(counts)
 }
 
 fn millionths(samples: u64, all: u64) -> u64 {

@@ -7,6 +7,8 @@
 //! main;a;c
 //! ```
 
+use std::io;
+
 use foldhash::HashMap;
 
 use crate::escape;
@@ -71,14 +73,14 @@ impl<'p> StackLines<'p> {
         self.texts.iter().map(String::as_str)
     }
 
-    /// Hands over every distinct stack's line and its samples. Stacks that read the same are one.
-    pub(super) fn each(&self, hand_over: impl FnMut(&str, u64)) {
-        self.drawn(0.0, hand_over);
+    /// Hands over every distinct stack's line and its samples, until that fails. Stacks that read the same are one.
+    pub(super) fn each(&self, hand_over: impl FnMut(&str, u64) -> io::Result<()>) -> io::Result<()> {
+        self.drawn(0.0, hand_over)
     }
 
-    /// Hands over the lines of a drawing that leaves out all frames with fewer than `fewest` samples. What is below such a
-    /// frame has no lines of its own, and neighbours that are left out may share one.
-    pub(super) fn drawn(&self, fewest: f64, mut hand_over: impl FnMut(&str, u64)) {
+    /// Hands over the lines of a drawing that leaves out all frames with fewer than `fewest` samples, until that fails. What is
+    /// below such a frame has no lines of its own, and neighbours that are left out may share one.
+    pub(super) fn drawn(&self, fewest: f64, mut hand_over: impl FnMut(&str, u64) -> io::Result<()>) -> io::Result<()> {
         let is_left_out = |samples: u64| (samples as f64) < fewest;
         let mut stacks = self.stacks.clone();
         let mut last = Line::default();
@@ -100,7 +102,7 @@ impl<'p> StackLines<'p> {
             } else if last.takes_more_at == Some(depth) && is_left_out(last.samples + samples) {
                 last.samples += samples;
             } else {
-                last.hand_over(&mut hand_over);
+                last.hand_over(&mut hand_over)?;
                 let frames = if is_left_out(samples) { depth + 1 } else { usize::MAX };
                 self.write(&first, frames, &mut last.text);
                 last.samples = samples;
@@ -108,7 +110,7 @@ impl<'p> StackLines<'p> {
                 last.takes_more_at = (goes_on && is_left_out(samples)).then_some(depth);
             }
         }
-        last.hand_over(&mut hand_over);
+        last.hand_over(&mut hand_over)
     }
 
     /// Brings stacks that begin with the same frames into the order of their next one.
@@ -190,11 +192,10 @@ struct Line {
 }
 
 impl Line {
-    fn hand_over(&mut self, hand_over: &mut impl FnMut(&str, u64)) {
-        if self.samples > 0 {
-            hand_over(&self.text, self.samples);
-        }
+    fn hand_over(&mut self, hand_over: &mut impl FnMut(&str, u64) -> io::Result<()>) -> io::Result<()> {
+        let outcome = if self.samples > 0 { hand_over(&self.text, self.samples) } else { Ok(()) };
         self.text.clear();
+        outcome
     }
 }
 
@@ -290,6 +291,32 @@ mod tests {
         frames
     }
 
+    /// Lines with their samples.
+    type Lines = Vec<(String, u64)>;
+
+    /// All lines that are handed over.
+    fn lines_of(hand_over: impl FnOnce(&mut dyn FnMut(&str, u64) -> io::Result<()>) -> io::Result<()>) -> Lines {
+        let mut lines = Vec::new();
+        let all = hand_over(&mut |line, samples| {
+            lines.push((line.to_owned(), samples));
+            Ok(())
+        });
+        assert!(all.is_ok());
+        lines
+    }
+
+    /// Where a line is refused, no other is made.
+    #[test]
+    fn nothing_follows_what_is_refused() {
+        let profile = profile(&[(vec![0], 1), (vec![1], 1), (vec![2], 1), (vec![4], 1)]);
+        let mut lines = 0;
+        let outcome = StackLines::of(&profile, Annotations::All).each(|_, _| {
+            lines += 1;
+            if lines < 2 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        });
+        assert_eq!((outcome.map_err(|error| error.kind()), lines), (Err(io::ErrorKind::StorageFull), 2));
+    }
+
     fn stacks() -> impl Strategy<Value = Vec<(Vec<usize>, u64)>> {
         proptest::collection::vec((proptest::collection::vec(0usize..7, 1..6), 1u64..50), 1..40)
     }
@@ -305,8 +332,7 @@ mod tests {
                 let line: Vec<_> = count.root.iter().map(String::as_str).chain(path).map(escape::folded_frame).collect();
                 *expected.entry(line.join(";")).or_default() += count.samples;
             }
-            let mut lines = Vec::new();
-            StackLines::of(&profile, Annotations::All).each(|line, samples| lines.push((line.to_owned(), samples)));
+            let lines = lines_of(|line| StackLines::of(&profile, Annotations::All).each(line));
             prop_assert_eq!(lines, expected.into_iter().collect::<Vec<_>>());
         }
 
@@ -315,10 +341,8 @@ mod tests {
         fn what_is_left_out_does_not_show(stacks in stacks(), fewest in 0f64..100.0) {
             let profile = profile(&stacks);
             let lines = StackLines::of(&profile, Annotations::All);
-            let mut all = Vec::new();
-            lines.each(|line, samples| all.push((line.to_owned(), samples)));
-            let mut drawn = Vec::new();
-            lines.drawn(fewest, |line, samples| drawn.push((line.to_owned(), samples)));
+            let all = lines_of(|line| lines.each(line));
+            let drawn = lines_of(|line| lines.drawn(fewest, line));
             prop_assert!(drawn.is_sorted_by(|(a, _), (b, _)| a < b), "{:?}", drawn);
             prop_assert_eq!(frames(&drawn, fewest), frames(&all, fewest));
         }

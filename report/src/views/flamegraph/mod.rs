@@ -29,11 +29,10 @@ pub fn view(profile: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> 
     let (mut lines, mut length) = (Vec::new(), 0);
     stacks.drawn(fewest(profile.samples, min_percent), |stack, samples| {
         length += stack.len();
-        if length <= folded::MAX_TEXT {
-            lines.push(format!("{stack} {samples}"));
-        }
-    });
-    folded::require_length(length)?;
+        folded::require_length(length)?;
+        lines.push(format!("{stack} {samples}"));
+        Ok(())
+    })?;
     let kinds = kinds(profile, stacks.texts());
     let mut palette = palette(&kinds);
     let mut options = options(profile);
