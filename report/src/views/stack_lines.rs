@@ -33,6 +33,8 @@ type TextId = u32;
 pub(super) struct StackLines<'p> {
     profile: &'p Profile,
     annotations: Annotations,
+    /// Frames of a stack that lines have at most, besides its root.
+    deepest: usize,
     texts: Vec<String>,
     /// For each text its place in the order of all, where a line ends with it, and where it goes on.
     ranks: Vec<[u32; 2]>,
@@ -52,6 +54,11 @@ struct FoldedStack {
 impl<'p> StackLines<'p> {
     /// The stacks of a profile.
     pub(super) fn of(profile: &'p Profile, annotations: Annotations) -> Self {
+        Self::no_deeper(profile, annotations, usize::MAX)
+    }
+
+    /// The same, of each stack no more than its first frames, so many.
+    pub(super) fn no_deeper(profile: &'p Profile, annotations: Annotations, deepest: usize) -> Self {
         let mut texts = Texts::default();
         let stacks = profile.counts.iter().map(|count| {
             // A line does not begin with a frame without a name.
@@ -61,7 +68,8 @@ impl<'p> StackLines<'p> {
         });
         let stacks = stacks.collect();
         let of_functions = vec![[NO_TEXT; MARKS.len()]; profile.functions.len()];
-        let mut lines = Self { profile, annotations, texts: Vec::new(), ranks: Vec::new(), of_functions, stacks };
+        let (numbered, ranks) = Default::default();
+        let mut lines = Self { profile, annotations, deepest, texts: numbered, ranks, of_functions, stacks };
         lines.number_frames(&mut texts);
         lines.ranks = texts.ranks();
         lines.texts = texts.texts;
@@ -127,7 +135,7 @@ impl<'p> StackLines<'p> {
 
     fn number_frames(&mut self, texts: &mut Texts) {
         for stack in &self.stacks {
-            for frame in self.profile.shown(stack.path) {
+            for frame in self.profile.shown(stack.path).take(self.deepest) {
                 let mark = self.mark(frame);
                 let text = &mut self.of_functions[frame.function() as usize][mark];
                 if *text == NO_TEXT {
@@ -152,7 +160,7 @@ impl<'p> StackLines<'p> {
 
     /// The texts of a stack's frames.
     fn frames(&self, stack: &FoldedStack) -> impl Iterator<Item = TextId> + '_ {
-        let shown = self.profile.shown(stack.path);
+        let shown = self.profile.shown(stack.path).take(self.deepest);
         let frames = shown.map(|frame| self.of_functions[frame.function() as usize][self.mark(frame)]);
         stack.root.into_iter().chain(frames)
     }
@@ -164,7 +172,7 @@ impl<'p> StackLines<'p> {
             (Some(_), depth) => depth - 1,
             (None, depth) => depth,
         };
-        let frame = self.profile.shown(stack.path).nth(depth)?;
+        let frame = self.profile.shown(stack.path).nth(depth).filter(|_| depth < self.deepest)?;
         Some(self.of_functions[frame.function() as usize][self.mark(frame)])
     }
 
@@ -180,6 +188,12 @@ impl<'p> StackLines<'p> {
             line.push_str(&self.texts[text as usize]);
         }
     }
+}
+
+/// Samples of the stacks of a profile that have more frames than so many.
+pub(super) fn deeper_than(profile: &Profile, deepest: usize) -> u64 {
+    let counts = profile.counts.iter().filter(|count| profile.shown(count.path).nth(deepest).is_some());
+    counts.map(|count| count.samples).sum()
 }
 
 /// A line that may take in more samples.
@@ -334,6 +348,20 @@ mod tests {
             }
             let lines = lines_of(|line| StackLines::of(&profile, Annotations::All).each(line));
             prop_assert_eq!(lines, expected.into_iter().collect::<Vec<_>>());
+        }
+
+        /// Lines that are no deeper are those of stacks without the frames below, each once; how many samples these have is known.
+        #[test]
+        fn lines_end_at_a_depth(stacks in stacks(), deepest in 1usize..7) {
+            let cut = |(stack, samples): &(Vec<usize>, u64)| (stack[..deepest.min(stack.len())].to_vec(), *samples);
+            let (mut whole, mut shortened) = (profile(&stacks), profile(&stacks.iter().map(cut).collect::<Vec<_>>()));
+            // Roots are by the lengths of stacks.
+            whole.counts.iter_mut().chain(&mut shortened.counts).for_each(|count| count.root = Some("main".to_owned()));
+            let lines = StackLines::no_deeper(&whole, Annotations::All, deepest);
+            let expected = lines_of(|line| StackLines::of(&shortened, Annotations::All).each(line));
+            prop_assert_eq!(lines_of(|line| lines.each(line)), expected);
+            let deeper = stacks.iter().filter(|(stack, _)| stack.len() > deepest).map(|(_, samples)| samples);
+            prop_assert_eq!(deeper_than(&whole, deepest), deeper.sum::<u64>());
         }
 
         /// A drawing of fewer lines has the same frames at the same places, and its lines are in order.
