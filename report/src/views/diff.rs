@@ -176,7 +176,7 @@ mod tests {
         assert!(svg.contains("work (900,000 millionths of the samples, 90.00%; 0.00%)"));
         let picture = of(Limits { max_depth: NonZeroUsize::new(2), ..Limits::default() });
         let svg = String::from_utf8(picture.svg).unwrap();
-        let told = "stacks are drawn 2 frames deep, those of 90.0% before, 90.0% after of the samples are deeper";
+        let told = "stacks are drawn 2 frames deep, 90.0% before, 90.0% after of the samples have more";
         assert!(picture.note.unwrap().contains(told) && svg.contains(told) && !svg.contains("do_sys"));
     }
 }

@@ -43,7 +43,7 @@ impl Limits {
         let deepest = self.max_depth.filter(|_| of.iter().any(|(_, deeper, _)| *deeper > 0))?;
         let shares = of.iter().map(|(when, deeper, all)| format!("{}{when}", percent(*deeper, *all)));
         let shares = shares.collect::<Vec<_>>().join(", ");
-        Some(format!("stacks are drawn {deepest} frames deep, those of {shares} of the samples are deeper"))
+        Some(format!("stacks are drawn {deepest} frames deep, {shares} of the samples have more"))
     }
 
     /// What is not drawn, in words that follow others.

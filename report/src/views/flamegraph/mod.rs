@@ -242,7 +242,7 @@ mod tests {
         let limits = |max_depth| Limits { max_depth: NonZeroUsize::new(max_depth), ..Limits::default() };
         let picture = view(&profile, limits(2)).unwrap();
         let svg = String::from_utf8(picture.svg).unwrap();
-        let told = "stacks are drawn 2 frames deep, those of 90.0% of the samples are deeper";
+        let told = "stacks are drawn 2 frames deep, 90.0% of the samples have more";
         assert_eq!(picture.note.as_deref(), Some(told));
         assert!(legend::height(svg.as_bytes()).unwrap() < 300.0 && svg.contains(told));
         assert!(svg.contains("work (9 samples, 90.00%)") && !svg.contains("do_sys"), "{svg:.3000}");
