@@ -2,6 +2,7 @@
 //! frame information and symbols that recorded addresses need. A thread of low priority does it
 //! beside the sampling; it is asked through a bounded channel and answers with records.
 
+mod amount;
 mod gatherer;
 mod run_time_code;
 mod waiting;
