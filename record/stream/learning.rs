@@ -76,7 +76,8 @@ impl<W: Write> Stream<W> {
         // A process that has just ended has no mappings: its samples show addresses without modules.
         let _ended = proc_maps::each_executable_mapping(pid, |line| {
             let place = Place { pid, start: line.start, end: line.end, path: &line.path };
-            let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
+            let (major, minor, inode) = (line.major, line.minor, line.inode);
+            let identity = FileIdentity::Inode { major, minor, inode, generation: 0 };
             if let Some(module) = self.modules.identify(place, identity) {
                 process.map(Mapped { start: line.start, end: line.end, offset: line.offset, module }, 0);
             }
