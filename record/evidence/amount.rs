@@ -8,7 +8,7 @@ pub(super) const MOST: usize = 32 << 20;
 /// Bytes of one record, about: a reader takes 16 MiB.
 pub(super) const RECORD: usize = 1 << 20;
 /// What a piece takes besides its own bytes.
-const PIECE: usize = 64;
+pub(super) const PIECE: usize = 64;
 
 /// What the segment has so far.
 #[derive(Debug, Default)]

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use profrec_format::{
-    CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol, SymbolSlice, UnwindSlice,
-};
+use profrec_format::{CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::amount::{self, Amount};
+use super::amount::Amount;
+use super::slices::{Names, Slices};
 use super::{Answer, CodeOffset, Request};
 use crate::args::Embed;
 use crate::cfi::{Cfi, Found};
@@ -18,6 +17,9 @@ use crate::hybrid::start_code::is_in_start_code;
 use crate::jit::{self, Jit};
 use crate::pages::{PagedFile, Pages};
 use crate::symbols::{SymbolIndex, mini_debug_info};
+
+/// Bytes of the indices of all modules; that of the largest file takes half of it.
+const MOST_INDICES: usize = 128 << 20;
 
 /// The files of the modules, and what is asked of them.
 #[derive(Default)]
@@ -90,16 +92,29 @@ impl Gatherer {
         self.modules.get(&id).map(|source| Record::Layout(source.layout.clone())).into_iter().collect()
     }
 
+    /// Forgets where things are in files, when that takes more than so many bytes: it is found again.
+    fn forget_indices(&mut self, most: usize) {
+        if self.modules.values().map(Source::bytes).sum::<usize>() > most {
+            self.modules.values_mut().for_each(|source| (source.cfi, source.symbols) = (None, None));
+        }
+    }
+
     /// Whether code is such that stacks start in; nobody knows of a module that could not be opened.
     fn is_start_code(&mut self, (id, offset): CodeOffset) -> bool {
         let Self { modules, pages, .. } = self;
-        let Some(Source { file, cfi, symbols, .. }) = modules.get_mut(&id) else { return false };
+        let Some(source) = modules.get_mut(&id) else { return false };
+        let before = source.bytes();
+        let Source { file, cfi, symbols, .. } = source;
         let Ok(elf) = Elf::open(file) else { return false };
         let mut paged = PagedFile { pages, id, file };
         let Some(address) = elf.address_of(offset) else { return false };
         let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
         let symbols = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
-        is_in_start_code(address, &elf, (cfi, symbols), &mut paged)
+        let is_start_code = is_in_start_code(address, &elf, (cfi, symbols), &mut paged);
+        if cfi.bytes() + symbols.bytes() > before {
+            self.forget_indices(MOST_INDICES);
+        }
+        is_start_code
     }
 
     fn code(&mut self, mut offsets: Vec<CodeOffset>, answer: &mut Answer) {
@@ -110,12 +125,21 @@ impl Gatherer {
                 continue;
             };
             let offsets = group.iter().map(|(_, offset)| *offset);
+            let before = source.bytes();
             source.gather(id, offsets, (&mut self.pages, &mut self.amount), answer);
+            if source.bytes() > before {
+                self.forget_indices(MOST_INDICES);
+            }
         }
     }
 }
 
 impl Source {
+    /// Bytes that its indices take.
+    fn bytes(&self) -> usize {
+        self.cfi.as_ref().map_or(0, Cfi::bytes) + self.symbols.as_ref().map_or(0, SymbolIndex::bytes)
+    }
+
     fn open(id: ModuleId, file: File, embed: Embed) -> Option<Self> {
         // A file that is not ELF (a JIT's memfd, a Wine DLL) gives no evidence.
         let elf = Elf::open(&file).ok()?;
@@ -190,65 +214,6 @@ impl Source {
     }
 }
 
-/// Call frame information on its way into records, by whether it is that of `.debug_frame`, and how many bytes it has.
-#[derive(Default)]
-struct Slices(BTreeMap<bool, (usize, UnwindSlice)>);
-
-impl Slices {
-    /// Adds what was found to the slice of its section, the CIE only once.
-    fn put(
-        &mut self,
-        found: Found,
-        module: ModuleId,
-        given: &mut FxHashSet<(CfiSection, u64)>,
-        into: &mut Vec<Record>,
-    ) {
-        let Found { section, fde, cie, .. } = found;
-        let place = section == CfiSection::DebugFrame;
-        let slice = || UnwindSlice { module, section, ..UnwindSlice::default() };
-        let (bytes, slice) = self.0.entry(place).or_insert_with(|| (0, slice()));
-        if given.insert((section, cie.entry.address)) {
-            *bytes += cie.entry.bytes.len();
-            slice.cies.push(cie.entry.clone());
-        }
-        if given.insert((section, fde.address)) {
-            *bytes += fde.bytes.len();
-            slice.fdes.push(fde);
-        }
-        if *bytes >= amount::RECORD {
-            into.extend(self.0.remove(&place).map(|(_, slice)| Record::UnwindSlice(slice)));
-        }
-    }
-
-    fn finish(self, into: &mut Vec<Record>) {
-        into.extend(self.0.into_values().map(|(_, slice)| Record::UnwindSlice(slice)));
-    }
-}
-
-/// The same of names.
-#[derive(Default)]
-struct Names {
-    bytes: usize,
-    symbols: Vec<Symbol>,
-}
-
-impl Names {
-    fn put(&mut self, symbol: Option<Symbol>, module: ModuleId, into: &mut Vec<Record>) {
-        self.bytes += symbol.as_ref().map_or(0, |symbol| symbol.name.len());
-        self.symbols.extend(symbol);
-        if self.bytes >= amount::RECORD {
-            std::mem::take(self).finish(module, into);
-        }
-    }
-
-    fn finish(mut self, module: ModuleId, into: &mut Vec<Record>) {
-        if !self.symbols.is_empty() {
-            self.symbols.sort_by_key(|symbol| (symbol.address, symbol.size));
-            into.push(Record::SymbolSlice(SymbolSlice { module, symbols: self.symbols }));
-        }
-    }
-}
-
 fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<GiantFunction> {
     let (size, largest) = (*found.frame_size.start(), *found.frame_size.end());
     if size < GIANT {
@@ -271,6 +236,7 @@ fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::evidence::amount;
 
     /// A short and a long symbol of one address are both embedded, each once.
     #[test]
@@ -279,6 +245,29 @@ mod tests {
         let mut named = FxHashSet::default();
         let symbols = [symbol(8, "short"), symbol(32, "long"), symbol(8, "short")];
         assert_eq!(symbols.each_ref().map(|symbol| is_new(&mut named, symbol)), [true, true, false]);
+    }
+
+    /// What is remembered of where things are in files is forgotten when it is much, and found again.
+    #[test]
+    fn indices_are_found_again() {
+        let (mut gatherer, mut jit) = (Gatherer::new(Embed::Symbols, 1), Jit::default());
+        let mut entry = 0;
+        let file = File::open("/proc/self/exe").unwrap();
+        if let Ok(elf) = Elf::open(&file) {
+            entry = elf.offset_of(elf.entry()).unwrap();
+        }
+        gatherer.answer(Request::Module(1, Some(file)), &mut jit);
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            found.push(gatherer.answer(Request::Code(vec![(1, entry)]), &mut jit).records);
+            gatherer.answer(Request::NewSegment, &mut jit);
+            assert!(gatherer.modules[&1].bytes() > 0);
+            gatherer.forget_indices(usize::MAX);
+            assert!(gatherer.modules[&1].bytes() > 0);
+            gatherer.forget_indices(0);
+            assert_eq!(gatherer.modules[&1].bytes(), 0);
+        }
+        assert!(!found[0].is_empty() && found[0] == found[1]);
     }
 
     /// Where functions are in [`huge_entries`]: addresses and offsets are the same.

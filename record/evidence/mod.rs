@@ -5,6 +5,7 @@
 mod amount;
 mod gatherer;
 mod run_time_code;
+mod slices;
 mod waiting;
 
 use std::fs::File;
