@@ -32,6 +32,14 @@ pub(crate) struct CgroupIds {
 }
 
 impl CgroupIds {
+    /// Groups that the kernel has told of, where no others can be looked for.
+    #[cfg(test)]
+    pub(crate) fn told(groups: &[(u64, &str)]) -> Self {
+        let mut ids = Self { mount: Some(None), tells: Some(true), ..Self::default() };
+        groups.iter().for_each(|(id, path)| ids.learn(*id, path));
+        ids
+    }
+
     /// The path of the group with this id, which is not the root; `None` when it was gone before anybody looked.
     pub(crate) fn path(&mut self, id: u64) -> Option<Arc<str>> {
         let is_known = id == self.root || self.paths.contains_key(&id);
@@ -126,8 +134,7 @@ mod tests {
     /// A group that the kernel has told of is known when it is gone, unless it is one of another hierarchy.
     #[test]
     fn a_group_that_was_told_of_is_known() {
-        let mut ids = CgroupIds { mount: Some(None), tells: Some(true), ..CgroupIds::default() };
-        ids.learn(7, "/gone");
+        let mut ids = CgroupIds::told(&[(7, "/gone")]);
         assert_eq!((ids.path(7).as_deref(), ids.path(8)), (Some("/gone"), None));
         for id in 0..2 * MOST as u64 {
             ids.learn(id, "/many");

@@ -100,6 +100,11 @@ impl Counts {
         self.counts.iter().map(|count| count.first).min()
     }
 
+    /// The process of each count, and the id of the control group that it was in.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.counts.iter().map(|count| (count.pid, count.cgroup))
+    }
+
     /// The counts as ticks that stand for many: first those of processes that are settled, each for itself, then those of all
     /// others; within both in the order of their times.
     pub(crate) fn ticks(&mut self, is_settled: impl Fn(u32) -> bool) -> impl Iterator<Item = Tick<'_>> {

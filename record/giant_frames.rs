@@ -16,6 +16,8 @@ use crate::process::Process;
 
 /// Smaller frames are not worth it.
 pub(crate) const GIANT: u64 = 64 << 10;
+/// Functions that are remembered: programs have a few. Each is looked for in each stack that is not copied whole.
+const MOST: usize = 256;
 /// Registers are saved within so many bytes below the address of the caller.
 const SAVED: u64 = 256;
 
@@ -53,9 +55,11 @@ pub(crate) struct GiantFrames {
 }
 
 impl GiantFrames {
-    /// Adds a function.
+    /// Adds a function, unless there are very many.
     pub(crate) fn learn(&mut self, function: GiantFunction) {
-        self.functions.insert((function.module, function.offset), function);
+        if self.functions.len() < MOST {
+            self.functions.insert((function.module, function.offset), function);
+        }
     }
 
     /// What can be left out of a stack that was captured at both ends.
@@ -136,5 +140,15 @@ mod tests {
         assert_eq!(frames.find(&process, &stack(&[(0x2000, 0x40_0100), (TOP - 0x1000, 0x41_0000)])), None);
         let whole = UserStack { ranges: vec![StackRange { start: 0x1000, end: TOP }], ..called };
         assert_eq!(frames.find(&process, &whole), None);
+    }
+
+    /// A program that is made of such functions does not make each of its samples costly.
+    #[test]
+    fn functions_are_bounded() {
+        let mut frames = GiantFrames::default();
+        for offset in 0..100_000 {
+            frames.learn(GiantFunction { module: 3, offset, length: 1, size: GIANT, pushed: 0 });
+        }
+        assert_eq!(frames.functions.len(), MOST);
     }
 }

@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 /// What is known of the kernel's functions, and what the segment still needs.
 #[derive(Default)]
 pub(crate) struct KernelNames {
-    /// By first address; all that were ever named.
+    /// By first address: of the kernel itself all that were ever named, and of its modules those of this segment.
     known: BTreeMap<u64, KernelSymbol>,
     /// Addresses that this segment has shown.
     seen: FxHashSet<u64>,
@@ -26,8 +26,9 @@ impl KernelNames {
         self.wanted.extend(addresses.iter().filter(|address| seen.insert(**address)));
     }
 
-    /// Forgets what the segment before was given.
+    /// Forgets what the segment before was given, and what may be other code by now: modules and BPF programs come and go.
     pub(crate) fn start_segment(&mut self) {
+        self.known.retain(|_, symbol| symbol.module.is_empty());
         self.seen.clear();
         self.given.clear();
     }
@@ -122,5 +123,21 @@ mod tests {
         names.want(&[0x1010]);
         assert_eq!(take(&mut names).unwrap().symbols.len(), 1);
         assert_eq!(asked, 1);
+    }
+
+    /// Where a module or a BPF program was, another one may be in the next segment.
+    #[test]
+    fn modules_are_asked_for_in_each_segment() {
+        let mut names = KernelNames::default();
+        for (name, expected) in [("one", "one"), ("other", "other")] {
+            names.want(&[0x1010]);
+            let ask = |addresses: &[u64]| {
+                let name = |address: &u64| format!("{name}+0x{:x}/0x100 [bpf]", address - 0x1000);
+                Ok::<_, Infallible>(addresses.iter().map(name).collect())
+            };
+            let symbols = names.take(ask).unwrap().unwrap().symbols;
+            assert_eq!(symbols.iter().map(|symbol| &*symbol.name).collect::<Vec<_>>(), [expected]);
+            names.start_segment();
+        }
     }
 }

@@ -141,6 +141,13 @@ impl Modules {
         self.held -= usize::from(held);
         file
     }
+
+    /// Nobody has read the module's file: it is opened anew for the next one who asks.
+    pub(crate) fn open_again(&mut self, id: ModuleId) {
+        if let Some(known) = self.modules.get_mut(id as usize) {
+            known.opened = false;
+        }
+    }
 }
 
 /// What kind of memory a path of `/proc/PID/maps` or of a process event stands for.
@@ -215,6 +222,9 @@ mod tests {
         let id = modules.identify(place, FileIdentity::BuildId(vec![1, 2]));
         assert_eq!(modules.identify(place, FileIdentity::BuildId(vec![1, 2])), id);
         assert_ne!(modules.identify(place, FileIdentity::BuildId(vec![3])), id);
+        let of_inode = |generation| FileIdentity::Inode { major: 8, minor: 1, inode: 7, generation };
+        let rebuilt = [1, 2, 1].map(|generation| modules.identify(place, of_inode(generation)));
+        assert!(rebuilt[0] != rebuilt[1] && rebuilt[0] == rebuilt[2]);
         assert!(modules.define(0, 1).is_some());
         assert!(modules.define(0, 1).is_none());
         assert!(modules.define(0, 2).is_some());

@@ -46,9 +46,9 @@ impl SeenCode {
         self.note_each((pid, process), addresses.iter().copied().filter(in_no_file), modules);
     }
 
-    /// Whether there is code that nobody has asked evidence for.
-    pub(crate) fn has_new(&self) -> bool {
-        !self.new.is_empty() || !self.new_at_run_time.is_empty()
+    /// How many places there are of code that nobody has asked evidence for.
+    pub(crate) fn new_places(&self) -> usize {
+        self.new.len() + self.new_at_run_time.len()
     }
 
     /// That code.
@@ -61,10 +61,12 @@ impl SeenCode {
         std::mem::take(&mut self.new_at_run_time)
     }
 
-    /// Forgets what the segment before has shown.
+    /// Forgets what the segment before has shown, also what could not be asked for.
     pub(crate) fn start_segment(&mut self) {
         self.seen.clear();
+        self.new.clear();
         self.seen_at_run_time.clear();
+        self.new_at_run_time.clear();
     }
 }
 
@@ -92,7 +94,9 @@ mod tests {
         assert_eq!(code.take(), [(2, 0x10)]);
         code.start_segment();
         code.note((1, &one), &[0x1010], &modules);
-        assert!(code.has_new());
+        assert_eq!(code.new_places(), 1);
+        code.start_segment();
+        assert_eq!(code.new_places(), 0);
     }
 
     /// Code that was made at run time is told by its process: the same address in another process is other code.

@@ -87,7 +87,13 @@ impl What {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FileIdentity {
     BuildId(Vec<u8>),
-    Inode { major: u32, minor: u32, inode: u64 },
+    /// A number may be given to another file once its file is removed: the generation tells them apart. 0 where nobody tells it.
+    Inode {
+        major: u32,
+        minor: u32,
+        inode: u64,
+        generation: u64,
+    },
 }
 
 /// The rings of all CPUs.
@@ -231,7 +237,8 @@ fn parse(record: &[u8], cpu: u32) -> Option<ProcessEvent> {
                 let length = usize::from(*record.get(40)?).min(20);
                 FileIdentity::BuildId(record.get(44..44 + length)?.to_vec())
             } else {
-                FileIdentity::Inode { major: fields.u32(40)?, minor: fields.u32(44)?, inode: fields.u64(48)? }
+                let [major, minor] = [fields.u32(40)?, fields.u32(44)?];
+                FileIdentity::Inode { major, minor, inode: fields.u64(48)?, generation: fields.u64(56)? }
             };
             What::Mapping {
                 pid: pid?,
@@ -316,6 +323,16 @@ mod tests {
             file: FileIdentity::BuildId(vec![0xde, 0xad, 0xbe, 0xef]),
         };
         assert_eq!(parse(&record(10, 1 << 14, &body), 0), Some(ProcessEvent { time: 77, what }));
+    }
+
+    /// A mapping of a file without a build-id has the place of the file, and which of its inode's files it is.
+    #[test]
+    fn a_mapping_without_a_build_id() {
+        let mut body = halves(&[10, 11, 0x4000, 0, 0x1000, 0, 0x2000, 0, 8, 1, 77, 0, 9, 0, 5, 2]);
+        body.extend(b"/bin/x\0\0");
+        let event = parse(&record(10, 0, &body), 0).map(|event| event.what);
+        let identity = FileIdentity::Inode { major: 8, minor: 1, inode: 77, generation: 9 };
+        assert!(matches!(event, Some(What::Mapping { file, .. }) if file == identity));
     }
 
     /// The four numbers of a fork are not in the order that one expects.

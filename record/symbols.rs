@@ -11,6 +11,10 @@ use crate::pages::PagedFile;
 /// Symbols beyond this are left out: the index then takes 48 MiB.
 const MAX_SYMBOLS: u64 = 2_000_000;
 const MAX_NAME: usize = 4096;
+/// Bytes of names that are remembered; then they are looked for anew.
+const MAX_CHOSEN: usize = 8 << 20;
+/// What each takes besides its letters.
+const CHOSEN: usize = 2 * size_of::<(usize, Option<Symbol>)>();
 /// Names of one address that are compared; glibc has up to a dozen, a linker that folds equal functions makes more.
 const MAX_ALIASES: usize = 256;
 /// Sections in memory that are asked where a symbol without a size ends; linkers make dozens.
@@ -29,6 +33,8 @@ pub(crate) struct SymbolIndex {
     names: u64,
     /// Of the rows of one address from this one on, the one whose name is known best, and its name.
     chosen: HashMap<usize, Option<Symbol>>,
+    /// Bytes that these take, about.
+    chosen_bytes: usize,
 }
 
 struct Row {
@@ -73,7 +79,12 @@ impl SymbolIndex {
             row.size = rest_of_section(row.address, &in_memory);
         }
         rows.sort_by_key(|row| (row.address, row.size));
-        Self { rows, names: names.offset, chosen: HashMap::new() }
+        Self { rows, names: names.offset, ..Self::default() }
+    }
+
+    /// Bytes that it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.len() * size_of::<Row>() + self.chosen_bytes
     }
 
     /// The symbol that covers an address; one without a size covers up to the next, or its section's end.
@@ -86,7 +97,11 @@ impl SymbolIndex {
             return None;
         }
         if !self.chosen.contains_key(&first) {
+            if self.chosen_bytes > MAX_CHOSEN {
+                (self.chosen, self.chosen_bytes) = Default::default();
+            }
             let chosen = self.choose(&self.rows[first..after], file);
+            self.chosen_bytes += CHOSEN + chosen.as_ref().map_or(0, |symbol| symbol.name.len());
             self.chosen.insert(first, chosen);
         }
         self.chosen.get(&first).cloned().flatten()
@@ -228,6 +243,23 @@ mod tests {
         assert_eq!(found(NAMES, rows, &[0x107, 0x108, 0x120, 0x1100, 0x100]), expected);
         let unbounded = vec![row(8, u64::MAX, false, Binding::Global)];
         assert_eq!(found(NAMES, unbounded, &[0x9_0000]), [some("label", 0)]);
+    }
+
+    /// However many names of whatever length are asked for, few of them are kept; each is found again.
+    #[test]
+    fn remembered_names_are_bounded() {
+        let names = [&[0][..], &[b'a'; MAX_NAME], &[0]].concat();
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &names).unwrap();
+        let mut pages = Pages::default();
+        let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
+        let row = |place: u64| Row { address: 16 * place, size: 16, sized: true, name: 1, binding: Binding::Global };
+        let mut index = SymbolIndex { rows: (0..4_000).map(row).collect(), ..SymbolIndex::default() };
+        for place in (0..4_000).chain([0]) {
+            let found = index.find(16 * place, &mut paged).unwrap();
+            assert_eq!((found.address, found.name.len()), (16 * place, MAX_NAME));
+            assert!(index.bytes() <= MAX_CHOSEN + 4_000 * size_of::<Row>() + MAX_NAME + CHOSEN);
+        }
     }
 
     /// However many local names an address has, the public one is found.

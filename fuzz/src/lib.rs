@@ -2,6 +2,8 @@
 
 pub mod mutate;
 
+use std::num::NonZeroUsize;
+
 use profrec_format::{Error, Recording, Sample};
 use profrec_report::collect::collect;
 use profrec_report::diff::Diff;
@@ -12,6 +14,7 @@ use profrec_report::local_files::LocalFiles;
 use profrec_report::profile::{By, Profile, Shape};
 use profrec_report::refine::{Around, Refinement, Side};
 use profrec_report::symbols::{Names, Wanted};
+use profrec_report::views::flamegraph::Limits;
 use profrec_report::views::top::Rows;
 use profrec_report::views::{self, Page, Width};
 
@@ -67,8 +70,10 @@ pub fn show(profile: &Profile) {
     if let Ok(json) = views::json::view(profile, Rows::default()) {
         require_harmless(&json);
     }
-    if let Ok(svg) = views::flamegraph::view(profile, None) {
-        require_harmless(&String::from_utf8_lossy(&svg));
+    for max_depth in [None, NonZeroUsize::new(3)] {
+        if let Ok(picture) = views::flamegraph::view(profile, Limits { max_depth, ..Limits::default() }) {
+            require_harmless(&String::from_utf8_lossy(&picture.svg));
+        }
     }
 }
 

@@ -90,6 +90,12 @@ impl Cfi {
         Self { table, plain, cies: RecentCies::default() }
     }
 
+    /// Bytes that its indices take.
+    pub(crate) fn bytes(&self) -> usize {
+        let indices = self.plain.iter().filter_map(|plain| plain.index.as_ref());
+        indices.map(|index| size_of_val(&index[..])).sum()
+    }
+
     /// The CFI that covers `address`.
     pub(crate) fn find(&mut self, address: u64, elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option<Found> {
         let Self { table, plain, cies } = self;

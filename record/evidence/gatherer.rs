@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use profrec_format::{
-    CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol, SymbolSlice, UnwindSlice,
-};
+use profrec_format::{CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::amount::Amount;
+use super::slices::{Names, Slices};
 use super::{Answer, CodeOffset, Request};
 use crate::args::Embed;
 use crate::cfi::{Cfi, Found};
@@ -18,6 +18,9 @@ use crate::jit::{self, Jit};
 use crate::pages::{PagedFile, Pages};
 use crate::symbols::{SymbolIndex, mini_debug_info};
 
+/// Bytes of the indices of all modules; that of the largest file takes half of it.
+const MOST_INDICES: usize = 128 << 20;
+
 /// The files of the modules, and what is asked of them.
 #[derive(Default)]
 pub(super) struct Gatherer {
@@ -26,6 +29,7 @@ pub(super) struct Gatherer {
     most_files: usize,
     pages: Pages,
     modules: FxHashMap<ModuleId, Source>,
+    amount: Amount,
 }
 
 /// A module's file and what was found in it.
@@ -68,6 +72,7 @@ impl Gatherer {
             }
             Request::NewSegment => {
                 jit.start_segment();
+                self.amount.start_segment();
                 for source in self.modules.values_mut() {
                     source.covered.clear();
                     source.given.clear();
@@ -87,16 +92,29 @@ impl Gatherer {
         self.modules.get(&id).map(|source| Record::Layout(source.layout.clone())).into_iter().collect()
     }
 
+    /// Forgets where things are in files, when that takes more than so many bytes: it is found again.
+    fn forget_indices(&mut self, most: usize) {
+        if self.modules.values().map(Source::bytes).sum::<usize>() > most {
+            self.modules.values_mut().for_each(|source| (source.cfi, source.symbols) = (None, None));
+        }
+    }
+
     /// Whether code is such that stacks start in; nobody knows of a module that could not be opened.
     fn is_start_code(&mut self, (id, offset): CodeOffset) -> bool {
         let Self { modules, pages, .. } = self;
-        let Some(Source { file, cfi, symbols, .. }) = modules.get_mut(&id) else { return false };
+        let Some(source) = modules.get_mut(&id) else { return false };
+        let before = source.bytes();
+        let Source { file, cfi, symbols, .. } = source;
         let Ok(elf) = Elf::open(file) else { return false };
         let mut paged = PagedFile { pages, id, file };
         let Some(address) = elf.address_of(offset) else { return false };
         let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
         let symbols = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
-        is_in_start_code(address, &elf, (cfi, symbols), &mut paged)
+        let is_start_code = is_in_start_code(address, &elf, (cfi, symbols), &mut paged);
+        if cfi.bytes() + symbols.bytes() > before {
+            self.forget_indices(MOST_INDICES);
+        }
+        is_start_code
     }
 
     fn code(&mut self, mut offsets: Vec<CodeOffset>, answer: &mut Answer) {
@@ -107,12 +125,21 @@ impl Gatherer {
                 continue;
             };
             let offsets = group.iter().map(|(_, offset)| *offset);
-            source.gather(id, offsets, &mut self.pages, answer);
+            let before = source.bytes();
+            source.gather(id, offsets, (&mut self.pages, &mut self.amount), answer);
+            if source.bytes() > before {
+                self.forget_indices(MOST_INDICES);
+            }
         }
     }
 }
 
 impl Source {
+    /// Bytes that its indices take.
+    fn bytes(&self) -> usize {
+        self.cfi.as_ref().map_or(0, Cfi::bytes) + self.symbols.as_ref().map_or(0, SymbolIndex::bytes)
+    }
+
     fn open(id: ModuleId, file: File, embed: Embed) -> Option<Self> {
         // A file that is not ELF (a JIT's memfd, a Wine DLL) gives no evidence.
         let elf = Elf::open(&file).ok()?;
@@ -140,7 +167,13 @@ impl Source {
         })
     }
 
-    fn gather(&mut self, id: ModuleId, offsets: impl Iterator<Item = u64>, pages: &mut Pages, answer: &mut Answer) {
+    fn gather(
+        &mut self,
+        id: ModuleId,
+        offsets: impl Iterator<Item = u64>,
+        (pages, amount): (&mut Pages, &mut Amount),
+        answer: &mut Answer,
+    ) {
         let Self { file, embed, cfi, symbols, covered, given, named, .. } = self;
         let Ok(elf) = Elf::open(file) else {
             return;
@@ -148,14 +181,13 @@ impl Source {
         let mut paged = PagedFile { pages, id, file };
         let Answer { records, giant_functions, .. } = answer;
         if *embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
-            let bytes = mini_debug_info(&elf, &mut paged);
+            let bytes = mini_debug_info(&elf, &mut paged).filter(|bytes| amount.add(bytes.len()));
             records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
         }
         let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
-        let mut slices: BTreeMap<bool, UnwindSlice> = BTreeMap::new();
-        let mut names: Vec<Symbol> = Vec::new();
+        let (mut slices, mut names) = (Slices::default(), Names::default());
         for offset in offsets {
-            let Some(address) = elf.address_of(offset) else {
+            let Some(address) = elf.address_of(offset).filter(|_| !amount.is_full()) else {
                 continue;
             };
             // A return address stands after its call: behind a call that does not return, that is the
@@ -163,23 +195,22 @@ impl Source {
             for address in [address, address.wrapping_sub(1)] {
                 if !is_covered(covered, address)
                     && let Some(found) = cfi.find(address, &elf, &mut paged)
+                    && amount.add(found.fde.bytes.len() + found.cie.entry.bytes.len())
                 {
                     covered.insert(found.start, found.end);
                     giant_functions.extend(giant_function(id, &found, &elf));
-                    put(found, id, given, &mut slices);
+                    slices.put(found, id, given, records);
                 }
                 if *embed == Embed::Symbols {
                     let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
-                    names.extend(symbol.filter(|symbol| is_new(named, symbol)));
+                    let symbol = symbol.filter(|symbol| is_new(named, symbol) && amount.add(symbol.name.len()));
+                    names.put(symbol, id, records);
                 }
             }
         }
-        records.extend(slices.into_values().map(Record::UnwindSlice));
-        if !names.is_empty() {
-            names.sort_by_key(|symbol| (symbol.address, symbol.size));
-            records.push(Record::SymbolSlice(SymbolSlice { module: id, symbols: names }));
-        }
+        slices.finish(records);
+        names.finish(id, records);
     }
 }
 
@@ -201,30 +232,11 @@ fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
     covered.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
 }
 
-/// Adds what was found to the slice of its section, the CIE only once.
-fn put(
-    found: Found,
-    module: ModuleId,
-    given: &mut FxHashSet<(CfiSection, u64)>,
-    slices: &mut BTreeMap<bool, UnwindSlice>,
-) {
-    let Found { section, fde, cie, .. } = found;
-    let slice = slices.entry(section == CfiSection::DebugFrame).or_insert_with(|| UnwindSlice {
-        module,
-        section,
-        ..UnwindSlice::default()
-    });
-    if given.insert((section, cie.entry.address)) {
-        slice.cies.push(cie.entry.clone());
-    }
-    if given.insert((section, fde.address)) {
-        slice.fdes.push(fde);
-    }
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::evidence::amount;
 
     /// A short and a long symbol of one address are both embedded, each once.
     #[test]
@@ -233,5 +245,91 @@ mod tests {
         let mut named = FxHashSet::default();
         let symbols = [symbol(8, "short"), symbol(32, "long"), symbol(8, "short")];
         assert_eq!(symbols.each_ref().map(|symbol| is_new(&mut named, symbol)), [true, true, false]);
+    }
+
+    /// What is remembered of where things are in files is forgotten when it is much, and found again.
+    #[test]
+    fn indices_are_found_again() {
+        let (mut gatherer, mut jit) = (Gatherer::new(Embed::Symbols, 1), Jit::default());
+        let mut entry = 0;
+        let file = File::open("/proc/self/exe").unwrap();
+        if let Ok(elf) = Elf::open(&file) {
+            entry = elf.offset_of(elf.entry()).unwrap();
+        }
+        gatherer.answer(Request::Module(1, Some(file)), &mut jit);
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            found.push(gatherer.answer(Request::Code(vec![(1, entry)]), &mut jit).records);
+            gatherer.answer(Request::NewSegment, &mut jit);
+            assert!(gatherer.modules[&1].bytes() > 0);
+            gatherer.forget_indices(usize::MAX);
+            assert!(gatherer.modules[&1].bytes() > 0);
+            gatherer.forget_indices(0);
+            assert_eq!(gatherer.modules[&1].bytes(), 0);
+        }
+        assert!(!found[0].is_empty() && found[0] == found[1]);
+    }
+
+    /// Where functions are in [`huge_entries`]: addresses and offsets are the same.
+    const CODE: u64 = 1 << 32;
+    /// The bytes that each has.
+    const LENGTH: u64 = 16;
+
+    /// An ELF file with a function for each of so many entries of call frame information, which are nearly as long as they can be.
+    fn huge_entries(count: u64) -> File {
+        const ENTRY: usize = 60_000;
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let halves = |halves: &[u32]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
+        let mut frames = [&halves(&[12, 0])[..], &[1, 0, 1, 0x78, 16, 0, 0, 0]].concat();
+        for function in 0..count {
+            let cie_pointer = frames.len() as u32 + 4;
+            let mut entry = halves(&[ENTRY as u32 - 4, cie_pointer]);
+            entry.extend(words(&[CODE + function * LENGTH, LENGTH]));
+            entry.resize(ENTRY, 0);
+            frames.extend(entry);
+        }
+        let names = b"\0.eh_frame\0.shstrtab\0";
+        let (frames_at, names_at) = (256, 256 + frames.len() as u64);
+        let sections_at = (names_at + names.len() as u64).next_multiple_of(8);
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0\x01\0\0\0".to_vec();
+        file.extend(words(&[0, 64, sections_at]));
+        file.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 3, 0, 2, 0]);
+        // All of it is loaded, and can be executed.
+        file.extend([halves(&[LOAD, 5]), words(&[0, 0, 0, 1 << 40, 1 << 40, 4096])].concat());
+        file.resize(256, 0);
+        file.extend(frames);
+        file.extend(names);
+        file.resize(sections_at as usize + 64, 0);
+        for (name, kind, at, size) in [(1, 1, frames_at, names_at - frames_at), (11, 3, names_at, names.len() as u64)] {
+            file.extend([halves(&[name, kind]), words(&[0, 0, at, size, 0, 1, 0])].concat());
+        }
+        let mut written = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut written, &file).unwrap();
+        written
+    }
+
+    /// A file whose call frame information is larger than any compiler makes it, of which a program shows any number of places: what
+    /// comes of it is written in records that a reader takes, and a segment has no more of it than memory allows.
+    #[test]
+    fn evidence_is_bounded() {
+        const FUNCTIONS: u64 = 600;
+        let (mut gatherer, mut jit) = (Gatherer::new(Embed::Unwind, 1), Jit::default());
+        let mut answer = |request| gatherer.answer(request, &mut jit).records;
+        assert!(matches!(answer(Request::Module(1, Some(huge_entries(FUNCTIONS))))[..], [Record::Layout(_)]));
+        let places =
+            |functions: std::ops::Range<u64>| functions.map(|function| (1, CODE + function * LENGTH + 8)).collect();
+        for _segment in 0..2 {
+            let records = answer(Request::Code(places(0..FUNCTIONS)));
+            let mut writer = profrec_format::Writer::create(Vec::new(), &profrec_format::Header::default()).unwrap();
+            records.iter().for_each(|record| writer.record(record).unwrap());
+            let fdes = records.iter().flat_map(|record| match record {
+                Record::UnwindSlice(slice) => &slice.fdes[..],
+                _ => &[],
+            });
+            let bytes: usize = fdes.map(|fde| fde.bytes.len()).sum();
+            assert!((amount::MOST / 2..amount::MOST).contains(&bytes), "{bytes}");
+            assert!(answer(Request::Code(places(FUNCTIONS - 1..FUNCTIONS))).is_empty());
+            answer(Request::NewSegment);
+        }
     }
 }

@@ -2,8 +2,10 @@
 //! frame information and symbols that recorded addresses need. A thread of low priority does it
 //! beside the sampling; it is asked through a bounded channel and answers with records.
 
+mod amount;
 mod gatherer;
 mod run_time_code;
+mod slices;
 mod waiting;
 
 use std::fs::File;
@@ -95,39 +97,57 @@ impl Evidence {
                 }
             })
             .context("starting the thread that gathers unwind evidence")?;
+        Ok(Self::asking(requests, answers, names_run_time_code))
+    }
+
+    fn asking(requests: SyncSender<Request>, answers: Receiver<Answer>, names_run_time_code: bool) -> Self {
         let run_time_code = RunTimeCode::new(names_run_time_code);
         let private_maps = PrivateMaps::new();
         let (giant_functions, start_code, waiting) = Default::default();
-        Ok(Self {
-            requests,
-            answers,
-            giant_functions,
-            start_code,
-            run_time_code,
-            private_maps,
-            waiting,
-            outstanding: 0,
-        })
+        Self { requests, answers, giant_functions, start_code, run_time_code, private_maps, waiting, outstanding: 0 }
     }
 
-    /// A module is defined in this segment.
-    pub(crate) fn module(&mut self, id: ModuleId, file: Option<File>) {
-        self.ask(Request::Module(id, file));
+    /// Without a thread: gives how many places of code and how many files of modules it is asked about, when that is asked.
+    #[cfg(test)]
+    pub(crate) fn unanswered() -> (Self, impl FnMut() -> (usize, usize)) {
+        let (requests, received) = sync_channel(QUEUE);
+        let (answer, answers) = channel();
+        let asked = move || {
+            received.try_iter().fold((0, 0), |(code, files), request| {
+                let _collected = answer.send(Answer::default());
+                match request {
+                    Request::Code(offsets) => (code + offsets.len(), files),
+                    Request::Module(_, Some(_)) => (code, files + 1),
+                    _ => (code, files),
+                }
+            })
+        };
+        (Self::asking(requests, answers, true), asked)
     }
 
-    /// The same of one whose names are always given.
+    /// A module is defined in this segment. False when too much waits: the next segment is to give its file again.
+    pub(crate) fn module(&mut self, id: ModuleId, file: Option<File>) -> bool {
+        self.ask(Request::Module(id, file))
+    }
+
+    /// The same of one whose names are always given, and whose file is given in each segment.
     pub(crate) fn named_module(&mut self, id: ModuleId, file: File) {
-        self.ask(Request::NamedModule(id, file));
+        let _comes_again = self.ask(Request::NamedModule(id, file));
     }
 
-    /// These code offsets are in this segment.
+    /// Whether so many places of code may be asked about. While too much waits, they may not.
+    pub(crate) fn has_room(&mut self, places: usize) -> bool {
+        self.waiting.has_room(places)
+    }
+
+    /// These code offsets are in this segment. There has to be room for them.
     pub(crate) fn code(&mut self, offsets: Vec<CodeOffset>) {
-        self.ask(Request::Code(offsets));
+        let _has_room = self.ask(Request::Code(offsets));
     }
 
-    /// Asks whether code is such that stacks start in.
-    pub(crate) fn ask_for_start_code(&mut self, offsets: Vec<CodeOffset>) {
-        self.ask(Request::StartCode(offsets));
+    /// Asks whether code is such that stacks start in. False when too much waits.
+    pub(crate) fn ask_for_start_code(&mut self, offsets: Vec<CodeOffset>) -> bool {
+        self.ask(Request::StartCode(offsets))
     }
 
     /// What came of that.
@@ -139,12 +159,13 @@ impl Evidence {
     pub(crate) fn start_segment(&mut self) {
         self.run_time_code.start_segment();
         self.waiting.start_segment();
-        self.ask(Request::NewSegment);
+        let _always = self.ask(Request::NewSegment);
     }
 
-    fn ask(&mut self, request: Request) {
-        self.waiting.push(request);
+    fn ask(&mut self, request: Request) -> bool {
+        let is_taken = self.waiting.push(request);
         self.send_waiting();
+        is_taken
     }
 
     fn send_waiting(&mut self) {
@@ -175,8 +196,10 @@ impl Evidence {
         while let Ok(answer) = self.answers.try_recv() {
             self.receive(answer, &mut records);
         }
-        for request in self.private_maps.take_opened() {
-            self.ask(Request::Jit(request));
+        let opened = if self.waiting.has_room(0) { self.private_maps.take_opened() } else { Vec::new() };
+        for request in opened {
+            // They are few: where there is room for one, there is for all but rarely.
+            let _refused = self.ask(Request::Jit(request));
         }
         self.send_waiting();
         records

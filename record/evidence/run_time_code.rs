@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use profrec_format::Record;
+use profrec_format::{ModuleId, Record};
 use rustc_hash::FxHashSet;
 
 use super::{Evidence, Request};
@@ -61,31 +61,32 @@ impl Evidence {
         // The segment may be about to end, and was searched for the addresses before.
         self.run_time_code.is_complete = false;
         addresses.iter().for_each(|(pid, _)| self.know(*pid));
-        self.ask(Request::Jit(JitRequest::Code(addresses)));
+        let _has_room = self.ask(Request::Jit(JitRequest::Code(addresses)));
     }
 
     fn know(&mut self, pid: u32) {
         self.run_time_code.is_in_use = true;
-        if self.run_time_code.pids.insert(pid) {
-            self.ask(Request::Jit(JitRequest::Process(JitTarget::open(pid))));
+        if self.run_time_code.pids.insert(pid) && !self.ask(Request::Jit(JitRequest::Process(JitTarget::open(pid)))) {
+            // The next time.
+            self.run_time_code.pids.remove(&pid);
         }
     }
 
-    /// Takes the file of a module if it is the process's jitdump: no other evidence is in it.
-    pub(crate) fn take_jitdump(&mut self, pid: u32, path: &str, file: Option<File>) -> Option<File> {
-        let file = file?;
-        if self.run_time_code.is_off || !is_jitdump(path) {
-            return Some(file);
+    /// The file of a module that a process maps, as for [`Evidence::module`]. No other evidence is in a jitdump.
+    pub(crate) fn file(&mut self, id: ModuleId, (pid, path): (u32, &str), file: Option<File>) -> bool {
+        match file {
+            Some(file) if !self.run_time_code.is_off && is_jitdump(path) => {
+                self.know(pid);
+                self.ask(Request::Jit(JitRequest::Jitdump(pid, file)))
+            }
+            file => self.module(id, file),
         }
-        self.know(pid);
-        self.ask(Request::Jit(JitRequest::Jitdump(pid, file)));
-        None
     }
 
     /// A process has ended, or has become another program.
     pub(crate) fn process_ended(&mut self, pid: u32) {
         if self.run_time_code.pids.remove(&pid) {
-            self.ask(Request::Jit(JitRequest::Ended(pid)));
+            let _always = self.ask(Request::Jit(JitRequest::Ended(pid)));
         }
     }
 
@@ -93,7 +94,7 @@ impl Evidence {
     pub(crate) fn look_at_run_time_code(&mut self) {
         if self.run_time_code.is_in_use && !self.run_time_code.looking {
             self.run_time_code.looking = true;
-            self.ask(Request::Jit(JitRequest::Look));
+            let _always = self.ask(Request::Jit(JitRequest::Look));
         }
     }
 
@@ -107,7 +108,8 @@ impl Evidence {
     /// What can be named is to be named.
     pub(crate) fn search_run_time_code(&mut self) {
         if self.run_time_code.is_in_use {
-            self.ask(Request::Jit(JitRequest::Search));
+            // Looks search, too.
+            let _refused = self.ask(Request::Jit(JitRequest::Search));
         }
     }
 
@@ -117,7 +119,7 @@ impl Evidence {
         pids.sort_unstable();
         for (pid, trouble) in asker.ask(&pids) {
             if !trouble.is_empty() {
-                self.ask(Request::Jit(JitRequest::Trouble(pid, trouble)));
+                let _refused = self.ask(Request::Jit(JitRequest::Trouble(pid, trouble)));
             }
         }
     }

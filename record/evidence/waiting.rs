@@ -17,29 +17,38 @@ const MOST_ADDRESSES: usize = 1 << 20;
 pub(super) struct Waiting {
     requests: VecDeque<Request>,
     addresses: usize,
-    /// Something was refused, and that was told.
+    /// There was no room for something, and that was told.
     is_told: bool,
 }
 
 impl Waiting {
-    /// Adds one at the end, unless there are too many.
-    pub(super) fn push(&mut self, request: Request) {
+    /// Adds one at the end, unless there are too many. Whether it was taken; else it is to be asked for again.
+    #[must_use]
+    pub(super) fn push(&mut self, request: Request) -> bool {
         let addresses = addresses(&request);
         // Without the mark of a segment, what comes later would be taken for known. There are never two in a row.
         // The end of a process frees what is held of it; and whoever asks for a look asks for no other one before it was taken.
         let is_mark =
             matches!(request, Request::NewSegment | Request::Jit(jit::Request::Ended(_) | jit::Request::Look));
-        if !is_mark && (self.requests.len() >= MOST || self.addresses + addresses > MOST_ADDRESSES) {
-            if !std::mem::replace(&mut self.is_told, true) {
-                progress::put(
-                    "profrec: the files of the recorded programs cannot be read (is a disk or a mount stuck?): \
-                     stacks of some will be incomplete where the report does not have them\n",
-                );
-            }
-            return;
+        let is_taken = is_mark || self.has_room(addresses);
+        if is_taken {
+            self.addresses += addresses;
+            self.requests.push_back(request);
         }
-        self.addresses += addresses;
-        self.requests.push_back(request);
+        is_taken
+    }
+
+    /// Whether a request may be added, and requests with so many addresses: where nothing waits, with any number.
+    pub(super) fn has_room(&mut self, addresses: usize) -> bool {
+        let is_small = self.addresses == 0 || self.addresses + addresses <= MOST_ADDRESSES;
+        let has_room = is_small && self.requests.len() < MOST;
+        if !has_room && !std::mem::replace(&mut self.is_told, true) {
+            progress::put(
+                "profrec: the files of the recorded programs cannot be read (is a disk or a mount stuck?): \
+                 stacks of some will be incomplete where the report does not have them\n",
+            );
+        }
+        has_room
     }
 
     /// Takes the first one.
@@ -94,11 +103,12 @@ mod tests {
         let mut waiting = Waiting::default();
         for segment in 0..4 {
             waiting.start_segment();
-            waiting.push(Request::NewSegment);
+            assert!(waiting.push(Request::NewSegment));
             for module in 0..2_000 {
-                waiting.push(Request::Module(segment * 2_000 + module, None));
-                waiting.push(Request::Code(vec![(module, 1); 1_000]));
+                let _refused = waiting.push(Request::Module(segment * 2_000 + module, None));
+                let _refused = waiting.push(Request::Code(vec![(module, 1); 1_000]));
             }
+            assert!(!waiting.push(Request::Code(vec![(1, 1); 100_000])));
             assert!(waiting.requests.len() <= MOST + 1 && waiting.addresses <= MOST_ADDRESSES);
         }
         assert!(matches!(waiting.pop(), Some(Request::Module(0, None))));
@@ -107,5 +117,14 @@ mod tests {
             drop(request);
         }
         assert_eq!(waiting.addresses, 0);
+    }
+
+    /// Where nothing waits, there is room for all that has come together meanwhile, however much it is.
+    #[test]
+    fn what_could_not_wait_is_taken_when_nothing_waits() {
+        let mut waiting = Waiting::default();
+        let all = || Request::Code(vec![(1, 1); 2 * MOST_ADDRESSES]);
+        assert!(waiting.push(Request::Code(vec![(1, 1)])) && !waiting.push(all()));
+        assert!(waiting.pop().is_some() && waiting.push(all()) && !waiting.push(Request::Code(vec![(1, 1)])));
     }
 }

@@ -71,6 +71,11 @@ impl Chains {
         std::mem::take(&mut self.new)
     }
 
+    /// Nobody could be asked about these places: their next ticks ask again.
+    pub(crate) fn ask_again(&mut self, places: &[CodeOffset]) {
+        places.iter().for_each(|place| _ = self.asked.remove(place));
+    }
+
     /// That was found out.
     pub(crate) fn learn(&mut self, place: CodeOffset, is_start_code: bool) {
         if is_start_code { &mut self.start_code } else { &mut self.other_code }.insert(place);
@@ -81,10 +86,10 @@ impl Chains {
         self.by_pid.remove(&pid);
     }
 
-    /// Judges the processes of which enough is known, anew each time; gives those whose chains are broken.
-    pub(crate) fn take_broken(&mut self) -> Vec<Program> {
+    /// Judges the processes of which enough is known, anew each time; gives them, and whether their chains are broken.
+    pub(crate) fn take_judged(&mut self) -> Vec<(Program, bool)> {
         let mut processes = std::mem::take(&mut self.by_pid);
-        let mut broken = Vec::new();
+        let mut judged = Vec::new();
         processes.retain(|_, process| {
             for (place, ticks) in std::mem::take(&mut process.unknown) {
                 match self.is_start_code(place) {
@@ -93,13 +98,13 @@ impl Chains {
                 }
             }
             let is_judged = process.all >= ENOUGH;
-            if is_judged && process.is_broken() {
-                broken.push(process.program);
+            if is_judged {
+                judged.push((process.program, process.is_broken()));
             }
             !is_judged
         });
         self.by_pid = processes;
-        broken
+        judged
     }
 }
 
@@ -145,10 +150,13 @@ mod tests {
         let (program, mut chains) = (Program { pid: 7, exec: 1 }, chains());
         chains.add(program, OTHER, ENOUGH - 1);
         chains.add(program, Some((2, 0)), ENOUGH);
-        assert_eq!((chains.take_broken(), chains.take_new()), (vec![], vec![(2, 0)]));
+        assert_eq!((chains.take_judged(), chains.take_new()), (vec![], vec![(2, 0)]));
+        chains.ask_again(&[(2, 0)]);
+        chains.add(program, Some((2, 0)), 1);
+        assert_eq!(chains.take_new(), [(2, 0)]);
         chains.learn((2, 0), false);
-        assert_eq!(chains.take_broken(), [program]);
-        assert_eq!(chains.take_broken(), []);
+        assert_eq!(chains.take_judged(), [(program, true)]);
+        assert_eq!(chains.take_judged(), []);
     }
 
     /// Chains that end in no module are broken; a few broken ones do no harm, nor some more when they may be so by chance.
@@ -159,7 +167,7 @@ mod tests {
             let (program, mut chains) = (Program { pid: 7, exec: 1 }, chains());
             chains.add(program, START, whole);
             chains.add(program, None, outside);
-            assert_eq!(!chains.take_broken().is_empty(), is_broken);
+            assert_eq!(chains.take_judged(), (whole + outside >= ENOUGH).then_some((program, is_broken)).as_slice());
         }
     }
 
@@ -169,9 +177,9 @@ mod tests {
         let (program, mut chains) = (Program { pid: 7, exec: 1 }, chains());
         chains.add(program, OTHER, ENOUGH);
         chains.add(Program { exec: 2, ..program }, START, ENOUGH);
-        assert_eq!(chains.take_broken(), []);
+        assert_eq!(chains.take_judged(), [(Program { exec: 2, ..program }, false)]);
         chains.add(program, OTHER, ENOUGH);
         chains.forget(7);
-        assert_eq!(chains.take_broken(), []);
+        assert_eq!(chains.take_judged(), []);
     }
 }

@@ -44,12 +44,12 @@ impl Tally {
         }
     }
 
-    /// It was tried to have a program sampled.
-    pub(crate) fn tried(&mut self, program: Program, is_sampled: bool) {
-        if is_sampled {
-            self.refused.remove(&program);
-        } else {
+    /// A program was judged: it should be sampled, and is not; or else it is, or its chains are whole.
+    pub(crate) fn judged(&mut self, program: Program, is_refused: bool) {
+        if is_refused {
             self.refused.insert(program);
+        } else {
+            self.refused.remove(&program);
         }
     }
 
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(tally.ways(), Ways { all: 2, sampled: 1 });
     }
 
-    /// Ticks of a program count as not sampled from when there was no room for it until there is, or it is another one.
+    /// Ticks of a program count as not sampled from when there was no room for it until there is, or need not be any, or it is another one.
     #[test]
     fn what_should_have_been_sampled() {
         let (program, mut tally) = (Program { pid: 7, exec: 1 }, Tally::default());
@@ -94,11 +94,11 @@ mod tests {
             tally.not_sampled().collect::<Vec<_>>()
         };
         assert_eq!(add(&mut tally), []);
-        tally.tried(program, false);
+        tally.judged(program, true);
         assert_eq!(add(&mut tally), [(3, 5)]);
-        tally.tried(program, true);
+        tally.judged(program, false);
         assert_eq!(add(&mut tally), [(3, 5)]);
-        tally.tried(program, false);
+        tally.judged(program, true);
         tally.forget(7);
         assert_eq!(add(&mut tally), [(3, 5)]);
     }

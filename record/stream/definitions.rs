@@ -125,8 +125,10 @@ impl<W: Write> Stream<W> {
         match module.kind {
             ModuleKind::File => {
                 let file = self.modules.open(id, place);
-                let file = self.evidence.take_jitdump(place.0, &module.path, file);
-                self.evidence.module(id, file);
+                let is_new = file.is_some();
+                if !self.evidence.file(id, (place.0, &module.path), file) && is_new {
+                    self.modules.open_again(id);
+                }
             }
             ModuleKind::Vdso if self.tells_all_mappings() => {
                 self.write(&Record::Image(Image { module: id, bytes: vdso::image()? }))?;

@@ -16,6 +16,12 @@ impl<W: Write> Stream<W> {
         self.side_band_until = now();
         let mut events = Vec::new();
         self.side_band.drain(&mut events);
+        for event in &events {
+            // Known at once, for ticks in it may be used before its time: no other group ever has its number.
+            if let What::Cgroup { id, path } = &event.what {
+                self.cgroup_ids.learn(*id, path);
+            }
+        }
         let late = match (self.pending.back(), events.first()) {
             (Some(last), Some(first)) => first.time < last.time,
             _ => false,
@@ -86,7 +92,7 @@ impl<W: Write> Stream<W> {
                     }
                 }
             }
-            What::Cgroup { id, path } => self.cgroup_ids.learn(id, &path),
+            What::Cgroup { .. } => {}
             What::Lost { count, cpu, since } => {
                 self.doubt_everything();
                 self.lose(Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::ProcessEvents, count) })?;
@@ -129,6 +135,9 @@ impl<W: Write> Stream<W> {
         if !self.processes.fork(child, creator, time) {
             return Ok(());
         }
+        if pid != parent {
+            self.part_code_made_at_run_time(pid);
+        }
         if defined {
             if let Some(process) = self.processes.get_mut(pid) {
                 process.defined_in = self.segment;
@@ -137,5 +146,14 @@ impl<W: Write> Stream<W> {
             self.write(&Record::Fork(fork))?;
         }
         Ok(())
+    }
+
+    /// What a child shows of code that was made at run time is to be noted though its parent has shown it: only the child itself tells what
+    /// it has there.
+    fn part_code_made_at_run_time(&mut self, child: u32) {
+        let Some(process) = self.processes.get_mut(child) else { return };
+        if process.mappings().iter().any(|mapped| self.modules.is_run_time_code(mapped.module)) {
+            process.renew_layout();
+        }
     }
 }

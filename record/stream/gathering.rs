@@ -16,8 +16,10 @@ impl<W: Write> Stream<W> {
         self.write_evidence()
     }
 
+    /// What there is no room for is asked for the next time.
     fn ask_for_evidence(&mut self) {
-        if self.code.has_new() {
+        let places = self.code.new_places();
+        if places > 0 && self.evidence.has_room(places) {
             self.evidence.code(self.code.take());
             self.evidence.run_time_code(self.code.take_at_run_time());
         }
@@ -35,7 +37,7 @@ impl<W: Write> Stream<W> {
     pub(crate) fn has_all_evidence(&mut self) -> Result<bool> {
         self.evidence.complete_run_time_code();
         self.write_evidence()?;
-        Ok(self.evidence.is_idle() && !self.code.has_new())
+        Ok(self.evidence.is_idle() && self.code.new_places() == 0)
     }
 
     /// Waits for the evidence that is missing, at most until `deadline`, and writes it.

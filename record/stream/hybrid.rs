@@ -86,15 +86,15 @@ impl<W: Write> Stream<W> {
     pub(crate) fn choose_whom_to_sample(&mut self, sampler: &mut Sampler) -> Result<()> {
         let (Some(chains), Some(sampled)) = (&mut self.chains, sampler.sampled()) else { return Ok(()) };
         let new = chains.take_new();
-        if !new.is_empty() {
-            self.evidence.ask_for_start_code(new);
+        if !new.is_empty() && !self.evidence.ask_for_start_code(new.clone()) {
+            chains.ask_again(&new);
         }
         self.evidence.start_code().for_each(|(place, is_start_code)| chains.learn(place, is_start_code));
         for pid in self.ended_programs.drain(..) {
             sampled.end(pid)?;
         }
-        for program in chains.take_broken() {
-            self.tally.tried(program, sampled.add(program)?);
+        for (program, is_broken) in chains.take_judged() {
+            self.tally.judged(program, is_broken && !sampled.add(program)?);
         }
         Ok(())
     }

@@ -76,7 +76,8 @@ impl<W: Write> Stream<W> {
         // A process that has just ended has no mappings: its samples show addresses without modules.
         let _ended = proc_maps::each_executable_mapping(pid, |line| {
             let place = Place { pid, start: line.start, end: line.end, path: &line.path };
-            let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
+            let (major, minor, inode) = (line.major, line.minor, line.inode);
+            let identity = FileIdentity::Inode { major, minor, inode, generation: 0 };
             if let Some(module) = self.modules.identify(place, identity) {
                 process.map(Mapped { start: line.start, end: line.end, offset: line.offset, module }, 0);
             }
@@ -100,20 +101,21 @@ impl<W: Write> Stream<W> {
         true
     }
 
-    /// A tick was in the control group with this id. True when that is not the one that was known, and has a path.
+    /// A tick was in the control group with this id. True when that is not the one that was known. One that moves to a group whose path
+    /// nobody knows (it is the root, or was gone) is asked.
     pub(super) fn follow_to_cgroup(&mut self, pid: u32, id: u64) -> bool {
         let Some(process) = self.processes.get_mut(pid).filter(|process| process.cgroup_id != id) else {
             return false;
         };
-        process.cgroup_id = id;
+        let was_told = std::mem::replace(&mut process.cgroup_id, id) != 0;
         if id == 0 {
             // A sample, which does not tell.
             return false;
         }
-        let path = self.cgroup_ids.path(id).filter(|path| **path != *process.cgroup);
-        let Some(path) = path else { return false };
+        let Some(path) = self.cgroup_ids.path(id) else { return was_told && self.find_cgroup(pid, u64::MAX) };
+        let is_new = *path != *process.cgroup;
         process.cgroup = path;
-        true
+        is_new
     }
 
     /// A process that has children may have moved since it was asked, and they are perhaps gone before they can be.

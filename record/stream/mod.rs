@@ -13,6 +13,9 @@ mod hybrid;
 mod learning;
 mod parts;
 mod rows;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io::Write;

@@ -130,14 +130,31 @@ impl<W: Write> Stream<W> {
                 }
                 // A child has what its parent has just then.
                 What::Fork { pid, parent, .. } => unsettled.extend([*pid, *parent]),
-                // Ticks in it may come before: no other group ever has its number.
-                What::Cgroup { id, path } => self.cgroup_ids.learn(*id, path),
                 What::Lost { .. } => return None,
-                What::Throttled { .. } => {}
+                What::Cgroup { .. } | What::Throttled { .. } => {}
             }
         }
-        // Samples among counts come in the order of all ticks.
-        self.chains.is_none().then_some(unsettled)
+        if self.chains.is_some() {
+            // Samples among counts come in the order of all ticks.
+            return None;
+        }
+        self.unsettle(counts, &mut unsettled);
+        Some(unsettled)
+    }
+
+    /// Adds the processes that change for the reader by their ticks alone: those that move between control groups, and those that
+    /// `/proc` is yet to be asked about.
+    fn unsettle(&self, counts: &Counts, unsettled: &mut FxHashSet<u32>) {
+        let mut groups: FxHashMap<u32, u64> = FxHashMap::default();
+        for (pid, group) in counts.groups() {
+            let process = self.processes.get(pid);
+            // A definition in this segment says where the process is; one that is to come says where it was first.
+            let told = process.filter(|process| process.defined_in == self.segment && process.cgroup_id != 0);
+            let first = groups.entry(pid).or_insert_with(|| told.map_or(group, |process| process.cgroup_id));
+            if *first != group || process.is_none_or(|process| !process.known) {
+                unsettled.insert(pid);
+            }
+        }
     }
 
     /// A tick that was counted, and stands for others.

@@ -285,7 +285,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// A share in percent that says 100 % and 0 % only when it is exactly that.
-fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 || part == whole {
         return "100%".to_owned();
     }

@@ -11,7 +11,7 @@
 use std::sync::OnceLock;
 
 use profrec_format::start_code::is_start_code;
-use profrec_format::{Arch, Layout, ModuleKind};
+use profrec_format::{Arch, Layout, ModuleKind, Symbol};
 
 use crate::evidence::{Evidence, ModuleEvidence, ModuleIndex};
 use crate::jit::{JitCode, JitName};
@@ -49,6 +49,9 @@ struct ModuleCode<'a> {
     evidence: &'a ModuleEvidence,
     slices: SliceCfi<'a>,
     binary: OnceLock<Option<BinaryCfi<'a>>>,
+    /// Where functions start that have the name of start code, and the size of the longest at each; by ascending address. Found when
+    /// that is first asked.
+    start_code: OnceLock<Vec<(u64, u64)>>,
 }
 
 impl<'a> Modules<'a> {
@@ -58,6 +61,7 @@ impl<'a> Modules<'a> {
             evidence,
             slices: SliceCfi::new(evidence),
             binary: OnceLock::new(),
+            start_code: OnceLock::new(),
         });
         Self { modules: modules.collect(), jit: &evidence.jit, local }
     }
@@ -117,10 +121,10 @@ impl<'a> ModuleCode<'a> {
     fn is_named_start_code(&self, address: u64) -> bool {
         let symbols = &self.evidence.symbols;
         let after = symbols.partition_point(|symbol| symbol.address <= address);
-        let aliases = symbols[..after].iter().rev();
-        let start = symbols[..after].last().map(|symbol| symbol.address);
-        let mut aliases = aliases.take_while(|symbol| Some(symbol.address) == start);
-        aliases.any(|symbol| address - symbol.address < symbol.size.max(1) && is_start_code(&symbol.name))
+        let Some(start) = symbols[..after].last().map(|symbol| symbol.address) else { return false };
+        let start_code = self.start_code.get_or_init(|| start_code(symbols));
+        let place = start_code.binary_search_by_key(&start, |(start, _)| *start);
+        place.is_ok_and(|place| address - start < start_code[place].1)
     }
 
     fn binary(&self, local: &'a dyn LocalBinaries) -> Option<&BinaryCfi<'a>> {
@@ -132,6 +136,19 @@ impl<'a> ModuleCode<'a> {
         };
         self.binary.get_or_init(parse).as_ref()
     }
+}
+
+/// Where functions start that have the name of start code, and the size of the longest at each. There may be any number of names of
+/// one address.
+fn start_code(symbols: &[Symbol]) -> Vec<(u64, u64)> {
+    let named = symbols.iter().filter(|symbol| is_start_code(&symbol.name));
+    let mut starts: Vec<_> = named.map(|symbol| (symbol.address, symbol.size.max(1))).collect();
+    starts.dedup_by(|next, kept| {
+        let is_alias = next.0 == kept.0;
+        kept.1 = if is_alias { kept.1.max(next.1) } else { kept.1 };
+        is_alias
+    });
+    starts
 }
 
 /// The address of a file offset. Executable loads come first: the linker lets the pages of two
@@ -198,5 +215,33 @@ mod tests {
         let modules = Modules::new(&evidence, &NoLocalBinaries);
         assert_eq!(modules.address(0, 0x77), 0x77);
         assert_eq!(modules.address(5, 0x77), 0x77);
+    }
+
+    /// A name of start code holds for its own length, whatever other names its address has; behind the start of another function it does not.
+    #[test]
+    fn start_code_is_named_by_any_alias() {
+        let symbol = |(address, size, name): (u64, u64, &str)| Symbol { address, size, name: name.to_owned() };
+        let symbols =
+            [(0x100, 0x80, "a"), (0x100, 0x10, "_start"), (0x100, 0x20, "main"), (0x100, 0, "x"), (0x300, 0, "_start")];
+        let symbols = symbols.into_iter().chain([(0x108, 1, "other")]).map(symbol);
+        let evidence = named(symbols.collect());
+        let modules = Modules::new(&evidence, &NoLocalBinaries);
+        let asked = [0xff, 0x100, 0x107, 0x108, 0x10f, 0x110, 0x300, 0x301];
+        let expected = [false, true, true, false, false, false, true, false];
+        assert_eq!(asked.map(|address| modules.is_start_code(0, address)), expected);
+    }
+
+    /// A recording may have any number of names for one address: they are looked at once, not for each stack that ends there.
+    #[test]
+    fn very_many_aliases_are_looked_at_once() {
+        let alias = |number| Symbol { address: 0x100, size: 8, name: format!("alias {number}") };
+        let evidence = named((0..200_000).map(alias).collect());
+        let modules = Modules::new(&evidence, &NoLocalBinaries);
+        assert!((0..200_000).all(|_| !modules.is_start_code(0, 0x104)));
+    }
+
+    fn named(mut symbols: Vec<Symbol>) -> Evidence {
+        symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+        Evidence { modules: vec![ModuleEvidence { symbols, ..ModuleEvidence::default() }], ..Evidence::default() }
     }
 }

@@ -21,6 +21,7 @@ use crate::progress;
 use crate::recording_file::RecordingFile;
 use crate::rewrite;
 use crate::symbols::{Cache, Names, Wanted};
+use crate::views::flamegraph::Picture;
 use crate::views::top::Rows;
 use crate::views::{self, Page};
 
@@ -144,7 +145,7 @@ fn show(args: &Args, profile: &Profile) -> Result<()> {
     };
     let ledger = profile.ledger.text();
     if let Some(path) = &view.flamegraph {
-        return write_picture(path, views::flamegraph::view(profile, view.min_percent), &ledger);
+        return write_picture(path, views::flamegraph::view(profile, view.limits()), &ledger);
     }
     if view.json {
         return print(&views::json::view(profile, rows(0))?);
@@ -188,14 +189,14 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
     let diff = Diff::compare(before, after);
     let ledger = format!("before:\n{}after:\n{}", before.ledger.text(), after.ledger.text());
     if let Some(path) = &view.flamegraph {
-        return write_picture(path, views::diff::flame_graph(before, after, view.min_percent), &ledger);
+        return write_picture(path, views::diff::flame_graph(before, after, view.limits()), &ledger);
     }
     if view.json {
         return print(&views::json::diff::view(&diff, view.limit.unwrap_or(0), min_percent)?);
     }
     if view.folded {
         views::folded::require_room(before).and(views::folded::require_room(after))?;
-        print(&views::diff::folded(before, after))?;
+        print(&views::diff::folded(before, after)?)?;
         eprint!("{ledger}");
         return Ok(());
     }
@@ -205,15 +206,16 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
 }
 
 /// Writes a picture to a file and says so, or to standard output. The ledger also tells why there is nothing to draw.
-fn write_picture(path: &Path, svg: io::Result<Vec<u8>>, ledger: &str) -> Result<()> {
-    let svg = svg.inspect_err(|_| eprint!("{ledger}")).context("cannot draw the flame graph")?;
+fn write_picture(path: &Path, picture: io::Result<Picture>, ledger: &str) -> Result<()> {
+    let picture = picture.inspect_err(|_| eprint!("{ledger}")).context("cannot draw the flame graph")?;
+    let note = picture.note.map_or_else(String::new, |note| format!("note: {note}\n"));
     if path == Path::new("-") {
-        write_out(&svg)?;
-        eprint!("{ledger}");
+        write_out(&picture.svg)?;
+        eprint!("{ledger}{note}");
         return Ok(());
     }
-    fs::write(path, svg).with_context(|| format!("cannot write the flame graph to {}", path.display()))?;
-    print(&format!("wrote {}: open it in a browser\n{ledger}", path.display()))
+    fs::write(path, picture.svg).with_context(|| format!("cannot write the flame graph to {}", path.display()))?;
+    print(&format!("wrote {}: open it in a browser\n{ledger}{note}", path.display()))
 }
 
 pub(crate) fn print(text: &str) -> Result<()> {

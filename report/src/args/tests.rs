@@ -29,7 +29,7 @@ fn contradictions_are_refused() {
     assert!(parse("report a.prof --tree").is_ok());
     assert!(parse("report a.prof --why libc --json").is_ok());
     assert!(parse("report --check a.prof --json").is_ok());
-    assert!(parse("report --diff a b --flamegraph c.svg").is_ok());
+    assert!(parse("report --diff a b --flamegraph c.svg --max-depth 9").is_ok());
     assert!(parse("report a --callers f --flamegraph c.svg --focus x --by cpu").is_ok());
     assert!(parse("report --diff a b --by module --root x").is_ok());
     assert!(parse("report --cut 1..2 -o b a").is_ok());
@@ -37,6 +37,8 @@ fn contradictions_are_refused() {
     assert!(parse("report --scrub a -o b --redact --no-local-files").is_ok());
     for wrong in [
         "report",
+        "report a --max-depth 9",
+        "report a --flamegraph b --max-depth 0",
         "report a --tree --json",
         "report a --tree --why libc",
         "report a --diff b c",
@@ -128,7 +130,7 @@ fn views_refuse_what_they_would_ignore() {
         ("--self", "--limit 5"),
         ("--diff b c", "--limit 5 --min-percent 1"),
         ("--tree", "--min-percent 1"),
-        ("--flamegraph x", "--min-percent 1"),
+        ("--flamegraph x", "--min-percent 1 --max-depth 9"),
         ("--callers f", "--min-percent 1"),
         ("--why libc", "--symbols d --no-cache --focus f"),
         ("--folded", "--symbols d --no-inline --fold-clones"),

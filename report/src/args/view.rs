@@ -1,10 +1,12 @@
 //! What to show.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::profile::{By, SortBy};
 use crate::refine::{self, Around, FunctionPattern};
 use crate::views::ColorWhen;
+use crate::views::flamegraph::Limits;
 
 /// What to show. Without any of these: the table of functions.
 #[derive(clap::Args, Debug)]
@@ -80,12 +82,21 @@ pub struct ViewArgs {
     #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with_all = ["folded", "info"])]
     pub min_percent: Option<f64>,
 
+    /// Draw stacks no more than N frames deep, for recursion that makes a flame graph very high
+    #[arg(long, value_name = "N", requires = "flamegraph")]
+    pub max_depth: Option<NonZeroUsize>,
+
     /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
     pub color: ColorWhen,
 }
 
 impl ViewArgs {
+    /// How much of the stacks is drawn.
+    pub fn limits(&self) -> Limits {
+        Limits { min_percent: self.min_percent, max_depth: self.max_depth }
+    }
+
     /// The function whose callers or callees are shown.
     pub(super) fn around(&self) -> Option<Around> {
         let callers = self.callers.as_ref().map(|function| (function, refine::Side::Callers));

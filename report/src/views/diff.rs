@@ -6,9 +6,10 @@ use std::io;
 
 use inferno::flamegraph::Options;
 
+use super::flamegraph::{Limits, Picture};
 use super::folded;
 use super::marks::Marks;
-use super::stack_lines::{Annotations, StackLines};
+use super::stack_lines::{Annotations, StackLines, deeper_than};
 use super::{Page, flamegraph, table};
 use crate::diff::{Change, Diff, Side, Status, share};
 use crate::ledger::grouped;
@@ -82,32 +83,41 @@ fn points(delta: f64) -> String {
 
 /// The second profile's flame graph, coloured by the change of each frame's share: red grew, blue
 /// shrank. Both recordings are scaled to one million, so that length and rate do not count.
-pub fn flame_graph(before: &Profile, after: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
+pub fn flame_graph(before: &Profile, after: &Profile, limits: Limits) -> io::Result<Picture> {
     folded::require_room(before).and(folded::require_room(after))?;
     let scaled = |(stack, (old, new)): (String, (u64, u64))| {
         format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
     };
-    let lines: Vec<String> = stacks(before, after).into_iter().map(scaled).collect();
-    let svg = flamegraph::draw(&mut options(before, after), &lines, min_percent)?;
-    Ok(flamegraph::legend::add(svg, &BTreeSet::new(), &left_out(before, after)))
+    let lines: Vec<String> = stacks(before, after, limits.deepest())?.into_iter().map(scaled).collect();
+    let deeper = [(" before", before), (" after", after)]
+        .map(|(when, profile)| (when, deeper_than(profile, limits.deepest()), profile.samples));
+    let deeper = limits.deeper(&deeper);
+    let svg = flamegraph::draw(&mut options(before, after), &lines, limits, deeper.as_deref())?;
+    Ok(limits.picture(flamegraph::legend::add(svg, &BTreeSet::new(), &left_out(before, after)), deeper))
 }
 
 /// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
-pub fn folded(before: &Profile, after: &Profile) -> String {
+pub fn folded(before: &Profile, after: &Profile) -> io::Result<String> {
     let mut text = String::new();
-    for (stack, (before, after)) in stacks(before, after) {
+    for (stack, (before, after)) in stacks(before, after, usize::MAX)? {
         let _ = writeln!(text, "{stack} {before} {after}");
     }
-    text
+    Ok(text)
 }
 
-/// Every stack of either, with its samples before and after.
-fn stacks(before: &Profile, after: &Profile) -> BTreeMap<String, (u64, u64)> {
+/// Every stack of either, no deeper than so many frames, with its samples before and after.
+fn stacks(before: &Profile, after: &Profile, deepest: usize) -> io::Result<BTreeMap<String, (u64, u64)>> {
     let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let [before, after] = [before, after].map(|profile| StackLines::of(profile, Annotations::Few));
-    before.each(|stack, samples| counts.entry(stack.to_owned()).or_default().0 = samples);
-    after.each(|stack, samples| counts.entry(stack.to_owned()).or_default().1 = samples);
-    counts
+    let [before, after] = [before, after].map(|profile| StackLines::no_deeper(profile, Annotations::Few, deepest));
+    before.each(|stack, samples| {
+        counts.entry(stack.to_owned()).or_default().0 = samples;
+        Ok(())
+    })?;
+    after.each(|stack, samples| {
+        counts.entry(stack.to_owned()).or_default().1 = samples;
+        Ok(())
+    })?;
+    Ok(counts)
 }
 
 fn millionths(samples: u64, all: u64) -> u64 {
@@ -136,6 +146,8 @@ fn options(before: &Profile, after: &Profile) -> Options<'static> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
     use crate::profile::tests::sample_profile;
     use crate::views::Width;
@@ -159,7 +171,12 @@ mod tests {
     /// The differential flame graph scales both sides to the same whole.
     #[test]
     fn both_sides_are_scaled() {
-        let svg = String::from_utf8(flame_graph(&sample_profile(), &sample_profile(), None).unwrap()).unwrap();
+        let of = |limits| flame_graph(&sample_profile(), &sample_profile(), limits).unwrap();
+        let svg = String::from_utf8(of(Limits::default()).svg).unwrap();
         assert!(svg.contains("work (900,000 millionths of the samples, 90.00%; 0.00%)"));
+        let picture = of(Limits { max_depth: NonZeroUsize::new(2), ..Limits::default() });
+        let svg = String::from_utf8(picture.svg).unwrap();
+        let told = "stacks are drawn 2 frames deep, 90.0% before, 90.0% after of the samples have more";
+        assert!(picture.note.unwrap().contains(told) && svg.contains(told) && !svg.contains("do_sys"));
     }
 }

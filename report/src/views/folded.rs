@@ -7,7 +7,7 @@ use super::stack_lines::{Annotations, StackLines};
 use crate::profile::{PathCount, Profile};
 
 /// Bytes of the text of all stacks.
-pub(super) const MAX_TEXT: usize = 2 << 30;
+const MAX_TEXT: usize = 2 << 30;
 
 /// Refuses a profile whose stacks would be gigabytes of text.
 pub fn require_room(profile: &Profile) -> io::Result<()> {
@@ -29,13 +29,7 @@ pub(super) fn require_length(text: usize) -> io::Result<()> {
 
 /// Writes all stacks as lines.
 pub fn write(profile: &Profile, out: &mut impl Write) -> io::Result<()> {
-    let mut written = Ok(());
-    StackLines::of(profile, Annotations::Few).each(|stack, samples| {
-        if written.is_ok() {
-            written = writeln!(out, "{stack} {samples}");
-        }
-    });
-    written
+    StackLines::of(profile, Annotations::Few).each(|stack, samples| writeln!(out, "{stack} {samples}"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! main;a;c
 //! ```
 
+use std::io;
+
 use foldhash::HashMap;
 
 use crate::escape;
@@ -31,6 +33,8 @@ type TextId = u32;
 pub(super) struct StackLines<'p> {
     profile: &'p Profile,
     annotations: Annotations,
+    /// Frames of a stack that lines have at most, besides its root.
+    deepest: usize,
     texts: Vec<String>,
     /// For each text its place in the order of all, where a line ends with it, and where it goes on.
     ranks: Vec<[u32; 2]>,
@@ -50,6 +54,11 @@ struct FoldedStack {
 impl<'p> StackLines<'p> {
     /// The stacks of a profile.
     pub(super) fn of(profile: &'p Profile, annotations: Annotations) -> Self {
+        Self::no_deeper(profile, annotations, usize::MAX)
+    }
+
+    /// The same, of each stack no more than its first frames, so many.
+    pub(super) fn no_deeper(profile: &'p Profile, annotations: Annotations, deepest: usize) -> Self {
         let mut texts = Texts::default();
         let stacks = profile.counts.iter().map(|count| {
             // A line does not begin with a frame without a name.
@@ -59,7 +68,8 @@ impl<'p> StackLines<'p> {
         });
         let stacks = stacks.collect();
         let of_functions = vec![[NO_TEXT; MARKS.len()]; profile.functions.len()];
-        let mut lines = Self { profile, annotations, texts: Vec::new(), ranks: Vec::new(), of_functions, stacks };
+        let (numbered, ranks) = Default::default();
+        let mut lines = Self { profile, annotations, deepest, texts: numbered, ranks, of_functions, stacks };
         lines.number_frames(&mut texts);
         lines.ranks = texts.ranks();
         lines.texts = texts.texts;
@@ -71,14 +81,14 @@ impl<'p> StackLines<'p> {
         self.texts.iter().map(String::as_str)
     }
 
-    /// Hands over every distinct stack's line and its samples. Stacks that read the same are one.
-    pub(super) fn each(&self, hand_over: impl FnMut(&str, u64)) {
-        self.drawn(0.0, hand_over);
+    /// Hands over every distinct stack's line and its samples, until that fails. Stacks that read the same are one.
+    pub(super) fn each(&self, hand_over: impl FnMut(&str, u64) -> io::Result<()>) -> io::Result<()> {
+        self.drawn(0.0, hand_over)
     }
 
-    /// Hands over the lines of a drawing that leaves out all frames with fewer than `fewest` samples. What is below such a
-    /// frame has no lines of its own, and neighbours that are left out may share one.
-    pub(super) fn drawn(&self, fewest: f64, mut hand_over: impl FnMut(&str, u64)) {
+    /// Hands over the lines of a drawing that leaves out all frames with fewer than `fewest` samples, until that fails. What is
+    /// below such a frame has no lines of its own, and neighbours that are left out may share one.
+    pub(super) fn drawn(&self, fewest: f64, mut hand_over: impl FnMut(&str, u64) -> io::Result<()>) -> io::Result<()> {
         let is_left_out = |samples: u64| (samples as f64) < fewest;
         let mut stacks = self.stacks.clone();
         let mut last = Line::default();
@@ -100,7 +110,7 @@ impl<'p> StackLines<'p> {
             } else if last.takes_more_at == Some(depth) && is_left_out(last.samples + samples) {
                 last.samples += samples;
             } else {
-                last.hand_over(&mut hand_over);
+                last.hand_over(&mut hand_over)?;
                 let frames = if is_left_out(samples) { depth + 1 } else { usize::MAX };
                 self.write(&first, frames, &mut last.text);
                 last.samples = samples;
@@ -108,7 +118,7 @@ impl<'p> StackLines<'p> {
                 last.takes_more_at = (goes_on && is_left_out(samples)).then_some(depth);
             }
         }
-        last.hand_over(&mut hand_over);
+        last.hand_over(&mut hand_over)
     }
 
     /// Brings stacks that begin with the same frames into the order of their next one.
@@ -125,7 +135,7 @@ impl<'p> StackLines<'p> {
 
     fn number_frames(&mut self, texts: &mut Texts) {
         for stack in &self.stacks {
-            for frame in self.profile.shown(stack.path) {
+            for frame in self.profile.shown(stack.path).take(self.deepest) {
                 let mark = self.mark(frame);
                 let text = &mut self.of_functions[frame.function() as usize][mark];
                 if *text == NO_TEXT {
@@ -150,7 +160,7 @@ impl<'p> StackLines<'p> {
 
     /// The texts of a stack's frames.
     fn frames(&self, stack: &FoldedStack) -> impl Iterator<Item = TextId> + '_ {
-        let shown = self.profile.shown(stack.path);
+        let shown = self.profile.shown(stack.path).take(self.deepest);
         let frames = shown.map(|frame| self.of_functions[frame.function() as usize][self.mark(frame)]);
         stack.root.into_iter().chain(frames)
     }
@@ -162,7 +172,7 @@ impl<'p> StackLines<'p> {
             (Some(_), depth) => depth - 1,
             (None, depth) => depth,
         };
-        let frame = self.profile.shown(stack.path).nth(depth)?;
+        let frame = self.profile.shown(stack.path).nth(depth).filter(|_| depth < self.deepest)?;
         Some(self.of_functions[frame.function() as usize][self.mark(frame)])
     }
 
@@ -180,6 +190,12 @@ impl<'p> StackLines<'p> {
     }
 }
 
+/// Samples of the stacks of a profile that have more frames than so many.
+pub(super) fn deeper_than(profile: &Profile, deepest: usize) -> u64 {
+    let counts = profile.counts.iter().filter(|count| profile.shown(count.path).nth(deepest).is_some());
+    counts.map(|count| count.samples).sum()
+}
+
 /// A line that may take in more samples.
 #[derive(Default)]
 struct Line {
@@ -190,11 +206,10 @@ struct Line {
 }
 
 impl Line {
-    fn hand_over(&mut self, hand_over: &mut impl FnMut(&str, u64)) {
-        if self.samples > 0 {
-            hand_over(&self.text, self.samples);
-        }
+    fn hand_over(&mut self, hand_over: &mut impl FnMut(&str, u64) -> io::Result<()>) -> io::Result<()> {
+        let outcome = if self.samples > 0 { hand_over(&self.text, self.samples) } else { Ok(()) };
         self.text.clear();
+        outcome
     }
 }
 
@@ -290,6 +305,32 @@ mod tests {
         frames
     }
 
+    /// Lines with their samples.
+    type Lines = Vec<(String, u64)>;
+
+    /// All lines that are handed over.
+    fn lines_of(hand_over: impl FnOnce(&mut dyn FnMut(&str, u64) -> io::Result<()>) -> io::Result<()>) -> Lines {
+        let mut lines = Vec::new();
+        let all = hand_over(&mut |line, samples| {
+            lines.push((line.to_owned(), samples));
+            Ok(())
+        });
+        assert!(all.is_ok());
+        lines
+    }
+
+    /// Where a line is refused, no other is made.
+    #[test]
+    fn nothing_follows_what_is_refused() {
+        let profile = profile(&[(vec![0], 1), (vec![1], 1), (vec![2], 1), (vec![4], 1)]);
+        let mut lines = 0;
+        let outcome = StackLines::of(&profile, Annotations::All).each(|_, _| {
+            lines += 1;
+            if lines < 2 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        });
+        assert_eq!((outcome.map_err(|error| error.kind()), lines), (Err(io::ErrorKind::StorageFull), 2));
+    }
+
     fn stacks() -> impl Strategy<Value = Vec<(Vec<usize>, u64)>> {
         proptest::collection::vec((proptest::collection::vec(0usize..7, 1..6), 1u64..50), 1..40)
     }
@@ -305,9 +346,22 @@ mod tests {
                 let line: Vec<_> = count.root.iter().map(String::as_str).chain(path).map(escape::folded_frame).collect();
                 *expected.entry(line.join(";")).or_default() += count.samples;
             }
-            let mut lines = Vec::new();
-            StackLines::of(&profile, Annotations::All).each(|line, samples| lines.push((line.to_owned(), samples)));
+            let lines = lines_of(|line| StackLines::of(&profile, Annotations::All).each(line));
             prop_assert_eq!(lines, expected.into_iter().collect::<Vec<_>>());
+        }
+
+        /// Lines that are no deeper are those of stacks without the frames below, each once; how many samples these have is known.
+        #[test]
+        fn lines_end_at_a_depth(stacks in stacks(), deepest in 1usize..7) {
+            let cut = |(stack, samples): &(Vec<usize>, u64)| (stack[..deepest.min(stack.len())].to_vec(), *samples);
+            let (mut whole, mut shortened) = (profile(&stacks), profile(&stacks.iter().map(cut).collect::<Vec<_>>()));
+            // Roots are by the lengths of stacks.
+            whole.counts.iter_mut().chain(&mut shortened.counts).for_each(|count| count.root = Some("main".to_owned()));
+            let lines = StackLines::no_deeper(&whole, Annotations::All, deepest);
+            let expected = lines_of(|line| StackLines::of(&shortened, Annotations::All).each(line));
+            prop_assert_eq!(lines_of(|line| lines.each(line)), expected);
+            let deeper = stacks.iter().filter(|(stack, _)| stack.len() > deepest).map(|(_, samples)| samples);
+            prop_assert_eq!(deeper_than(&whole, deepest), deeper.sum::<u64>());
         }
 
         /// A drawing of fewer lines has the same frames at the same places, and its lines are in order.
@@ -315,10 +369,8 @@ mod tests {
         fn what_is_left_out_does_not_show(stacks in stacks(), fewest in 0f64..100.0) {
             let profile = profile(&stacks);
             let lines = StackLines::of(&profile, Annotations::All);
-            let mut all = Vec::new();
-            lines.each(|line, samples| all.push((line.to_owned(), samples)));
-            let mut drawn = Vec::new();
-            lines.drawn(fewest, |line, samples| drawn.push((line.to_owned(), samples)));
+            let all = lines_of(|line| lines.each(line));
+            let drawn = lines_of(|line| lines.drawn(fewest, line));
             prop_assert!(drawn.is_sorted_by(|(a, _), (b, _)| a < b), "{:?}", drawn);
             prop_assert_eq!(frames(&drawn, fewest), frames(&all, fewest));
         }

@@ -23,6 +23,12 @@ pub(in crate::views) fn add(svg: Vec<u8>, kinds: &BTreeSet<Kind>, beside: &str) 
     moved(&text, &legend(kinds, beside)).unwrap_or(text).into_bytes()
 }
 
+/// How many pixels high a drawing is.
+pub(super) fn height(svg: &[u8]) -> Option<f64> {
+    let head = svg.get(..svg.len().min(4096))?;
+    number(&String::from_utf8_lossy(head), "height=\"")
+}
+
 /// Squares of the colours, and what they mean; then a text without markup.
 fn legend(kinds: &BTreeSet<Kind>, beside: &str) -> String {
     let mut legend = String::from("<g id=\"legend\">");

@@ -1,6 +1,7 @@
 //! An SVG flame graph. The colour says what kind of frame it is, its shade tells neighbours apart.
 
 pub(super) mod legend;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,48 +10,50 @@ use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::folded;
-use super::stack_lines::{Annotations, StackLines};
+use super::stack_lines::{Annotations, StackLines, deeper_than};
 use crate::escape;
 use crate::ledger::grouped;
 use crate::profile::Profile;
-
-/// Frames below this share of the samples, in percent, are not drawn: they would be thinner than
-/// half a pixel, and would make most of the file.
-const MIN_SHARE: f64 = 0.05;
+pub use limits::{Limits, Picture};
 
 /// The frame above all others.
 const ALL: Color = Color { r: 215, g: 215, b: 220 };
 /// What is behind the frames: darker than those of a diff that did not change.
 const BACKGROUND: Color = Color { r: 236, g: 236, b: 238 };
 
-/// The flame graph of a profile, without frames below `min_percent` of the samples.
-pub fn view(profile: &Profile, min_percent: Option<f64>) -> io::Result<Vec<u8>> {
-    let stacks = StackLines::of(profile, Annotations::All);
+/// The flame graph of a profile.
+pub fn view(profile: &Profile, limits: Limits) -> io::Result<Picture> {
+    let stacks = StackLines::no_deeper(profile, Annotations::All, limits.deepest());
     let (mut lines, mut length) = (Vec::new(), 0);
-    stacks.drawn(fewest(profile.samples, min_percent), |stack, samples| {
+    stacks.drawn(fewest(profile.samples, limits), |stack, samples| {
         length += stack.len();
-        if length <= folded::MAX_TEXT {
-            lines.push(format!("{stack} {samples}"));
-        }
-    });
-    folded::require_length(length)?;
+        folded::require_length(length)?;
+        lines.push(format!("{stack} {samples}"));
+        Ok(())
+    })?;
     let kinds = kinds(profile, stacks.texts());
     let mut palette = palette(&kinds);
     let mut options = options(profile);
     options.palette_map = Some(&mut palette);
-    let svg = draw(&mut options, &lines, min_percent)?;
+    let deeper = limits.deeper(&[("", deeper_than(profile, limits.deepest()), profile.samples)]);
+    let svg = draw(&mut options, &lines, limits, deeper.as_deref())?;
     let left_out = profile.ledger.left_out_text().unwrap_or_default();
-    Ok(legend::add(svg, &kinds.into_values().collect(), &left_out))
+    Ok(limits.picture(legend::add(svg, &kinds.into_values().collect(), &left_out), deeper))
 }
 
 /// Frames of fewer samples are not drawn. The drawing decides; what it is not even told of is a little less.
-fn fewest(samples: u64, min_percent: Option<f64>) -> f64 {
+fn fewest(samples: u64, limits: Limits) -> f64 {
     const A_LITTLE_LESS: f64 = 0.999;
-    samples as f64 * min_percent.unwrap_or(MIN_SHARE) / 100.0 * A_LITTLE_LESS
+    samples as f64 * limits.min_share() / 100.0 * A_LITTLE_LESS
 }
 
-/// Draws folded lines.
-pub(super) fn draw(options: &mut Options<'_>, lines: &[String], min_percent: Option<f64>) -> io::Result<Vec<u8>> {
+/// Draws folded lines, and says in the subtitle what is not drawn.
+pub(super) fn draw(
+    options: &mut Options<'_>,
+    lines: &[String],
+    limits: Limits,
+    deeper: Option<&str>,
+) -> io::Result<Vec<u8>> {
     if lines.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw"));
     }
@@ -59,11 +62,9 @@ pub(super) fn draw(options: &mut Options<'_>, lines: &[String], min_percent: Opt
     // The root is on top: compilers recurse thousands of frames deep, and a page opens at its top.
     options.direction = Direction::Inverted;
     options.text_truncate_direction = TextTruncateDirection::Right;
-    let min_share = min_percent.unwrap_or(MIN_SHARE);
-    options.min_width = min_share;
+    options.min_width = limits.min_share();
     let subtitle = options.subtitle.take().unwrap_or_default();
-    let not_drawn = if min_share > 0.0 { format!("; frames below {min_share}% are not drawn") } else { String::new() };
-    options.subtitle = Some(format!("{subtitle}{not_drawn}"));
+    options.subtitle = Some(subtitle + &limits.not_drawn(deeper));
     options.no_sort = true;
     let mut svg = Vec::new();
     flamegraph::from_lines(options, lines.iter().map(String::as_str), &mut svg)?;
@@ -157,6 +158,8 @@ fn shade(name: &str) -> u8 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
     use crate::profile::Code;
     use crate::profile::tests::sample_profile;
@@ -164,28 +167,28 @@ mod tests {
     /// The same profile gives the same bytes, with every function in them, and kernel frames in their own colour.
     #[test]
     fn the_same_profile_gives_the_same_bytes() {
-        let svg = view(&sample_profile(), None).unwrap();
-        assert_eq!(svg, view(&sample_profile(), None).unwrap());
-        let svg = String::from_utf8(svg).unwrap();
+        let picture = view(&sample_profile(), Limits::default()).unwrap();
+        assert_eq!(picture, view(&sample_profile(), Limits::default()).unwrap());
+        let svg = String::from_utf8(picture.svg).unwrap();
         assert!(svg.contains("work (9 samples, 90.00%)") && svg.contains("do_sys (3 samples, 30.00%)"));
     }
 
     /// What is in the picture has its colour in the legend, for which there is a line more; nothing else has.
     #[test]
     fn colours_are_explained() {
-        let svg = String::from_utf8(view(&sample_profile(), None).unwrap()).unwrap();
+        let svg = String::from_utf8(view(&sample_profile(), Limits::default()).unwrap().svg).unwrap();
         let legend = svg.split_once("<g id=\"legend\">").unwrap().1.split_once("</g>").unwrap().0;
         for kind in [Kind::User, Kind::Kernel, Kind::Unnamed] {
             assert!(legend.contains(&format!(">{}</text>", kind.name())), "{legend}");
         }
         assert!(!legend.contains("JIT") && !legend.contains("guessed") && !legend.contains("inlined"), "{legend}");
-        let bare = draw(&mut options(&sample_profile()), &["prog;main 1".to_owned()], None).unwrap();
-        let height =
-            |svg: &str| svg.split_once("height=\"").unwrap().1.split_once('"').unwrap().0.parse::<u32>().unwrap();
+        let lines = ["prog;main 1".to_owned()];
+        let bare = draw(&mut options(&sample_profile()), &lines, Limits::default(), None).unwrap();
+        let height = |svg: &str| legend::height(svg.as_bytes()).unwrap();
         let (with, without) =
             (legend::add(bare.clone(), &BTreeSet::new(), "left out"), String::from_utf8(bare).unwrap());
         let with = String::from_utf8(with).unwrap();
-        assert_eq!(height(&with), height(&without) + 22);
+        assert_eq!(height(&with), height(&without) + 22.0);
         assert!(with.contains("<svg id=\"frames\" y=\"22\"") && with.contains("viewBox=\"0 0 1200 "));
         assert!(with.contains(&format!("viewBox=\"0 0 1200 {}\"", height(&with))), "{with:.600}");
     }
@@ -221,6 +224,29 @@ mod tests {
     /// Nothing to draw is an error, not an empty picture.
     #[test]
     fn nothing_to_draw_is_an_error() {
-        assert!(view(&Profile::default(), None).is_err());
+        assert!(view(&Profile::default(), Limits::default()).is_err());
+    }
+
+    /// A recursion that is thousands of frames deep makes a picture that nobody can look through: a note says how it can be less high. Then
+    /// picture and note say how many samples lack frames, and the frames that are there have the samples of all below.
+    #[test]
+    fn a_deep_picture_can_be_less_high() {
+        let mut profile = sample_profile();
+        let recursion = *profile.shown(0).last().unwrap();
+        profile.paths[0].extend(vec![recursion; 5_600]);
+        let picture = view(&profile, Limits::default()).unwrap();
+        assert!(legend::height(&picture.svg).unwrap() > 80_000.0);
+        let note = picture.note.unwrap();
+        assert!(note.starts_with("the picture is 8") && note.contains("--max-depth 100"), "{note}");
+
+        let limits = |max_depth| Limits { max_depth: NonZeroUsize::new(max_depth), ..Limits::default() };
+        let picture = view(&profile, limits(2)).unwrap();
+        let svg = String::from_utf8(picture.svg).unwrap();
+        let told = "stacks are drawn 2 frames deep, 90.0% of the samples have more";
+        assert_eq!(picture.note.as_deref(), Some(told));
+        assert!(legend::height(svg.as_bytes()).unwrap() < 300.0 && svg.contains(told));
+        assert!(svg.contains("work (9 samples, 90.00%)") && !svg.contains("do_sys"), "{svg:.3000}");
+        let picture = view(&profile, limits(6_000)).unwrap();
+        assert_eq!((picture.note, String::from_utf8(picture.svg).unwrap().contains("frames deep")), (None, false));
     }
 }
