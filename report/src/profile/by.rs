@@ -70,7 +70,7 @@ impl By {
     }
 
     /// What the frames are of: functions, unless modules, files or lines are asked for.
-    pub(super) fn groups(self, frames: &[&NamedFrame], names: &Names, evidence: &Evidence) -> Groups {
+    pub(super) fn groups(self, frames: &[NamedFrame], names: &Names, evidence: &Evidence) -> Groups {
         let mut modules: HashMap<&Home, Arc<str>> = HashMap::default();
         let mut module = |home| modules.entry(home).or_insert_with(|| home_name(home, evidence).into()).clone();
         if matches!(self, Self::Module | Self::File | Self::Line) {
@@ -86,7 +86,7 @@ impl By {
 
     fn other_groups<'n>(
         self,
-        frames: &[&'n NamedFrame],
+        frames: &'n [NamedFrame],
         names: &'n Names,
         mut module: impl FnMut(&'n Home) -> Arc<str>,
     ) -> Groups {

@@ -135,7 +135,7 @@ impl Profile {
         let stack_samples = counting::samples_by_stack(&stacks);
         let location_samples = stacks.samples_by_location();
         let modules = modules::count(evidence, names, &selection, &stacks, &stack_samples);
-        let mut groups = by.groups(&selection.frames, names, evidence);
+        let mut groups = by.groups(selection.frames, names, evidence);
         let shown = groups.paths(&selection, &stacks);
         counting::count(&mut groups.functions, |function| function as usize, &shown, &stack_samples);
         if *by == By::Function {

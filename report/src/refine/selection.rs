@@ -9,7 +9,7 @@ use super::{FunctionPattern, Pattern, Refinement, Side, nearest};
 use crate::evidence::Evidence;
 use crate::paths::{NOTHING, PathCollector, StackPaths};
 use crate::stacks::{Frame, Stacks};
-use crate::symbols::{NamedFrame, Names, home_name};
+use crate::symbols::{NamedFrame, NamedLocations, Names, home_name};
 
 /// Samples that were left out, by the option that did it, in the order in which they are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,9 +61,8 @@ impl SeenFrame {
 /// What is left of a recording's stacks.
 pub struct Selection<'a> {
     /// Every distinct frame, with those that were inlined.
-    pub frames: Vec<&'a NamedFrame>,
-    /// For each location, which of these is its first, and at the end how many there are.
-    first_frames: Vec<u32>,
+    pub frames: &'a [NamedFrame],
+    locations: &'a NamedLocations,
     /// What was left out.
     pub left_out: LeftOut,
     /// Options that match nothing in the recording, in words.
@@ -74,9 +73,9 @@ pub struct Selection<'a> {
 impl<'a> Selection<'a> {
     /// Refines the stacks, and takes the samples of those out that are left out. Fails when a function is asked for that is not there.
     pub fn of(refinement: &Refinement, stacks: &mut Stacks, names: &'a Names, evidence: &Evidence) -> Result<Self> {
-        let (frames, first_frames) = number(names);
         let (left_out, notes, matches) = Default::default();
-        let mut selection = Self { frames, first_frames, left_out, notes, matches };
+        let (frames, locations) = (names.locations.frames(), &names.locations);
+        let mut selection = Self { frames, locations, left_out, notes, matches };
         selection.matches = selection.matches(refinement, stacks, names, evidence)?;
         if !selection.matches.given.is_empty() {
             selection.leave_out(stacks);
@@ -132,11 +131,7 @@ impl<'a> Selection<'a> {
 
     /// The frames at the place of one, inlined functions after those that they were inlined into.
     fn seen(&self, frame: Frame) -> impl Iterator<Item = SeenFrame> + use<> {
-        let place = frame.location() as usize;
-        let frames = match self.first_frames.get(place..).unwrap_or_default() {
-            [first, next, ..] => *first..*next,
-            _ => 0..0,
-        };
+        let frames = self.locations.places(frame.location() as usize);
         frames.rev().map(move |number| SeenFrame::new(number, frame.guessed()))
     }
 
@@ -193,18 +188,6 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// Every frame of every location, and for each location which of them is its first, and at the end how many there are.
-fn number(names: &Names) -> (Vec<&NamedFrame>, Vec<u32>) {
-    let mut frames = Vec::new();
-    let mut first_frames = Vec::with_capacity(names.locations.len() + 1);
-    for location in &names.locations {
-        first_frames.push(frames.len() as u32);
-        frames.extend(location);
-    }
-    first_frames.push(frames.len() as u32);
-    (frames, first_frames)
-}
-
 /// That there is no such function, and which are there.
 fn missing(function: &FunctionPattern, side: Side, stacks: &Stacks, names: &Names) -> String {
     let mut samples = vec![0u64; names.functions.len()];
@@ -231,7 +214,8 @@ mod tests {
             |function, file: &str, inlined| NamedFrame { function, file: Some(file.into()), line: Some(1), inlined };
         let mut names = Names::default();
         names.functions = vec![function("outer"), function("inner")];
-        names.locations = vec![vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)]];
+        let location = vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)];
+        names.locations = [location].into_iter().collect();
         let (paths, ends) = paths(&[vec![Frame::new(0, true)]]);
         let stack = Stack { end: ends[0], verdict: Verdict::Complete };
         let threads = vec![Thread { comm: "c".into(), pid: 1, tid: 1, cpu: None, cgroup: "".into() }];
@@ -246,7 +230,7 @@ mod tests {
         let selection = Selection::of(refinement, &mut stacks, &names, &Evidence::default()).unwrap();
         let seen = selection.paths(&stacks, |seen| seen, |_, _| None);
         assert!(seen.from_innermost(0).all(|seen| seen.guessed()));
-        let frames = seen.from_innermost(0).map(|seen| selection.frames[seen.frame() as usize]);
+        let frames = seen.from_innermost(0).map(|seen| &selection.frames[seen.frame() as usize]);
         let mut names: Vec<_> = frames.map(|frame| names.functions[frame.function as usize].name.to_string()).collect();
         names.reverse();
         (names, stacks.samples)
