@@ -1,6 +1,8 @@
 //! Counting: every location, stack and thread name is kept once, and equal stacks are added up.
 
 mod last_stacks;
+#[cfg(test)]
+mod room_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -381,17 +383,5 @@ mod tests {
         assert_eq!(few, kept(50, 30));
         assert_eq!(few, kept(50, 3_000));
         assert!(kept(500, 3).2 < few.2);
-    }
-
-    /// Distinct stacks without end are not kept; what was not counted is known.
-    #[test]
-    fn what_has_no_room_is_known() {
-        let mut counter = StackCounter::with_room(100);
-        for address in 0..10 {
-            counter.count(thread(1), &[frame(address), frame(1)], Verdict::Complete, 3);
-        }
-        let uncounted = counter.uncounted();
-        let stacks = counter.finish();
-        assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (4, 12, 18));
     }
 }

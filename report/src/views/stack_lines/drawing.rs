@@ -22,7 +22,7 @@ struct Line {
 }
 
 /// A frame that lines go on behind.
-struct Open {
+pub(super) struct Open {
     path: PathId,
     text: TextId,
     is_left_out: bool,
@@ -81,12 +81,13 @@ impl<'t, H: FnMut(&str, u64)> Drawing<'t, H> {
         self.hand_over();
     }
 
-    fn is_left_out(&self, samples: u64) -> bool {
+    /// Whether a frame of so many samples is left out.
+    pub(super) fn is_left_out(&self, samples: u64) -> bool {
         (samples as f64) < self.fewest
     }
 
     /// Adds a frame with what is below it, of which nothing is drawn: to the last line, if that is of such neighbours and takes more.
-    fn leave_out(&mut self, open: &[Open], frame: (TextId, bool), samples: u64, goes_on: bool) {
+    pub(super) fn leave_out(&mut self, open: &[Open], frame: (TextId, bool), samples: u64, goes_on: bool) {
         let depth = open.len();
         if self.last.takes_more_at == Some(depth) && self.is_left_out(self.last.samples + samples) {
             self.last.samples += samples;

@@ -82,6 +82,13 @@ impl<'p> StackLines<'p> {
         let mut drawing = Drawing::new(&self.texts, &self.ranked, fewest, hand_over);
         let text = |(first, _): &(Option<Rank>, _)| first.map(|rank| self.ranked[rank as usize].0);
         for counts in counts.chunk_by(|one, other| text(one) == text(other)) {
+            let samples = counts.iter().map(|(_, count)| count.samples).sum();
+            if let ([(Some(first), _), ..], Some((Some(last), _))) = (counts, counts.last())
+                && drawing.is_left_out(samples)
+            {
+                drawing.leave_out(&[], self.ranked[*first as usize], samples, self.ranked[*last as usize].1);
+                continue;
+            }
             drawing.add(&self.lines(counts.iter().map(|(_, count)| *count)));
         }
         drawing.finish();
