@@ -75,3 +75,65 @@ impl Matches {
         self.given.iter().enumerate().find(|given| !stays(given)).map(|(_, (choice, _))| choice.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FRAMES: usize = 6;
+
+    /// The same for a whole stack at once: what is left of it, or the option by which it goes.
+    fn whole(given: &[(Choice, Vec<bool>)], stack: &[u32]) -> Result<Vec<u32>, &'static str> {
+        let mut left = stack.to_vec();
+        for (choice, frames) in given {
+            let matches = |frame: &u32| frames[*frame as usize];
+            let outermost = left.iter().position(matches);
+            let had_frames = !left.is_empty();
+            let stays = match choice {
+                Choice::Focus => outermost.is_some(),
+                Choice::Ignore => outermost.is_none(),
+                Choice::Hide => {
+                    left.retain(|frame| !matches(frame));
+                    !had_frames || !left.is_empty()
+                }
+                Choice::Show => {
+                    left.retain(matches);
+                    !left.is_empty()
+                }
+                Choice::Around(Side::Callers) => {
+                    left.truncate(outermost.map_or(0, |place| place + 1));
+                    outermost.is_some()
+                }
+                Choice::Root | Choice::Around(Side::Callees) => {
+                    left.drain(..outermost.unwrap_or(left.len()));
+                    outermost.is_some()
+                }
+            };
+            if !stays {
+                return Err(choice.name());
+            }
+        }
+        Ok(left)
+    }
+
+    proptest! {
+        /// Frame by frame, the options make of a stack what they make of the whole, whichever of them are given.
+        #[test]
+        fn frame_by_frame_is_as_the_whole(
+            meant in proptest::collection::vec(proptest::option::of(proptest::collection::vec(any::<bool>(), FRAMES)), 7),
+            stack in proptest::collection::vec(0..FRAMES as u32, 0..6),
+        ) {
+            let around = if meant[6].is_some() { Side::Callers } else { Side::Callees };
+            let choices =
+                [Choice::Focus, Choice::Ignore, Choice::Hide, Choice::Show, Choice::Root, Choice::Around(around)];
+            let given = choices.into_iter().zip(meant).filter_map(|(choice, frames)| Some((choice, frames?)));
+            let matches = Matches { given: given.collect() };
+            let mut met = Met::default();
+            let shown: Vec<u32> = stack.iter().copied().filter(|frame| matches.go_on(&mut met, *frame)).collect();
+            let outcome = matches.refusal(met).map_or(Ok(shown), Err);
+            prop_assert_eq!(outcome, whole(&matches.given, &stack));
+        }
+    }
+}
