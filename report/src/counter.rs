@@ -1,6 +1,8 @@
 //! Counting: every location, stack and thread name is kept once, and equal stacks are added up.
 
 mod last_stacks;
+#[cfg(test)]
+mod room_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use foldhash::HashMap;
 
 use self::last_stacks::{CountedFrame, LastStacks};
 use crate::paths::{NOTHING, PathCollector, PathId};
-use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Verdict};
+use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Thread, ThreadId, Verdict};
 use crate::unwind::WalkedFrame;
 
 /// Stacks while they are being counted, in the order in which they come.
@@ -22,7 +24,8 @@ pub struct StackCounter {
     /// Stacks from their outermost frames on.
     paths: PathCollector<Frame>,
     texts: Texts,
-    threads: HashMap<Thread, ThreadId>,
+    /// Threads in the order in which they came.
+    threads: HashMap<NumberedThread, ThreadId>,
     counts: HashMap<Counted, u64>,
     cgroups: BTreeMap<u32, Arc<str>>,
     last: LastStacks,
@@ -38,12 +41,9 @@ const ROOM: usize = 1 << 27;
 /// The same for one segment, which is one minute.
 const SEGMENT_ROOM: usize = 1 << 25;
 
-/// An index into the threads, in the order in which they came.
-type ThreadId = u32;
-
 /// A thread, with its texts by their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Thread {
+struct NumberedThread {
     comm: u32,
     pid: u32,
     tid: u32,
@@ -130,15 +130,14 @@ impl StackCounter {
         self.last.keep(thread.tid, last);
         let CountedThread { comm, pid, tid, cpu, cgroup } = thread;
         let (comm, cgroup) = (self.texts.number(comm), self.texts.number(cgroup));
-        let thread = self.thread(Thread { comm, pid, tid, cpu, cgroup });
+        let thread = self.thread(NumberedThread { comm, pid, tid, cpu, cgroup });
         self.add(Counted { thread, end, verdict }, frames.len(), samples);
     }
 
     /// Adds what another counter counted.
     pub fn absorb(&mut self, other: Self) {
         other.cgroups.iter().for_each(|(pid, cgroup)| self.note_cgroup(*pid, cgroup));
-        let mut threads_of_other: Vec<(ThreadId, Thread)> = other.threads.iter().map(|(key, id)| (*id, *key)).collect();
-        threads_of_other.sort_unstable_by_key(|(id, _)| *id);
+        let threads_of_other = in_order(&other.threads, |thread| *thread);
         let texts = other.texts.in_order();
         let mut counts: Vec<_> = other.counts.into_iter().collect();
         counts.sort_unstable();
@@ -164,9 +163,9 @@ impl StackCounter {
                 new = self.path(new, Frame::new(location, frame.guessed()));
                 paths[path as usize] = Some(new);
             }
-            let (_, thread) = threads_of_other[thread as usize];
+            let thread = threads_of_other[thread as usize];
             let [comm, cgroup] = [thread.comm, thread.cgroup].map(|text| self.texts.number(&texts[text as usize]));
-            let thread = self.thread(Thread { comm, cgroup, ..thread });
+            let thread = self.thread(NumberedThread { comm, cgroup, ..thread });
             self.add(Counted { thread, end: new, verdict }, depth, samples);
         }
     }
@@ -182,28 +181,18 @@ impl StackCounter {
         let mut stacks: Vec<Stack> = self.counts.keys().map(stack).collect();
         stacks.sort_unstable();
         stacks.dedup();
-        let texts = self.texts.in_order();
-        let mut threads: Vec<(&Thread, ThreadId)> = self.threads.iter().map(|(thread, id)| (thread, *id)).collect();
-        threads.sort_unstable_by_key(|(thread, _)| {
-            let Thread { comm, pid, tid, cpu, cgroup } = thread;
-            (&texts[*comm as usize], pid, tid, cpu, &texts[*cgroup as usize])
-        });
-        let mut places = vec![0; threads.len()];
-        threads.iter().enumerate().for_each(|(place, (_, id))| places[*id as usize] = place);
+        stacks.shrink_to_fit();
+        let (threads, places) = self.texts.threads(&self.threads);
         let place = |stack: Stack| stacks.binary_search(&stack).unwrap_or_default() as StackId;
-        let counts = self.counts.iter();
-        let mut counts: Vec<(usize, StackId, u64)> = counts
-            .map(|(counted, samples)| (places[counted.thread as usize], place(stack(counted)), *samples))
-            .collect();
+        let count = |(counted, samples): (Counted, u64)| Count {
+            thread: places[counted.thread as usize],
+            stack: place(stack(&counted)),
+            samples,
+        };
+        let mut counts: Vec<Count> = self.counts.into_iter().map(count).collect();
         counts.sort_unstable();
-        let counts = counts.into_iter().map(|(thread, stack, samples)| {
-            let Thread { comm, pid, tid, cpu, cgroup } = *threads[thread].0;
-            let [comm, cgroup] = [comm, cgroup].map(|text| texts[text as usize].clone());
-            Count { comm, pid, tid, cpu, cgroup, stack, samples }
-        });
-        let counts: Vec<Count> = counts.collect();
         let samples = counts.iter().map(|count| count.samples).sum();
-        Stacks { locations, paths, stacks, counts, cgroups: self.cgroups, samples }
+        Stacks { locations, paths, stacks, threads, counts, cgroups: self.cgroups, samples }
     }
 
     /// Adds samples of a stack of so many frames. There is room for it.
@@ -228,7 +217,7 @@ impl StackCounter {
         path
     }
 
-    fn thread(&mut self, thread: Thread) -> ThreadId {
+    fn thread(&mut self, thread: NumberedThread) -> ThreadId {
         let next = self.threads.len() as ThreadId;
         *self.threads.entry(thread).or_insert(next)
     }
@@ -255,6 +244,21 @@ impl Texts {
 
     fn in_order(&self) -> Vec<Arc<str>> {
         in_order(&self.0, Arc::clone)
+    }
+
+    /// The threads with their texts, sorted, and for each old number the new one.
+    fn threads(&self, numbered: &HashMap<NumberedThread, ThreadId>) -> (Vec<Thread>, Vec<ThreadId>) {
+        let texts = self.in_order();
+        let text = |number: u32| texts[number as usize].clone();
+        let with_texts = |(thread, id): (&NumberedThread, &ThreadId)| {
+            let NumberedThread { comm, pid, tid, cpu, cgroup } = *thread;
+            (Thread { comm: text(comm), pid, tid, cpu, cgroup: text(cgroup) }, *id)
+        };
+        let mut threads: Vec<(Thread, ThreadId)> = numbered.iter().map(with_texts).collect();
+        threads.sort_unstable();
+        let mut places = vec![0; threads.len()];
+        threads.iter().enumerate().for_each(|(place, (_, id))| places[*id as usize] = place as ThreadId);
+        (threads.into_iter().map(|(thread, _)| thread).collect(), places)
     }
 }
 
@@ -300,7 +304,8 @@ mod tests {
             counter.absorb(part);
         }
         let stacks = counter.finish();
-        let counts: Vec<_> = stacks.counts.iter().map(|count| (&*count.cgroup, count.samples)).collect();
+        let cgroup = |count: &Count| &*stacks.threads[count.thread as usize].cgroup;
+        let counts: Vec<_> = stacks.counts.iter().map(|count| (cgroup(count), count.samples)).collect();
         assert_eq!(counts, [("/first", 4), ("/second", 3)]);
         assert_eq!(stacks.cgroups.get(&1).map(|cgroup| &**cgroup), Some("/second"));
     }
@@ -378,17 +383,5 @@ mod tests {
         assert_eq!(few, kept(50, 30));
         assert_eq!(few, kept(50, 3_000));
         assert!(kept(500, 3).2 < few.2);
-    }
-
-    /// Distinct stacks without end are not kept; what was not counted is known.
-    #[test]
-    fn what_has_no_room_is_known() {
-        let mut counter = StackCounter::with_room(100);
-        for address in 0..10 {
-            counter.count(thread(1), &[frame(address), frame(1)], Verdict::Complete, 3);
-        }
-        let uncounted = counter.uncounted();
-        let stacks = counter.finish();
-        assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (4, 12, 18));
     }
 }

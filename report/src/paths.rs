@@ -95,6 +95,33 @@ impl<T: Copy> Paths<T> {
     }
 }
 
+/// Stacks by their numbers, each of which is a path from its outermost frame on.
+#[derive(Clone, Debug)]
+pub struct StackPaths<T> {
+    /// All of them, and their beginnings.
+    pub paths: Paths<T>,
+    /// Which path each stack is.
+    pub ends: Vec<PathId>,
+}
+
+impl<T> Default for StackPaths<T> {
+    fn default() -> Self {
+        Self { paths: Paths::default(), ends: Vec::new() }
+    }
+}
+
+impl<T: Copy> StackPaths<T> {
+    /// The frames of a stack, innermost first.
+    pub fn from_innermost(&self, stack: usize) -> impl Iterator<Item = T> + '_ {
+        self.paths.from_last(self.ends.get(stack).copied().unwrap_or(NOTHING))
+    }
+
+    /// For each path, the samples of the stacks that begin with it.
+    pub fn totals(&self, stack_samples: &[u64]) -> Vec<u64> {
+        self.paths.totals(self.ends.iter().copied().zip(stack_samples.iter().copied()))
+    }
+}
+
 /// Paths while they come, in the order in which they do.
 #[derive(Debug)]
 pub struct PathCollector<T> {

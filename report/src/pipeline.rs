@@ -91,15 +91,18 @@ fn load(args: &Args, path: &Path) -> Result<Profile> {
     let sources = args.sources();
     let mut files = sources.as_ref().map(|sources| LocalFiles::find(&evidence, sources)).unwrap_or_default();
     let collected = collect(&recording, (&evidence, &numbers), &files, &filter);
-    if let Some(sources) = &sources {
-        files.find_kernel(&evidence, recording.header(), sources);
-        files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), sources);
-    }
-    let names = Names::find(&collected.stacks.locations, &evidence, &files, &wanted(args));
     let mut facts = Facts::gather(&recording);
     if args.view.json {
         facts.measurements = Measurements::gather(&recording, filter.from, filter.to);
     }
+    // All of it has been read, and what of it is in memory may go.
+    drop(recording);
+    drop(file);
+    if let Some(sources) = &sources {
+        files.find_kernel(&evidence, &facts.header, sources);
+        files.fetch(&evidence, &collected.stacks.samples_by_module(evidence.modules.len()), sources);
+    }
+    let names = Names::find(&collected.stacks.locations, &evidence, &files, &wanted(args));
     facts.learn(&collected);
     facts.compare_samples(&collected.by_cpu);
     facts.pace = evidence.pace.clone();

@@ -22,6 +22,8 @@ pub struct Stacks {
     pub paths: Paths<Frame>,
     /// Distinct stacks.
     pub stacks: Vec<Stack>,
+    /// Threads, sorted.
+    pub threads: Vec<Thread>,
     /// How often which thread was seen with which stack; sorted, each combination once.
     pub counts: Vec<Count>,
     /// Paths of the processes' cgroups, by process id; the last of each, where they are known.
@@ -141,9 +143,9 @@ impl From<Verdict> for profrec_format::Verdict {
     }
 }
 
-/// How often one thread was seen with one stack.
+/// A thread under one name, and what else its stacks are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Count {
+pub struct Thread {
     /// The thread's name at that time.
     pub comm: Arc<str>,
     /// Process id.
@@ -154,6 +156,16 @@ pub struct Count {
     pub cpu: Option<u32>,
     /// Path of the cgroup that the process was in; empty when unknown, or when stacks are not counted for each.
     pub cgroup: Arc<str>,
+}
+
+/// An index into [`Stacks::threads`].
+pub type ThreadId = u32;
+
+/// How often one thread was seen with one stack. There are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count {
+    /// Which thread.
+    pub thread: ThreadId,
     /// Which stack.
     pub stack: StackId,
     /// Samples, each as often as it stands for a tick.
@@ -205,6 +217,17 @@ impl Stacks {
             }
         }
         verdicts
+    }
+
+    /// How many samples each thread has.
+    pub fn samples_by_thread(&self) -> Vec<u64> {
+        let mut samples = vec![0; self.threads.len()];
+        for count in &self.counts {
+            if let Some(samples) = samples.get_mut(count.thread as usize) {
+                *samples += count.samples;
+            }
+        }
+        samples
     }
 
     /// How many samples each path has, with all that begin with it.

@@ -109,6 +109,38 @@ fn a_stack_that_is_copied_for_ever() {
     }
 }
 
+/// Stacks of 4,096 frames of which all but one are shared: each costs a few bytes in the file. What there is no room for is left out, and
+/// said; so it is where each is another thread's, and stands below a name of its own.
+#[test]
+fn deep_stacks_that_share_their_beginnings() {
+    let file = |name_of: fn(u32) -> String| {
+        let mut writer = writer();
+        let shared: Vec<u64> = (0..4_095).map(|depth| 0x40_0000 + 16 * depth).collect();
+        for number in 0..70_000 {
+            let (tid, comm) = (1 + number % 20_000, name_of(number));
+            if number < 20_000 {
+                writer.record(&Record::Thread(Thread { pid: 1, tid, comm, ..Thread::default() })).unwrap();
+            }
+            let chain = [0x80_0000 + u64::from(number) * 16].into_iter().chain(shared.iter().copied()).collect();
+            let time = u64::from(number);
+            let sample = Sample { time, pid: 1, tid, user: UserState::Chain(chain), ..Sample::default() };
+            writer.sample(&sample).unwrap();
+        }
+        let totals = Totals { end_monotonic: 70_000, samples: 70_000, expected: 70_000, ..Totals::default() };
+        writer.finish(&totals).unwrap()
+    };
+    let left_out = "samples of further stacks are left out";
+    let one = file(|_| "one".to_owned());
+    assert!(one.len() < 4 << 20, "{} bytes", one.len());
+    let output = report(&one, &["--no-local-files"]);
+    assert!(output.status.success() && text(&output).contains(left_out), "{}", text(&output));
+    let output = report(&one, &["--no-local-files", "--flamegraph", "-"]);
+    assert!(text(&output).contains(left_out) && text(&output).contains("more than 2 GiB"), "{}", text(&output));
+    let many = file(|number| format!("thread {number}"));
+    let output = report(&many, &["--no-local-files", "--flamegraph", "-"]);
+    assert!(output.status.success() && text(&output).contains(left_out), "{}", text(&output));
+}
+
 /// A process with many mappings that forks for ever: its children share what they do not change.
 #[test]
 fn forks_of_a_large_process() {

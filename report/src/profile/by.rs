@@ -7,7 +7,9 @@ use foldhash::HashMap;
 
 use super::{Code, Function, PathFrame};
 use crate::evidence::Evidence;
-use crate::refine::SeenFrame;
+use crate::paths::StackPaths;
+use crate::refine::{SeenFrame, Selection};
+use crate::stacks::Stacks;
 use crate::symbols::{FunctionId, Home, NamedFrame, Names, home_name};
 
 /// What samples are brought together by.
@@ -68,7 +70,7 @@ impl By {
     }
 
     /// What the frames are of: functions, unless modules, files or lines are asked for.
-    pub(super) fn groups(self, frames: &[&NamedFrame], names: &Names, evidence: &Evidence) -> Groups {
+    pub(super) fn groups(self, frames: &[NamedFrame], names: &Names, evidence: &Evidence) -> Groups {
         let mut modules: HashMap<&Home, Arc<str>> = HashMap::default();
         let mut module = |home| modules.entry(home).or_insert_with(|| home_name(home, evidence).into()).clone();
         if matches!(self, Self::Module | Self::File | Self::Line) {
@@ -84,7 +86,7 @@ impl By {
 
     fn other_groups<'n>(
         self,
-        frames: &[&'n NamedFrame],
+        frames: &'n [NamedFrame],
         names: &'n Names,
         mut module: impl FnMut(&'n Home) -> Arc<str>,
     ) -> Groups {
@@ -121,22 +123,16 @@ impl By {
 
 impl Groups {
     /// The stacks as paths of functions, or of what stands in their place.
-    pub(super) fn paths(&self, stacks: Vec<Vec<SeenFrame>>, frames: &[&NamedFrame]) -> Vec<Vec<PathFrame>> {
+    pub(super) fn paths(&self, selection: &Selection<'_>, stacks: &Stacks) -> StackPaths<PathFrame> {
         let path_frame = |seen: SeenFrame| {
             let frame = seen.frame() as usize;
-            PathFrame::new(self.of_frames[frame], frames[frame].inlined && !self.merges, seen.guessed())
+            let inlined = selection.frames[frame].inlined && !self.merges;
+            PathFrame::new(self.of_frames[frame], inlined, seen.guessed())
         };
-        let path = |stack: Vec<SeenFrame>| {
-            let mut path: Vec<PathFrame> = stack.into_iter().map(path_frame).collect();
-            if self.merges {
-                path.dedup_by(|next, kept| {
-                    let is_same = next.function() == kept.function();
-                    *kept = kept.guessed_if(is_same && next.guessed());
-                    is_same
-                });
-            }
-            path
+        let merged = |kept: PathFrame, next: PathFrame| {
+            let is_same = self.merges && next.function() == kept.function();
+            is_same.then(|| kept.guessed_if(next.guessed()))
         };
-        stacks.into_iter().map(path).collect()
+        selection.paths(stacks, path_frame, merged)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::{Function, PathFrame};
+use crate::paths::StackPaths;
 use crate::stacks::Stacks;
 use crate::symbols::{FunctionId, Names};
 
@@ -19,46 +20,27 @@ pub(super) fn samples_by_stack(stacks: &Stacks) -> Vec<u64> {
     samples
 }
 
-/// For each function, the last stack in which it was seen.
-struct LastSeen(Vec<usize>);
-
-impl LastSeen {
-    fn of(functions: &[Function]) -> Self {
-        Self(vec![usize::MAX; functions.len()])
-    }
-
-    /// Whether a function was not yet seen in this stack.
-    fn is_new(&mut self, place: usize, stack: usize) -> bool {
-        std::mem::replace(&mut self.0[place], stack) != stack
-    }
-}
-
 /// Adds up self and total; a function that appears several times in a stack counts once.
 /// `places` are those of the paths' functions in `functions`.
 pub(super) fn count(
     functions: &mut [Function],
     places: impl Fn(FunctionId) -> usize,
-    paths: &[Vec<PathFrame>],
+    stacks: &StackPaths<PathFrame>,
     stack_samples: &[u64],
 ) {
-    let [mut seen, mut inlined, mut guessed] = [(); 3].map(|()| LastSeen::of(functions));
-    for (stack, (path, &samples)) in
-        paths.iter().zip(stack_samples).enumerate().filter(|(_, (_, samples))| **samples > 0)
-    {
-        for frame in path {
-            let place = places(frame.function());
-            let function = &mut functions[place];
-            if seen.is_new(place, stack) {
-                function.total_samples += samples;
-            }
-            if frame.inlined() && inlined.is_new(place, stack) {
-                function.inlined_samples += samples;
-            }
-            if frame.guessed() && guessed.is_new(place, stack) {
-                function.guessed_samples += samples;
-            }
-        }
-        if let Some(innermost) = path.last() {
+    let totals = stacks.totals(stack_samples);
+    let of = |is_counted: fn(PathFrame) -> bool| {
+        let place = |frame: PathFrame| is_counted(frame).then(|| places(frame.function()));
+        stacks.paths.samples_by(functions.len(), &totals, place)
+    };
+    let [all, inlined, guessed] = [of(|_| true), of(PathFrame::inlined), of(PathFrame::guessed)];
+    for (place, function) in functions.iter_mut().enumerate() {
+        function.total_samples += all[place];
+        function.inlined_samples += inlined[place];
+        function.guessed_samples += guessed[place];
+    }
+    for (stack, samples) in stack_samples.iter().enumerate() {
+        if let Some(innermost) = stacks.from_innermost(stack).next() {
             functions[places(innermost.function())].self_samples += samples;
         }
     }

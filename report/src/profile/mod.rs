@@ -13,13 +13,15 @@ use foldhash::HashMap;
 use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::ledger::Ledger;
+use crate::paths::StackPaths;
 use crate::refine::{Refinement, Selection, Side};
-use crate::stacks::Stacks;
+use crate::stacks::{StackId, Stacks};
 use crate::symbols::{FunctionId, Names};
 pub use by::By;
 pub use function::{Code, Function};
 pub use modules::Module;
 pub use processes::Process;
+use roots::Roots;
 
 /// A recording, counted and named.
 #[derive(Debug, Default)]
@@ -38,10 +40,12 @@ pub struct Profile {
     pub modules: Vec<Module>,
     /// Processes, most samples first.
     pub processes: Vec<Process>,
-    /// Every distinct stack, outermost frame first.
-    pub paths: Vec<Vec<PathFrame>>,
+    /// Every distinct stack.
+    pub stacks: StackPaths<PathFrame>,
+    /// What stands above the outermost frames, in the order of their names: threads' names, unless something else is asked for.
+    pub roots: Vec<String>,
     /// How often each stack was seen under each root, in the order of root and stack.
-    pub counts: Vec<PathCount>,
+    pub counts: Vec<StackCount>,
     /// Only what is above or below a function is shown; of what is above, stacks are read from their innermost frames.
     pub side: Option<Side>,
     /// What is missing.
@@ -49,7 +53,7 @@ pub struct Profile {
 }
 
 /// A frame of a path. There are very many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathFrame(u32);
 
 impl PathFrame {
@@ -80,16 +84,19 @@ impl PathFrame {
     }
 }
 
-/// How often a stack was seen under a root.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PathCount {
-    /// What stands above the outermost frame: the thread's name, unless something else is asked for.
-    pub root: Option<String>,
-    /// Which of [`Profile::paths`].
-    pub path: usize,
+/// How often a stack was seen under a root. There are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackCount {
+    /// Which of [`Profile::roots`]; `None` above and below a function, unless it is asked for.
+    pub root: Option<RootId>,
+    /// Which of [`Profile::stacks`].
+    pub stack: StackId,
     /// Samples.
     pub samples: u64,
 }
+
+/// An index into [`Profile::roots`].
+pub type RootId = u32;
 
 /// The order of functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -127,10 +134,10 @@ impl Profile {
         let mut selection = Selection::of(refinement, &mut stacks, names, evidence)?;
         let stack_samples = counting::samples_by_stack(&stacks);
         let location_samples = stacks.samples_by_location();
-        let modules = modules::count(evidence, names, &selection, &stack_samples);
-        let mut groups = by.groups(&selection.frames, names, evidence);
-        let paths = groups.paths(std::mem::take(&mut selection.stacks), &selection.frames);
-        counting::count(&mut groups.functions, |function| function as usize, &paths, &stack_samples);
+        let modules = modules::count(evidence, names, &selection, &stacks, &stack_samples);
+        let mut groups = by.groups(selection.frames, names, evidence);
+        let shown = groups.paths(&selection, &stacks);
+        counting::count(&mut groups.functions, |function| function as usize, &shown, &stack_samples);
         if *by == By::Function {
             counting::find_lines(&mut groups.functions, names, &location_samples);
         }
@@ -138,7 +145,8 @@ impl Profile {
         ledger.notes.append(&mut selection.notes);
         ledger.left_out = selection.left_out;
         let processes = processes::count(&stacks);
-        let roots = roots::Roots::new(*by, &stacks, &processes);
+        let roots = Roots::new(*by, &stacks, &processes);
+        let (root_names, counts) = roots.stack_counts(side);
         Ok(Self {
             ledger,
             facts,
@@ -146,11 +154,12 @@ impl Profile {
             by: *by,
             functions: groups.functions,
             groups: roots.groups(),
-            counts: roots.path_counts(side),
+            roots: root_names,
+            counts,
             modules,
             processes,
             side,
-            paths,
+            stacks: shown,
         })
     }
 
@@ -182,21 +191,26 @@ impl Profile {
             })
         });
         let places: Vec<usize> = places.collect();
-        let mut samples = vec![0; self.paths.len()];
-        self.counts.iter().for_each(|count| samples[count.path] += count.samples);
-        counting::count(&mut together, |function| places[function as usize], &self.paths, &samples);
+        let mut samples = vec![0; self.stacks.ends.len()];
+        self.counts.iter().for_each(|count| samples[count.stack as usize] += count.samples);
+        counting::count(&mut together, |function| places[function as usize], &self.stacks, &samples);
         together.retain(|function| function.total_samples > 0);
         together
     }
 
-    /// The frames of a stack in the order in which they are shown: from the outermost on, or from the innermost on when callers are asked for.
-    pub fn shown(&self, path: usize) -> impl Iterator<Item = &PathFrame> {
-        let path = self.paths[path].as_slice();
-        let (inward, outward) = match self.side {
-            Some(Side::Callers) => (&[][..], path),
-            _ => (path, &[][..]),
-        };
-        inward.iter().chain(outward.iter().rev())
+    /// The frames of a stack in the order in which they are shown: from the outermost on, or from the innermost on when callers are asked
+    /// for. They take the place of those in `frames`.
+    pub fn show(&self, stack: StackId, frames: &mut Vec<PathFrame>) {
+        frames.clear();
+        frames.extend(self.stacks.from_innermost(stack as usize));
+        if self.side != Some(Side::Callers) {
+            frames.reverse();
+        }
+    }
+
+    /// What stands above the outermost frame of a stack.
+    pub fn root(&self, count: &StackCount) -> Option<&str> {
+        self.roots.get(count.root? as usize).map(String::as_str)
     }
 
     /// Samples in percent of those shown.
@@ -214,7 +228,7 @@ pub(crate) mod tests {
     use crate::local_files::LocalFiles;
     use crate::paths::tests::paths;
     use crate::refine::Around;
-    use crate::stacks::{Count, Frame, Location, Stack, Verdict};
+    use crate::stacks::{Count, Frame, Location, Stack, Thread, Verdict};
     use crate::symbols::Wanted;
     use profrec_format::{KernelSymbol, Symbol};
 
@@ -251,16 +265,10 @@ pub(crate) mod tests {
         let frames = |locations: &[u32]| locations.iter().map(|&location| Frame::new(location, false)).collect();
         let (paths, ends) = paths(&[frames(&[0, 2, 1]), frames(&[0, 1, 3]), frames(&[4])]);
         let stack = |path: usize, verdict| Stack { end: ends[path], verdict };
-        let count = |stack, samples| Count {
-            comm: "prog".into(),
-            pid: 7,
-            tid: 7,
-            cpu: Some(stack % 2),
-            cgroup: "".into(),
-            stack,
-            samples,
-        };
+        let thread = |cpu| Thread { comm: "prog".into(), pid: 7, tid: 7, cpu: Some(cpu), cgroup: "".into() };
+        let count = |stack: u32, samples| Count { thread: stack % 2, stack, samples };
         Stacks {
+            threads: vec![thread(0), thread(1)],
             cgroups: BTreeMap::new(),
             paths,
             locations: vec![at(0x1010), at(0x2010), at(0x2020), Location::Kernel { address: 0xffff_0004 }, at(0x9000)],

@@ -1,11 +1,10 @@
 //! The modules of a profile, and where their names come from.
 
-use std::collections::BTreeMap;
-
 use crate::evidence::{Evidence, ModuleEvidence};
 use crate::ledger::grouped;
 use crate::local_files::{Attempt, hex};
-use crate::refine::Selection;
+use crate::refine::{SeenFrame, Selection};
+use crate::stacks::Stacks;
 use crate::symbols::{Home, Names, Reason, home_name};
 
 /// One module and its samples.
@@ -36,26 +35,25 @@ pub(super) fn count(
     evidence: &Evidence,
     names: &Names,
     selection: &Selection<'_>,
+    stacks: &Stacks,
     stack_samples: &[u64],
 ) -> Vec<Module> {
-    let mut counts: BTreeMap<&Home, (u64, u64, usize)> = BTreeMap::new();
-    for (index, (stack, &samples)) in selection.stacks.iter().zip(stack_samples).enumerate() {
-        let functions = stack.iter().map(|seen| selection.frames[seen.frame() as usize].function);
-        let mut homes = functions.map(|function| &names.functions[function as usize].home);
-        for home in homes.clone() {
-            let (_, total, last_seen) = counts.entry(home).or_insert((0, 0, usize::MAX));
-            if *last_seen != index {
-                *last_seen = index;
-                *total += samples;
-            }
-        }
-        if let Some((own, ..)) = homes.next_back().and_then(|home| counts.get_mut(home)) {
-            *own += samples;
-        }
+    let mut homes: Vec<&Home> = names.functions.iter().map(|function| &function.home).collect();
+    homes.sort_unstable();
+    homes.dedup();
+    let places = names.functions.iter().map(|function| homes.binary_search(&&function.home).unwrap_or_default() as u32);
+    let places: Vec<u32> = places.collect();
+    let home = |seen: SeenFrame| places[selection.frames[seen.frame() as usize].function as usize];
+    let stacks = selection.paths(stacks, home, |kept, next| (kept == next).then_some(kept));
+    let totals = stacks.paths.samples_by(homes.len(), &stacks.totals(stack_samples), |home| Some(home as usize));
+    let mut own = vec![0; homes.len()];
+    for (stack, samples) in stack_samples.iter().enumerate() {
+        stacks.from_innermost(stack).next().into_iter().for_each(|home| own[home as usize] += samples);
     }
-    let counted = counts.into_iter().filter(|(_, (_, total, _))| *total > 0);
+    let counts = homes.into_iter().zip(own).zip(totals);
+    let counted = counts.filter(|(_, total)| *total > 0);
     let mut modules: Vec<Module> =
-        counted.map(|(home, (own, total, _))| module(home, own, total, evidence, names)).collect();
+        counted.map(|((home, own), total)| module(home, own, total, evidence, names)).collect();
     modules.sort_by(|a, b| (b.samples, &a.name, &a.path, &a.build_id).cmp(&(a.samples, &b.name, &b.path, &b.build_id)));
     modules
 }

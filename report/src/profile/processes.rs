@@ -27,8 +27,10 @@ pub struct Process {
 /// The processes, most samples first.
 pub(super) fn count(stacks: &Stacks) -> Vec<Process> {
     let mut threads: BTreeMap<u32, BTreeMap<(u32, &str), u64>> = BTreeMap::new();
-    for count in &stacks.counts {
-        *threads.entry(count.pid).or_default().entry((count.tid, &count.comm)).or_default() += count.samples;
+    for (thread, samples) in stacks.threads.iter().zip(stacks.samples_by_thread()) {
+        if samples > 0 {
+            *threads.entry(thread.pid).or_default().entry((thread.tid, &thread.comm)).or_default() += samples;
+        }
     }
     let mut processes: Vec<Process> = threads
         .iter()
@@ -63,7 +65,8 @@ fn ends(stacks: &Stacks) -> BTreeMap<u32, (u64, u64)> {
         stack.is_some_and(|stack| stack.verdict == Verdict::NotRecorded || has_user_frame[stack.end as usize])
     };
     for count in stacks.counts.iter().filter(has_user_side) {
-        let (user, complete) = ends.entry(count.pid).or_default();
+        let Some(thread) = stacks.threads.get(count.thread as usize) else { continue };
+        let (user, complete) = ends.entry(thread.pid).or_default();
         *user += count.samples;
         let is_complete = |verdict| verdict == Verdict::Complete;
         if stacks.stacks.get(count.stack as usize).is_some_and(|stack| is_complete(stack.verdict)) {
@@ -93,7 +96,7 @@ fn process(pid: u32, threads: &BTreeMap<(u32, &str), u64>, cgroup: Arc<str>) -> 
 mod tests {
     use super::*;
     use crate::paths::tests::paths;
-    use crate::stacks::Stack;
+    use crate::stacks::{Stack, Thread};
 
     /// Of a process' samples, those without a user side say nothing about its stacks; a stack that is not known did not end
     /// in start code.
@@ -102,8 +105,7 @@ mod tests {
         let frame = |location| Frame::new(location, false);
         let (paths, ends) = paths(&[vec![frame(0)], vec![frame(1), frame(0)], vec![frame(1)]]);
         let stack = |path: usize, verdict| Stack { end: ends[path], verdict };
-        let count =
-            |stack, samples| Count { comm: "p".into(), pid: 7, tid: 7, cpu: None, cgroup: "".into(), stack, samples };
+        let count = |stack, samples| Count { thread: 0, stack, samples };
         let stacks = Stacks {
             locations: vec![Location::Kernel { address: 1 }, Location::Process { pid: 7, address: 2 }],
             stacks: vec![
@@ -113,6 +115,7 @@ mod tests {
                 stack(0, Verdict::NotRecorded),
             ],
             paths,
+            threads: vec![Thread { comm: "p".into(), pid: 7, tid: 7, cpu: None, cgroup: "".into() }],
             counts: vec![count(0, 100), count(1, 6), count(2, 3), count(3, 1)],
             ..Stacks::default()
         };

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{By, Code, Function, PathCount, Process};
+use super::{By, Code, Function, Process, RootId, StackCount};
 use crate::refine::Side;
-use crate::stacks::{Count, Stacks};
+use crate::stacks::{Count, Stacks, Thread};
 
 /// What is not known.
 const UNKNOWN: &str = "[unknown]";
@@ -32,8 +32,10 @@ impl<'a> Roots<'a> {
             return Vec::new();
         }
         let mut groups: BTreeMap<Cow<'_, str>, u64> = BTreeMap::new();
-        for count in &self.stacks.counts {
-            *groups.entry(self.root(count)).or_default() += count.samples;
+        for (thread, samples) in self.stacks.threads.iter().zip(self.stacks.samples_by_thread()) {
+            if samples > 0 {
+                *groups.entry(self.root(thread)).or_default() += samples;
+            }
         }
         let groups = groups.into_iter().map(|(name, samples)| Function {
             self_samples: samples,
@@ -43,26 +45,38 @@ impl<'a> Roots<'a> {
         groups.collect()
     }
 
-    /// How often each stack was seen under each root. Above and below a function, there is a root only where it is asked for.
-    pub(super) fn path_counts(&self, side: Option<Side>) -> Vec<PathCount> {
+    /// The roots in the order of their names, and how often each stack was seen under each. Above and below a function, there is a root
+    /// only where it is asked for.
+    pub(super) fn stack_counts(&self, side: Option<Side>) -> (Vec<String>, Vec<StackCount>) {
         let has_root = side.is_none() || self.by.is_of_samples();
+        let of_threads: Vec<Cow<'_, str>> =
+            self.stacks.threads.iter().filter(|_| has_root).map(|thread| self.root(thread)).collect();
+        let shown = of_threads.iter().zip(self.stacks.samples_by_thread()).filter(|(_, samples)| *samples > 0);
+        let mut roots: Vec<&str> = shown.map(|(root, _)| &**root).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let place = |root: &Cow<'_, str>| roots.binary_search(&&**root).unwrap_or_default() as RootId;
+        let of_threads: Vec<RootId> = of_threads.iter().map(place).collect();
         let counts = self.stacks.counts.iter().filter(|count| (count.stack as usize) < self.stacks.stacks.len());
-        let root = |count| has_root.then(|| self.root(count));
-        let mut counts: Vec<_> = counts.map(|count| ((root(count), count.stack as usize), count.samples)).collect();
-        // Stable, because that is quick where most of them are in order already.
-        counts.sort_by(|(a, _), (b, _)| a.cmp(b));
-        counts.dedup_by(|(next, samples), (kept, sum)| {
-            let is_same = next == kept;
-            *sum += if is_same { *samples } else { 0 };
+        let count = |count: &Count| StackCount {
+            root: of_threads.get(count.thread as usize).copied(),
+            stack: count.stack,
+            samples: count.samples,
+        };
+        let mut counts: Vec<StackCount> = counts.map(count).collect();
+        counts.sort_unstable_by_key(|count| (count.root, count.stack));
+        counts.dedup_by(|next, kept| {
+            let is_same = (next.root, next.stack) == (kept.root, kept.stack);
+            kept.samples += if is_same { next.samples } else { 0 };
             is_same
         });
-        let counts = counts.into_iter();
-        counts.map(|((root, path), samples)| PathCount { root: root.map(Cow::into_owned), path, samples }).collect()
+        counts.shrink_to_fit();
+        (roots.into_iter().map(str::to_owned).collect(), counts)
     }
 
-    /// The name of the sample's thread, unless something else is asked for.
-    fn root(&self, count: &'a Count) -> Cow<'a, str> {
-        let Count { comm, pid, tid, cpu, cgroup, .. } = count;
+    /// The name of the thread, unless something else is asked for.
+    fn root(&self, thread: &'a Thread) -> Cow<'a, str> {
+        let Thread { comm, pid, tid, cpu, cgroup } = thread;
         let process = self.processes.get(pid).copied();
         match self.by {
             By::Thread => format!("{} ({pid}/{tid})", self.threads.get(&(*pid, *tid)).unwrap_or(&&**comm)).into(),
@@ -79,8 +93,10 @@ impl<'a> Roots<'a> {
 
 fn names_of_threads(stacks: &Stacks) -> BTreeMap<(u32, u32), &str> {
     let mut names: BTreeMap<(u32, u32), BTreeMap<&str, u64>> = BTreeMap::new();
-    for count in &stacks.counts {
-        *names.entry((count.pid, count.tid)).or_default().entry(&count.comm).or_default() += count.samples;
+    for (thread, samples) in stacks.threads.iter().zip(stacks.samples_by_thread()) {
+        if samples > 0 {
+            *names.entry((thread.pid, thread.tid)).or_default().entry(&thread.comm).or_default() += samples;
+        }
     }
     let named = names.into_iter().filter_map(|(thread, names)| {
         let (name, _) = names.into_iter().max_by_key(|(_, samples)| *samples)?;
@@ -96,26 +112,18 @@ mod tests {
     /// A thread that changes its name is one row, and one root of the tree, by the name of most of its samples; its namesake is another.
     #[test]
     fn a_thread_that_changed_its_name_is_one() {
-        let count = |comm: &str, tid, samples| Count {
-            comm: comm.into(),
-            pid: 7,
-            tid,
-            cpu: None,
-            cgroup: "".into(),
-            stack: 0,
-            samples,
-        };
+        let thread = |comm: &str, tid| Thread { comm: comm.into(), pid: 7, tid, cpu: None, cgroup: "".into() };
+        let count = |thread, samples| Count { thread, stack: 0, samples };
+        let verdict = crate::stacks::Verdict::Complete;
         let stacks = Stacks {
-            stacks: vec![crate::stacks::Stack {
-                end: crate::paths::NOTHING,
-                verdict: crate::stacks::Verdict::Complete,
-            }],
-            counts: vec![count("after", 7, 5), count("before", 7, 4), count("before", 8, 2)],
+            stacks: vec![crate::stacks::Stack { end: crate::paths::NOTHING, verdict }],
+            threads: vec![thread("after", 7), thread("before", 7), thread("before", 8)],
+            counts: vec![count(0, 5), count(1, 4), count(2, 2)],
             ..Stacks::default()
         };
         let roots = Roots::new(By::Thread, &stacks, &[]);
         let rows: Vec<_> = roots.groups().iter().map(|row| (row.name.to_string(), row.self_samples)).collect();
         assert_eq!(rows, [("after (7/7)".to_owned(), 9), ("before (7/8)".to_owned(), 2)]);
-        assert_eq!(roots.path_counts(None).len(), 2);
+        assert_eq!(roots.stack_counts(None).1.len(), 2);
     }
 }

@@ -8,6 +8,7 @@
 //! 3. `root` takes away what is above the outermost matching frame, and samples without one;
 //! 4. `callers` takes away what is below the outermost frame of a function, `callees` what is above it, and both the samples without one.
 
+mod matching;
 mod nearest;
 mod pattern;
 mod selection;

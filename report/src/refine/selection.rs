@@ -1,11 +1,15 @@
 //! The refinement of one recording's stacks.
 
+use std::hash::Hash;
+
 use anyhow::{Result, bail};
 
+use super::matching::{Choice, Matches, Met};
 use super::{FunctionPattern, Pattern, Refinement, Side, nearest};
 use crate::evidence::Evidence;
+use crate::paths::{NOTHING, PathCollector, StackPaths};
 use crate::stacks::{Frame, Stacks};
-use crate::symbols::{NamedFrame, Names, home_name};
+use crate::symbols::{NamedFrame, NamedLocations, Names, home_name};
 
 /// Samples that were left out, by the option that did it, in the order in which they are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl LeftOut {
 }
 
 /// A frame of a stack. There are very many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeenFrame(u32);
 
 impl SeenFrame {
@@ -57,45 +61,78 @@ impl SeenFrame {
 /// What is left of a recording's stacks.
 pub struct Selection<'a> {
     /// Every distinct frame, with those that were inlined.
-    pub frames: Vec<&'a NamedFrame>,
-    /// For each stack its frames, outermost first.
-    pub stacks: Vec<Vec<SeenFrame>>,
+    pub frames: &'a [NamedFrame],
+    locations: &'a NamedLocations,
     /// What was left out.
     pub left_out: LeftOut,
     /// Options that match nothing in the recording, in words.
     pub notes: Vec<String>,
-}
-
-/// For each option that is given, which frames it means.
-struct Matches {
-    given: Vec<(&'static str, Vec<bool>)>,
+    matches: Matches,
 }
 
 impl<'a> Selection<'a> {
     /// Refines the stacks, and takes the samples of those out that are left out. Fails when a function is asked for that is not there.
     pub fn of(refinement: &Refinement, stacks: &mut Stacks, names: &'a Names, evidence: &Evidence) -> Result<Self> {
-        let (frames, first_frames) = number(names);
-        let mut selection = Self { frames, stacks: Vec::new(), left_out: LeftOut::default(), notes: Vec::new() };
-        let matches = selection.matches(refinement, stacks, names, evidence)?;
-        let mut refused = vec![None; stacks.stacks.len()];
-        let mut frames = Vec::new();
-        for (stack, refused) in stacks.stacks.iter().zip(&mut refused) {
-            frames.clear();
-            frames.extend(stacks.frames(stack));
-            let mut seen = seen(&frames, names, &first_frames);
-            *refused = matches.refine(&mut seen).err();
-            selection.stacks.push(if refused.is_none() { seen } else { Vec::new() });
+        let (left_out, notes, matches) = Default::default();
+        let (frames, locations) = (names.locations.frames(), &names.locations);
+        let mut selection = Self { frames, locations, left_out, notes, matches };
+        selection.matches = selection.matches(refinement, stacks, names, evidence)?;
+        if !selection.matches.given.is_empty() {
+            selection.leave_out(stacks);
         }
-        selection.left_out.0 = matches.given.iter().map(|(option, _)| (*option, 0)).collect();
-        stacks.counts.retain(|count| match refused.get(count.stack as usize).copied().flatten() {
+        Ok(selection)
+    }
+
+    /// Takes the samples of the stacks out that an option leaves out.
+    fn leave_out(&mut self, stacks: &mut Stacks) {
+        let met = stacks.paths.fold(Met::default(), |&before, frame| {
+            let mut met = before;
+            for seen in self.seen(frame) {
+                self.matches.go_on(&mut met, seen.frame());
+            }
+            met
+        });
+        let refusal = |end| self.matches.refusal(met[end as usize]);
+        self.left_out.0 = self.matches.given.iter().map(|(choice, _)| (choice.name(), 0)).collect();
+        let Stacks { stacks: known, counts, .. } = stacks;
+        counts.retain(|count| match known.get(count.stack as usize).and_then(|stack| refusal(stack.end)) {
             Some(option) => {
-                selection.left_out.add(option, count.samples);
+                self.left_out.add(option, count.samples);
                 false
             }
             None => true,
         });
         stacks.samples = stacks.counts.iter().map(|count| count.samples).sum();
-        Ok(selection)
+    }
+
+    /// The stacks as they are shown, as paths of what `value` makes of their frames. Where `merged` makes one of two neighbours, they are
+    /// one. Of stacks that are left out, nothing is shown.
+    pub fn paths<T: Copy + Ord + Hash>(
+        &self,
+        stacks: &Stacks,
+        value: impl Fn(SeenFrame) -> T,
+        merged: impl Fn(T, T) -> Option<T>,
+    ) -> StackPaths<T> {
+        let mut collector = PathCollector::default();
+        let states = stacks.paths.fold((NOTHING, Met::default()), |&(mut path, mut met), frame| {
+            for seen in self.seen(frame).filter(|seen| self.matches.go_on(&mut met, seen.frame())) {
+                let next = value(seen);
+                let last = collector.step(path).and_then(|(before, last)| Some((before, merged(last, next)?)));
+                let (before, last) = last.unwrap_or((path, next));
+                path = collector.path(before, last);
+            }
+            (path, met)
+        });
+        let (paths, new_ids) = collector.finish(|value| value);
+        let end = |(path, met)| if self.matches.refusal(met).is_some() { NOTHING } else { new_ids[path as usize] };
+        let ends = stacks.stacks.iter().map(|stack| end(states[stack.end as usize])).collect();
+        StackPaths { paths, ends }
+    }
+
+    /// The frames at the place of one, inlined functions after those that they were inlined into.
+    fn seen(&self, frame: Frame) -> impl Iterator<Item = SeenFrame> + use<> {
+        let frames = self.locations.places(frame.location() as usize);
+        frames.rev().map(move |number| SeenFrame::new(number, frame.guessed()))
     }
 
     fn matches(
@@ -106,18 +143,25 @@ impl<'a> Selection<'a> {
         evidence: &Evidence,
     ) -> Result<Matches> {
         let Refinement { focus, ignore, hide, show, root, around } = refinement;
-        let mut matches = Matches { given: Vec::new() };
-        let patterns = [("focus", focus), ("ignore", ignore), ("hide", hide), ("show", show), ("root", root)];
-        let patterns = patterns.iter().filter_map(|(option, pattern)| Some((*option, pattern.as_ref()?)));
-        let patterns: Vec<(&'static str, &Pattern)> = patterns.collect();
+        let mut matches = Matches::default();
+        let patterns = [
+            (Choice::Focus, focus),
+            (Choice::Ignore, ignore),
+            (Choice::Hide, hide),
+            (Choice::Show, show),
+            (Choice::Root, root),
+        ];
+        let patterns = patterns.iter().filter_map(|(choice, pattern)| Some((*choice, pattern.as_ref()?)));
+        let patterns: Vec<(Choice, &Pattern)> = patterns.collect();
         let asked = names.functions.iter().filter(|_| !patterns.is_empty());
         let modules: Vec<String> = asked.map(|function| home_name(&function.home, evidence)).collect();
-        for (option, pattern) in patterns {
+        for (choice, pattern) in patterns {
             let found = self.frames_of_pattern(pattern, names, &modules);
             if !found.contains(&true) {
+                let option = choice.name();
                 self.notes.push(format!("--{option} matches no function, source file or module here"));
             }
-            matches.given.push((option, found));
+            matches.given.push((choice, found));
         }
         if let Some(around) = around {
             let functions = around.function.find(names.functions.iter().map(|function| &*function.name));
@@ -125,7 +169,7 @@ impl<'a> Selection<'a> {
                 bail!(missing(&around.function, around.side, stacks, names));
             }
             let found = self.frames.iter().map(|frame| functions[frame.function as usize]).collect();
-            matches.given.push((around.side.name(), found));
+            matches.given.push((Choice::Around(around.side), found));
         }
         Ok(matches)
     }
@@ -141,66 +185,6 @@ impl<'a> Selection<'a> {
         frames
             .map(|frame| functions[frame.function as usize] || frame.file.as_deref().is_some_and(&mut in_file))
             .collect()
-    }
-}
-
-/// Every frame of every location, and for each location which of them is its first.
-fn number(names: &Names) -> (Vec<&NamedFrame>, Vec<u32>) {
-    let mut frames = Vec::new();
-    let mut first_frames = Vec::with_capacity(names.locations.len());
-    for location in &names.locations {
-        first_frames.push(frames.len() as u32);
-        frames.extend(location);
-    }
-    (frames, first_frames)
-}
-
-/// The frames of a stack that are given innermost first: outermost first, inlined functions after those that they were inlined into.
-fn seen(frames: &[Frame], names: &Names, first_frames: &[u32]) -> Vec<SeenFrame> {
-    let inner = |frame: &Frame| names.locations.get(frame.location() as usize).map_or(0, Vec::len);
-    let mut seen = Vec::with_capacity(frames.iter().map(inner).sum());
-    for frame in frames.iter().rev() {
-        let place = frame.location() as usize;
-        if let (Some(&first), Some(location)) = (first_frames.get(place), names.locations.get(place)) {
-            let inner_first = first..first + location.len() as u32;
-            seen.extend(inner_first.rev().map(|number| SeenFrame::new(number, frame.guessed())));
-        }
-    }
-    seen
-}
-
-impl Matches {
-    /// Takes frames out of a stack, or says by which option all of it goes.
-    fn refine(&self, seen: &mut Vec<SeenFrame>) -> Result<(), &'static str> {
-        for (option, frames) in &self.given {
-            let matches = |seen: &SeenFrame| frames[seen.frame() as usize];
-            let was_empty = seen.is_empty();
-            let stays = match *option {
-                "focus" => seen.iter().any(matches),
-                "ignore" => !seen.iter().any(matches),
-                "hide" => {
-                    seen.retain(|seen| !matches(seen));
-                    was_empty || !seen.is_empty()
-                }
-                "show" => {
-                    seen.retain(matches);
-                    !seen.is_empty()
-                }
-                from => {
-                    let outermost = seen.iter().position(matches);
-                    match outermost {
-                        Some(place) if from == Side::Callers.name() => seen.truncate(place + 1),
-                        Some(place) => drop(seen.drain(..place)),
-                        None => {}
-                    }
-                    outermost.is_some()
-                }
-            };
-            if !stays {
-                return Err(option);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -220,7 +204,7 @@ fn missing(function: &FunctionPattern, side: Side, stacks: &Stacks, names: &Name
 mod tests {
     use super::*;
     use crate::paths::tests::paths;
-    use crate::stacks::{Count, Location, Stack, Verdict};
+    use crate::stacks::{Count, Location, Stack, Thread, Verdict};
     use crate::symbols::{Function, Home};
 
     /// One stack: `outer` has `inner` of a header inlined.
@@ -230,20 +214,26 @@ mod tests {
             |function, file: &str, inlined| NamedFrame { function, file: Some(file.into()), line: Some(1), inlined };
         let mut names = Names::default();
         names.functions = vec![function("outer"), function("inner")];
-        names.locations = vec![vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)]];
+        let location = vec![frame(1, "/usr/include/map.h", true), frame(0, "/src/main.c", false)];
+        names.locations = [location].into_iter().collect();
         let (paths, ends) = paths(&[vec![Frame::new(0, true)]]);
         let stack = Stack { end: ends[0], verdict: Verdict::Complete };
-        let count = Count { comm: "c".into(), pid: 1, tid: 1, cpu: None, cgroup: "".into(), stack: 0, samples: 5 };
+        let threads = vec![Thread { comm: "c".into(), pid: 1, tid: 1, cpu: None, cgroup: "".into() }];
+        let counts = vec![Count { thread: 0, stack: 0, samples: 5 }];
         let locations = vec![Location::Process { pid: 1, address: 8 }];
-        (Stacks { locations, paths, stacks: vec![stack], counts: vec![count], samples: 5, ..Stacks::default() }, names)
+        let stacks = vec![stack];
+        (Stacks { locations, paths, stacks, threads, counts, samples: 5, ..Stacks::default() }, names)
     }
 
     fn refined(refinement: &Refinement) -> (Vec<String>, u64) {
         let (mut stacks, names) = stacks();
         let selection = Selection::of(refinement, &mut stacks, &names, &Evidence::default()).unwrap();
-        assert!(selection.stacks[0].iter().all(|seen| seen.guessed()));
-        let frames = selection.stacks[0].iter().map(|seen| selection.frames[seen.frame() as usize]);
-        (frames.map(|frame| names.functions[frame.function as usize].name.to_string()).collect(), stacks.samples)
+        let seen = selection.paths(&stacks, |seen| seen, |_, _| None);
+        assert!(seen.from_innermost(0).all(|seen| seen.guessed()));
+        let frames = seen.from_innermost(0).map(|seen| &selection.frames[seen.frame() as usize]);
+        let mut names: Vec<_> = frames.map(|frame| names.functions[frame.function as usize].name.to_string()).collect();
+        names.reverse();
+        (names, stacks.samples)
     }
 
     /// Frames are found by their source files, and an inlined function is a frame of its own, which is as guessed as its place.

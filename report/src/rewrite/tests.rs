@@ -150,7 +150,7 @@ fn profile(file: &[u8], from: Option<u64>, to: Option<u64>) -> BTreeMap<String, 
     let stacks = collected.stacks;
     let mut counts = BTreeMap::new();
     for count in &stacks.counts {
-        let stack = &stacks.stacks[count.stack as usize];
+        let (thread, stack) = (&stacks.threads[count.thread as usize], &stacks.stacks[count.stack as usize]);
         let frames = stacks.frames(stack).map(|frame| {
             let place = match stacks.locations[frame.location() as usize] {
                 crate::stacks::Location::Module { module, address } => {
@@ -161,7 +161,7 @@ fn profile(file: &[u8], from: Option<u64>, to: Option<u64>) -> BTreeMap<String, 
             format!("{place}{}", if frame.guessed() { "?" } else { "" })
         });
         let frames: Vec<_> = frames.collect();
-        let key = format!("{} {} {} {:?} {}", count.comm, count.pid, count.tid, stack.verdict, frames.join(";"));
+        let key = format!("{} {} {} {:?} {}", thread.comm, thread.pid, thread.tid, stack.verdict, frames.join(";"));
         *counts.entry(key).or_default() += count.samples;
     }
     counts

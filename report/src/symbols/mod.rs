@@ -10,6 +10,7 @@ mod home;
 pub mod kernel;
 mod kernel_lines;
 mod module;
+mod named_locations;
 mod plt;
 mod readable;
 mod reason;
@@ -29,6 +30,7 @@ pub use home::{Home, JIT, KERNEL, OUTSIDE, home_name, short_name};
 use kernel_lines::KernelLines;
 pub use module::Source;
 use module::{ModuleNames, RawFrame, Unnamed, name_addresses};
+pub use named_locations::NamedLocations;
 pub use reason::Reason;
 
 /// A function's place in [`Names::functions`].
@@ -101,7 +103,7 @@ pub struct Names {
     /// Distinct functions, in the order of their first location.
     pub functions: Vec<Function>,
     /// For each location its frames, innermost inlined function first; never empty.
-    pub locations: Vec<Vec<NamedFrame>>,
+    pub locations: NamedLocations,
     /// For each location, why it has no name.
     pub unnamed: Vec<Option<Reason>>,
     /// For each module of the evidence that has locations, where its names come from.
@@ -186,18 +188,19 @@ impl Names {
 
     fn add(&mut self, home: Home, found: Result<Cow<'_, [RawFrame]>, Unnamed>, evidence: &Evidence, inlines: bool) {
         self.unnamed.push(found.as_ref().err().map(|unnamed| unnamed.reason));
-        let frames = match found {
+        match found {
             Ok(raw) => {
+                let mut frames: Vec<NamedFrame> = Vec::with_capacity(raw.len());
                 let kept = raw.iter().filter(|frame| inlines || !frame.inlined);
-                kept.map(|frame| self.named_frame(frame, &home)).collect()
+                frames.extend(kept.map(|frame| self.named_frame(frame, &home)));
+                self.locations.push(frames);
             }
             Err(unnamed) => {
                 let name = format!("{}+{:#x}", home_name(&home, evidence), unnamed.start).into();
                 let function = self.intern(Function { name, home, unnamed: true });
-                vec![NamedFrame { function, file: None, line: None, inlined: false }]
+                self.locations.push([NamedFrame { function, file: None, line: None, inlined: false }]);
             }
-        };
-        self.locations.push(frames);
+        }
     }
 
     fn named_frame(&mut self, frame: &RawFrame, home: &Home) -> NamedFrame {

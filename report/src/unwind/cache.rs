@@ -1,10 +1,12 @@
 //! Rows by address: reading call frame information takes a microsecond, and the same few thousand
 //! addresses come again in every sample.
 
-use foldhash::HashMap;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::cfi::CfiContext;
-use super::row::Row;
+use super::row::{Row, Rule};
 use crate::evidence::ModuleIndex;
 use crate::modules::Modules;
 
@@ -15,6 +17,8 @@ pub struct RowCache {
     places: HashMap<(ModuleIndex, u64, bool), u32>,
     /// Apart from their places: what grows by moving is small.
     rows: Vec<Known>,
+    /// The rules for registers: nearly all rows share theirs with others.
+    registers: HashSet<Arc<[(u16, Rule)]>>,
     /// What following rows with expressions has cost.
     work: u64,
 }
@@ -32,11 +36,17 @@ impl RowCache {
     /// The row for an address of a module; `None` when no call frame information covers it. Of one that is inside of a call, the
     /// call may be missing: where it would return to is then the first instruction of a function.
     pub fn row(&mut self, modules: &Modules<'_>, module: ModuleIndex, address: u64, in_call: bool) -> Option<&Row> {
-        let Self { context, places, rows, work } = self;
+        let Self { context, places, rows, registers, work } = self;
         let place = *places.entry((module, address, in_call)).or_insert_with(|| {
             let mut row = modules.row(module, address, context);
             if let (None, true, Some(next)) = (&row, in_call, address.checked_add(1)) {
                 row = modules.row(module, next, context).filter(|row| row.start == next);
+            }
+            if let Some(row) = &mut row {
+                match registers.get(&row.registers) {
+                    Some(known) => row.registers.clone_from(known),
+                    None => drop(registers.insert(row.registers.clone())),
+                }
             }
             let cost = row.as_ref().map_or(0, |row| EXPRESSION * row.expressions() as u64);
             rows.push(Known { row, cost });

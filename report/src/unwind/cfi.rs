@@ -54,6 +54,7 @@ impl FdeIndex {
         ranges.retain(|range| range.start < range.end);
         ranges.sort_by_key(|range| range.start);
         ranges.dedup_by_key(|range| range.start);
+        ranges.shrink_to_fit();
         Self { ranges }
     }
 
@@ -242,8 +243,7 @@ fn row_of<'a, S: UnwindSection<Bytes<'a>>>(
         gimli::CfaRule::RegisterAndOffset { register, offset } => CfaRule::Register(register.0, *offset),
         gimli::CfaRule::Expression(expression) => CfaRule::Expression(bytes_of(section, expression)?),
     };
-    // There are very many rows: none takes more than it needs.
-    let mut registers = Vec::with_capacity(row.registers().filter(|(register, _)| *register != column).count());
+    let mut registers = Vec::new();
     for (register, rule) in row.registers().filter(|(register, _)| *register != column) {
         registers.push((register.0, rule_of(section, rule)?));
     }

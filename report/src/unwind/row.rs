@@ -1,5 +1,7 @@
 //! One row of call frame information: how to get from a frame to its caller.
 
+use std::sync::Arc;
+
 /// How to get from a frame to its caller, at one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -8,7 +10,7 @@ pub struct Row {
     /// The return address.
     pub return_address: Rule,
     /// The other registers for which there is a rule; all others are unchanged.
-    pub registers: Box<[(u16, Rule)]>,
+    pub registers: Arc<[(u16, Rule)]>,
     /// The caller was interrupted by a signal: the return address is not behind a call.
     pub signal_frame: bool,
     /// Where the function begins, as the call frame information has it.
@@ -34,7 +36,7 @@ pub enum CfaRule {
 }
 
 /// What a register was in the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// What it is now.
     Same,

@@ -128,7 +128,7 @@ mod tests {
         Row {
             cfa: CfaRule::Register(7, 8),
             return_address: Rule::Saved(-8),
-            registers: Box::default(),
+            registers: Default::default(),
             signal_frame: false,
             start: 0x1000,
         }

@@ -113,7 +113,7 @@ impl Leaving<'_> {
         let mut registers = self.registers.in_caller();
         registers.set(self.machine.return_address, None);
         registers.set(self.machine.stack_pointer, Some(cfa));
-        for (number, rule) in &row.registers {
+        for (number, rule) in row.registers.iter() {
             match self.value(rule, cfa) {
                 Ok(value) => registers.set(*number, Some(value)),
                 Err(NoValue::Missing) if self.was_popped(rule, cfa) => {}

@@ -4,16 +4,18 @@
 use std::io::{self, Write};
 
 use super::stack_lines::{Annotations, StackLines};
-use crate::profile::{PathCount, Profile};
+use crate::profile::{PathFrame, Profile, StackCount};
 
 /// Bytes of the text of all stacks.
 const MAX_TEXT: usize = 2 << 30;
 
 /// Refuses a profile whose stacks would be gigabytes of text.
 pub fn require_room(profile: &Profile) -> io::Result<()> {
-    let length = |count: &PathCount| {
-        let names = profile.paths[count.path].iter().map(|frame| &profile.functions[frame.function() as usize].name);
-        names.fold(count.root.as_ref().map_or(0, String::len), |sum, name| sum + name.len() + 5)
+    let name = |frame: PathFrame| profile.functions[frame.function() as usize].name.len() + 5;
+    let lengths = profile.stacks.paths.fold(0usize, |length, frame| length.saturating_add(name(frame)));
+    let length = |count: &StackCount| {
+        let end = profile.stacks.ends[count.stack as usize];
+        lengths[end as usize].saturating_add(profile.root(count).map_or(0, str::len))
     };
     require_length(profile.counts.iter().map(length).fold(0, usize::saturating_add))
 }

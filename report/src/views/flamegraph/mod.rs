@@ -161,6 +161,8 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::paths::StackPaths;
+    use crate::paths::tests::paths;
     use crate::profile::Code;
     use crate::profile::tests::sample_profile;
 
@@ -232,8 +234,15 @@ mod tests {
     #[test]
     fn a_deep_picture_can_be_less_high() {
         let mut profile = sample_profile();
-        let recursion = *profile.shown(0).last().unwrap();
-        profile.paths[0].extend(vec![recursion; 5_600]);
+        let mut stacks = [0, 1, 2].map(|stack| {
+            let mut shown = Vec::new();
+            profile.show(stack, &mut shown);
+            shown
+        });
+        let recursion = *stacks[0].last().unwrap();
+        stacks[0].extend(vec![recursion; 5_600]);
+        let (paths, ends) = paths(&stacks);
+        profile.stacks = StackPaths { paths, ends };
         let picture = view(&profile, Limits::default()).unwrap();
         assert!(legend::height(&picture.svg).unwrap() > 80_000.0);
         let note = picture.note.unwrap();

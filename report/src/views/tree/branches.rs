@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use foldhash::HashMap;
 
-use crate::profile::{Code, PathCount, Profile};
+use crate::profile::{Code, PathFrame, Profile};
 use crate::symbols::FunctionId;
 use crate::views::marks::Marks;
 
@@ -41,8 +41,10 @@ impl Tree {
     /// Merges the stacks of a profile, the heaviest branches first; `None` when there are too many.
     pub(in crate::views) fn of(profile: &Profile) -> Option<Self> {
         let mut tree = Self::default();
+        let mut frames = Vec::new();
         for count in &profile.counts {
-            tree.add(profile, count);
+            profile.show(count.stack, &mut frames);
+            tree.add(profile.root(count), &frames, count.samples);
             if tree.nodes.len() > MAX_NODES {
                 return None;
             }
@@ -51,13 +53,13 @@ impl Tree {
         Some(tree)
     }
 
-    fn add(&mut self, profile: &Profile, count: &PathCount) {
-        let samples = count.samples;
-        let mut last = count.root.as_ref().map(|root| self.child(None, Label::Root(root.clone())));
+    /// Adds samples of a stack.
+    fn add(&mut self, root: Option<&str>, frames: &[PathFrame], samples: u64) {
+        let mut last = root.map(|root| self.child(None, Label::Root(root.to_owned())));
         if let Some(root) = last {
             self.nodes[root].total += samples;
         }
-        for frame in profile.shown(count.path) {
+        for frame in frames {
             let label = Label::Function { function: frame.function(), guessed: frame.guessed() };
             let place = self.child(last, label);
             let node = &mut self.nodes[place];
