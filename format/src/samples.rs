@@ -55,6 +55,8 @@ pub(crate) struct SampleEncoder {
     columns: ColumnWriter,
     dictionary: DictionaryWriter,
     threads: FxHashMap<(u32, u32), u32>,
+    /// The process of the newest thread.
+    new_pid: u32,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
     /// In these chains.
@@ -102,8 +104,6 @@ impl SampleEncoder {
     /// Appends the waiting samples' columns and empties them; the state stays.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
         self.weights.end_frame(&mut self.columns);
-        self.user_chains.end_frame(&mut self.columns, chains::USER);
-        self.new_kernel_chains.end_frame(&mut self.columns, chains::KERNEL);
         self.columns.drain_into(out);
         self.count = 0;
     }
@@ -144,8 +144,9 @@ impl SampleEncoder {
         let number = *self.threads.entry((pid, tid)).or_insert(next);
         self.columns.put(Column::Thread, u64::from(number));
         if number == next {
-            self.columns.put(Column::ThreadDefinition, u64::from(pid));
-            self.columns.put(Column::ThreadDefinition, u64::from(tid));
+            let pid_before = std::mem::replace(&mut self.new_pid, pid);
+            self.columns.put(Column::NewThread, fold(u64::from(pid).wrapping_sub(u64::from(pid_before))));
+            self.columns.put(Column::NewThread, fold(u64::from(tid).wrapping_sub(u64::from(pid))));
             self.last_stacks.push(LastStack::default());
         }
         number as usize
@@ -227,6 +228,8 @@ fn put_ranges(columns: &mut ColumnWriter, stack: &UserStack) {
 pub(crate) struct SampleDecoder {
     dictionary: DictionaryReader,
     threads: Vec<(u32, u32)>,
+    /// The process of the newest thread; an earlier version does not refer to it.
+    new_pid: u32,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
     /// In these chains.
@@ -289,12 +292,24 @@ impl SampleDecoder {
             return Err(columns.unexpected(Column::Thread, "the number of a defined thread"));
         }
         if number == self.threads.len() {
-            let pid = columns.take32(Column::ThreadDefinition)?;
-            let tid = columns.take32(Column::ThreadDefinition)?;
-            self.threads.push((pid, tid));
+            let thread = self.take_new_thread(columns)?;
+            self.threads.push(thread);
             self.last_stacks.push(LastStack::default());
         }
         Ok(number)
+    }
+
+    fn take_new_thread(&mut self, columns: &mut ColumnReader) -> Result<(u32, u32), Error> {
+        if !columns.is_empty(Column::ThreadDefinition) {
+            return Ok((columns.take32(Column::ThreadDefinition)?, columns.take32(Column::ThreadDefinition)?));
+        }
+        let mut take = |from: u32| {
+            let id = u64::from(from).wrapping_add(unfold(columns.take(Column::NewThread)?));
+            u32::try_from(id).map_err(|_| columns.unexpected(Column::NewThread, "a number of at most 32 bits"))
+        };
+        let pid = take(self.new_pid)?;
+        self.new_pid = pid;
+        Ok((pid, take(pid)?))
     }
 
     fn take_kernel_chain(&mut self, columns: &mut ColumnReader, chain: &mut Vec<u64>) -> Result<(), Error> {
@@ -307,7 +322,7 @@ impl SampleDecoder {
                 self.kernel_addresses += chain.len();
                 if self.kernel_addresses > KERNEL_ADDRESSES_LIMIT {
                     return Err(
-                        columns.unexpected(Column::KernelFrames, "kernel chains of at most 16,777,216 addresses")
+                        columns.unexpected(Column::KernelChain, "kernel chains of at most 16,777,216 addresses")
                     );
                 }
                 self.kernel_chains.push(chain.clone());
