@@ -12,13 +12,13 @@ use std::path::Path;
 use profrec_format::raw::RawRecording;
 use profrec_format::{Record, Recording, Sample, Writer};
 
-/// As the recorder flushes, in nanoseconds.
+/// As the recorder flushes samples, in nanoseconds. A flush of counts is a segment.
 const FLUSH: u64 = 600_000_000;
 const ROUNDS: usize = 9;
 /// The kernel counts CPU time in steps of milliseconds.
 const REPETITIONS: u32 = 5;
 const SAMPLES: u8 = 2;
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 25] = [
     "time",
     "cpu",
     "thread",
@@ -35,6 +35,15 @@ const COLUMNS: [&str; 16] = [
     "guessed",
     "beyond",
     "weight",
+    "dropped",
+    "kernel dropped",
+    "branch",
+    "kernel branch",
+    "callee",
+    "kernel callee",
+    "new callee",
+    "new kernel callee",
+    "new thread",
 ];
 
 type Segments = Vec<(Vec<Record>, Vec<Sample>)>;
@@ -88,9 +97,10 @@ fn write(recording: &Recording<'_>, segments: &Segments) -> Vec<u8> {
             writer.start_segment().unwrap();
         }
         records.iter().for_each(|record| writer.record(record).unwrap());
+        let every = FLUSH.max(recording.header().counted_every);
         let mut flushed = samples.first().map_or(0, |sample| sample.time);
         for sample in samples {
-            if sample.time.saturating_sub(flushed) >= FLUSH {
+            if sample.time.saturating_sub(flushed) >= every {
                 writer.flush().unwrap();
                 flushed = sample.time;
             }

@@ -309,7 +309,7 @@ mod tests {
             assert!(refusal(&mut columns, 2).is_some());
         }
         for callee in [0, 2] {
-            [0, 1].map(|number| columns.put(Column::Branch, number));
+            (0..2).for_each(|number| columns.put(Column::Branch, number));
             columns.put(Column::Callee, callee);
             assert!(refusal(&mut columns, 1).is_some());
         }

@@ -1,5 +1,7 @@
 //! The columns of a samples frame: like stands beside like when it is compressed.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::varint;
 
@@ -129,6 +131,18 @@ impl ColumnWriter {
     }
 }
 
+/// Where the columns lie in these bytes.
+pub(crate) fn in_bytes(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    let count = varint::take(bytes, &mut at).unwrap_or_default();
+    (0..count).map_while(move |_| {
+        let length = usize::try_from(varint::take(bytes, &mut at).ok()?).ok()?;
+        let start = at;
+        at = start.checked_add(length)?;
+        Some(start..at)
+    })
+}
+
 /// What is left of each column: a range of some bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spans<const COUNT: usize>([Span; COUNT]);
@@ -184,6 +198,16 @@ impl<const COUNT: usize> Spans<COUNT> {
         let taken = taken.ok_or(Error::content(span.at, "a column that holds what it is said to"))?;
         span.at += length;
         Ok(taken)
+    }
+
+    /// The next bytes of a column, up to one that ends them, which is passed over.
+    pub(crate) fn take_until<'a>(&mut self, bytes: &'a [u8], column: usize, end: u8) -> Result<&'a [u8], Error> {
+        let span = &mut self.0[column];
+        let rest = &bytes[span.at..span.end];
+        let length = rest.iter().position(|byte| *byte == end);
+        let length = length.ok_or(Error::content(span.at, "bytes that have an end"))?;
+        span.at += length + 1;
+        Ok(&rest[..length])
     }
 
     /// An error unless all of the columns was taken.

@@ -103,6 +103,7 @@ pub mod specification {}
 
 mod chains;
 mod columns;
+mod compression;
 mod damage;
 mod dictionary;
 mod error;

@@ -1,10 +1,10 @@
 //! A recording as its frames, decompressed: to be changed and put together again with checksums that
 //! fit. For tests and fuzzing, which would get no further than the checksums otherwise.
 
+use crate::compression::{compress_piece, new_stream};
 use crate::error::Error;
 use crate::frame::{FrameHeader, FrameKind, LENGTH_LIMIT, SEGMENT_START, encode_header, frame_at};
 use crate::segment::{FrameStream, decompress};
-use crate::writer::{compress_piece, new_stream};
 
 /// Bytes of a file before its header; the header's length and checksum are the last eight of them.
 const HEAD: usize = 20;
@@ -85,7 +85,7 @@ impl RawRecording {
                         Some(stream) => stream,
                         none => none.insert(new_stream(LEVEL)?),
                     };
-                    compress_piece(stream, raw, &mut compressed)?;
+                    compress_piece(stream, raw, std::iter::empty(), &mut compressed)?;
                 }
                 FrameKind::Footer => compressed = raw.to_vec(),
                 _ => compressed = zstd::bulk::compress(raw, LEVEL)?,

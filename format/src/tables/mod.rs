@@ -11,7 +11,9 @@ pub(crate) use kernel::put_kernel_symbols;
 pub(crate) use processes::ProcessTable;
 
 pub(crate) const PROCESSES: u16 = 20;
-pub(crate) const KERNEL_SYMBOLS: u16 = 21;
+/// Of earlier versions.
+const KERNEL_SYMBOLS: u16 = 21;
+const KERNEL_FUNCTIONS: u16 = 22;
 
 /// The records of a table stand for no more bytes than one record may have.
 const LENGTH_LIMIT: u64 = 16 << 20;
@@ -34,9 +36,15 @@ impl Cost {
 pub(crate) fn take(tag: u16, bytes: &[u8], records: &mut Vec<Record>) -> Result<Option<u64>, Error> {
     match tag {
         PROCESSES => processes::take(bytes, records).map(Some),
-        KERNEL_SYMBOLS => kernel::take(bytes, records).map(Some),
+        KERNEL_SYMBOLS => kernel::take_symbols(bytes, records).map(Some),
+        KERNEL_FUNCTIONS => kernel::take_functions(bytes, records).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Whether `tag` is that of a table.
+pub(crate) fn has_tag(tag: u16) -> bool {
+    [PROCESSES, KERNEL_SYMBOLS, KERNEL_FUNCTIONS].contains(&tag)
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::columns::Columns;
 use crate::metadata;
 use crate::record::{Exec, Exit, Fork, KernelSymbol, KernelSymbols, Mapping, Process, Thread};
 use crate::record_buffer::RecordBuffer;
+use crate::varint::fold;
 
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![0u32..4, any::<u32>()]
@@ -72,7 +74,7 @@ proptest! {
 
     /// Arbitrary columns give records or an error, never a panic.
     #[test]
-    fn arbitrary_columns_are_safe(tag in PROCESSES..=KERNEL_SYMBOLS, columns in vec(vec(0u8..9, 0..9), 0..11)) {
+    fn arbitrary_columns_are_safe(tag in PROCESSES..=KERNEL_FUNCTIONS, columns in vec(vec(0u8..9, 0..9), 0..11)) {
         let mut bytes = vec![columns.len() as u8];
         for column in columns {
             bytes.push(column.len() as u8);
@@ -80,6 +82,40 @@ proptest! {
         }
         let _damaged = take(tag, &bytes, &mut Vec::new());
     }
+}
+
+/// Kernel symbols as an earlier version wrote them: each address from the one before, and names with their lengths.
+#[test]
+fn symbols_of_earlier_versions_are_read() {
+    let symbols = [(0x1000u64, 0x40u64, "one", "x"), (0x1008, 1, "", "x")];
+    let (mut columns, mut modules) = (Columns::<6>::default(), texts::TextsWriter::default());
+    columns.put(0, 2);
+    let mut before = 0;
+    for (address, size, name, module) in symbols {
+        columns.put(1, fold(address - before));
+        columns.put(2, size);
+        texts::put_new(&mut columns, 3, name);
+        modules.put(&mut columns, 4, 5, module);
+        before = address;
+    }
+    let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    columns.drain_into(&mut bytes);
+    assert_eq!(take(KERNEL_SYMBOLS, &bytes, &mut records).unwrap(), Some(2 * 64 + 5));
+    let symbols = symbols.map(|(address, size, name, module)| KernelSymbol {
+        address,
+        size,
+        name: name.to_owned(),
+        module: module.to_owned(),
+    });
+    assert_eq!(records, [Record::KernelSymbols(KernelSymbols { symbols: symbols.to_vec() })]);
+}
+
+/// A name with a zero in it is none of a kernel function: such a record is not in a table.
+#[test]
+fn a_zero_in_a_name_is_kept() {
+    let symbol = KernelSymbol { name: "a\0b".to_owned(), ..KernelSymbol::default() };
+    let record = Record::KernelSymbols(KernelSymbols { symbols: vec![symbol] });
+    assert_eq!(read(&written(std::slice::from_ref(&record))).unwrap(), (vec![record], 0));
 }
 
 /// A process like the one before takes a few bytes, and so do its mappings.
@@ -116,7 +152,7 @@ fn texts_do_not_explode() {
     assert_eq!(records, many);
     assert!(cost <= LENGTH_LIMIT);
 
-    let mut columns = crate::columns::Columns::<7>::default();
+    let mut columns = Columns::<7>::default();
     for number in 0..20 {
         columns.put(0, 4);
         columns.put(1, 0);
