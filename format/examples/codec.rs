@@ -59,7 +59,8 @@ fn main() {
         let encode = median(|| drop(black_box(write(&recording, &segments))));
         let unsampled: Segments = segments.iter().map(|(records, _)| (records.clone(), Vec::new())).collect();
         let records = median(|| drop(black_box(write(&recording, &unsampled))));
-        let written = Recording::open(&written).unwrap();
+        let file = written;
+        let written = Recording::open(&file).unwrap();
         let decode = median(|| {
             black_box(decode(&written));
         });
@@ -85,9 +86,24 @@ fn read(recording: &Recording<'_>) -> Segments {
         while let Some(sample) = samples.next().unwrap() {
             read.push(sample.clone());
         }
-        (segment.records().unwrap(), read)
+        let mut records = segment.records().unwrap();
+        // The order in which a frame has them.
+        records.sort_by_key(|record| !is_of_process(record));
+        (records, read)
     });
     segments.collect()
+}
+
+fn is_of_process(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Process(_)
+            | Record::Thread(_)
+            | Record::Fork(_)
+            | Record::Exec(_)
+            | Record::Exit(_)
+            | Record::Mapping(_)
+    )
 }
 
 fn write(recording: &Recording<'_>, segments: &Segments) -> Vec<u8> {

@@ -1,7 +1,5 @@
 //! The columns of a samples frame: like stands beside like when it is compressed.
 
-use std::ops::Range;
-
 use crate::error::Error;
 use crate::varint;
 
@@ -129,18 +127,6 @@ impl ColumnWriter {
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
         self.0.drain_into(out);
     }
-}
-
-/// Where the columns lie in these bytes.
-pub(crate) fn in_bytes(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let mut at = 0;
-    let count = varint::take(bytes, &mut at).unwrap_or_default();
-    (0..count).map_while(move |_| {
-        let length = usize::try_from(varint::take(bytes, &mut at).ok()?).ok()?;
-        let start = at;
-        at = start.checked_add(length)?;
-        Some(start..at)
-    })
 }
 
 /// What is left of each column: a range of some bytes.

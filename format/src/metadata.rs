@@ -2,13 +2,10 @@
 //! fixed-width integers, little-endian: strings and lists have a 64-bit length in front, enums a
 //! 32-bit variant number.
 
-use std::ops::Range;
-
 use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::columns;
 use crate::error::Error;
 use crate::record::Record;
 use crate::tables;
@@ -104,18 +101,6 @@ pub(crate) fn take_records(bytes: &[u8], at: &mut usize, records: &mut Vec<Recor
     }
     records.extend(decode_record(tag, content)?);
     Ok(0)
-}
-
-/// Where the columns of tables lie in the bytes of records.
-pub(crate) fn columns(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let mut at = 0;
-    let contents = std::iter::from_fn(move || {
-        let (tag, content) = take(bytes, &mut at).ok()?;
-        Some((tag, content, at - content.len()))
-    });
-    contents.filter(|(tag, ..)| tables::has_tag(*tag)).flat_map(|(_, content, start)| {
-        columns::in_bytes(content).map(move |column| start + column.start..start + column.end)
-    })
 }
 
 /// Appends a tag, the length of what follows, and what `put` appends.

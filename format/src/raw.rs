@@ -85,7 +85,7 @@ impl RawRecording {
                         Some(stream) => stream,
                         none => none.insert(new_stream(LEVEL)?),
                     };
-                    compress_piece(stream, raw, std::iter::empty(), &mut compressed)?;
+                    compress_piece(stream, raw, &mut compressed)?;
                 }
                 FrameKind::Footer => compressed = raw.to_vec(),
                 _ => compressed = zstd::bulk::compress(raw, LEVEL)?,

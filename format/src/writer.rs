@@ -6,8 +6,7 @@ use std::io::Write;
 use zstd::bulk::Compressor;
 use zstd::stream::raw::Encoder;
 
-use crate::columns;
-use crate::compression::{compress_alone, compress_piece, new_flush_stream, new_stream};
+use crate::compression::{compress_last, compress_piece, flush_stream, new_stream};
 use crate::error::Error;
 use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
@@ -249,7 +248,7 @@ impl<W: Write> Writer<W> {
         records.drain_into(&mut self.raw);
         self.records_length += self.raw.len() as u64 + cost;
         if self.is_counted {
-            compress_alone(new_flush_stream()?, &self.raw, metadata::columns(&self.raw), &mut self.compressed)?;
+            compress_last(flush_stream()?, &self.raw, &mut self.compressed)?;
             self.write_frame(FrameKind::Records, records.count, records.times())?;
         } else {
             self.write_alone(FrameKind::Records, records.count, records.times())?;
@@ -269,14 +268,13 @@ impl<W: Write> Writer<W> {
         self.samples_length += self.raw.len() as u64;
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none if self.is_counted => none.insert(new_flush_stream()?),
+            none if self.is_counted => none.insert(flush_stream()?),
             none => {
                 let many = self.raw.len() > MANY_BYTES * items as usize;
                 none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
             }
         };
-        let blocks = columns::in_bytes(&self.raw).filter(|_| self.is_counted);
-        compress_piece(stream, &self.raw, blocks, &mut self.compressed)?;
+        compress_piece(stream, &self.raw, &mut self.compressed)?;
         self.write_frame(FrameKind::Samples, items, times)?;
         self.frames.add_ticks(ticks);
         Ok(())

@@ -42,11 +42,6 @@ pub(crate) fn take(tag: u16, bytes: &[u8], records: &mut Vec<Record>) -> Result<
     }
 }
 
-/// Whether `tag` is that of a table.
-pub(crate) fn has_tag(tag: u16) -> bool {
-    [PROCESSES, KERNEL_SYMBOLS, KERNEL_FUNCTIONS].contains(&tag)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
