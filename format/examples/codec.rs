@@ -17,7 +17,7 @@ const FLUSH: u64 = 600_000_000;
 const ROUNDS: usize = 9;
 /// The kernel counts CPU time in steps of milliseconds.
 const REPETITIONS: u32 = 5;
-const SAMPLES: u8 = 2;
+const SAMPLES: u8 = 6;
 const COLUMNS: [&str; 25] = [
     "time",
     "cpu",
@@ -88,7 +88,8 @@ fn read(recording: &Recording<'_>) -> Segments {
         }
         let mut records = segment.records().unwrap();
         // The order in which a frame has them.
-        records.sort_by_key(|record| !is_of_process(record));
+        records
+            .sort_by_key(|record| (!is_of_process(record), !matches!(record, Record::Module(_) | Record::Layout(_))));
         (records, read)
     });
     segments.collect()

@@ -23,7 +23,7 @@ pub struct RawRecording {
 /// A frame: the fields of its head that can be chosen, and its content before compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawFrame {
-    /// 1 records, 2 samples, 3 index, 4 totals, 5 footer.
+    /// 1 records, 6 samples, 3 index, 4 totals, 5 footer.
     pub kind: u8,
     /// 1 for the first frame of a segment.
     pub flags: u8,

@@ -88,7 +88,7 @@ impl Failed {
     }
 
     fn is_read(&self, message: &str) -> bool {
-        let samples: u32 = frames(&self.taken).iter().filter(|frame| frame.kind == 2).map(|frame| frame.items).sum();
+        let samples: u32 = frames(&self.taken).iter().filter(|frame| frame.kind == 6).map(|frame| frame.items).sum();
         if samples > 0 {
             assert!(message.contains(&format!(" {samples} samples were written")), "{samples}:\n{message}");
         }
@@ -171,7 +171,7 @@ fn small_disks() {
     for one in &failed {
         one.judge(&["No space left on device"]);
     }
-    let with_samples = failed.iter().filter(|one| frames(&one.file).iter().any(|frame| frame.kind == 2));
+    let with_samples = failed.iter().filter(|one| frames(&one.file).iter().any(|frame| frame.kind == 6));
     assert!(with_samples.count() >= 3, "most of these disks were too small for any sample");
 }
 

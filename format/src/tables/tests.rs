@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::columns::Columns;
 use crate::metadata;
-use crate::record::{Exec, Exit, Fork, KernelSymbol, KernelSymbols, Mapping, Process, Thread};
+use crate::record::{
+    Exec, Exit, Fork, KernelSymbol, KernelSymbols, Layout, LoadSegment, Mapping, Module, ModuleKind, Process, Thread,
+};
 use crate::record_buffer::RecordBuffer;
 use crate::varint::fold;
 
@@ -44,6 +46,30 @@ fn symbols() -> impl Strategy<Value = Record> {
     vec(symbol, 0..6).prop_map(|symbols| Record::KernelSymbols(KernelSymbols { symbols }))
 }
 
+fn module() -> impl Strategy<Value = Record> {
+    let blob = || vec(any::<u8>(), 0..3);
+    let kind = prop_oneof![Just(ModuleKind::File), Just(ModuleKind::Vdso), Just(ModuleKind::Anonymous)];
+    let load = (long(), long(), long(), any::<bool>());
+    let load = load.prop_map(|(offset, address, file_size, executable)| LoadSegment {
+        offset,
+        address,
+        file_size,
+        executable,
+    });
+    let layout = (number(), blob(), blob(), vec(load, 0..4));
+    prop_oneof![
+        (number(), kind, text(), blob()).prop_map(|(id, kind, path, build_id)| Record::Module(Module {
+            id,
+            kind,
+            path,
+            build_id
+        })),
+        layout.prop_map(|(module, build_id, fingerprint, loads)| {
+            Record::Layout(Layout { module, build_id, fingerprint, loads })
+        }),
+    ]
+}
+
 fn written(records: &[Record]) -> Vec<u8> {
     let (mut buffer, mut bytes) = (RecordBuffer::default(), Vec::new());
     records.iter().for_each(|record| buffer.put(record).unwrap());
@@ -66,6 +92,12 @@ proptest! {
         prop_assert_eq!(read(&written(&records)).unwrap().0, records);
     }
 
+    /// So do modules and layouts.
+    #[test]
+    fn modules_round_trip(records in vec(module(), 0..12)) {
+        prop_assert_eq!(read(&written(&records)).unwrap().0, records);
+    }
+
     /// So do names of kernel functions, each list by itself.
     #[test]
     fn kernel_symbols_round_trip(records in vec(symbols(), 0..3)) {
@@ -74,7 +106,7 @@ proptest! {
 
     /// Arbitrary columns give records or an error, never a panic.
     #[test]
-    fn arbitrary_columns_are_safe(tag in PROCESSES..=KERNEL_FUNCTIONS, columns in vec(vec(0u8..9, 0..9), 0..11)) {
+    fn arbitrary_columns_are_safe(tag in PROCESSES..=MODULES, columns in vec(vec(0u8..9, 0..9), 0..11)) {
         let mut bytes = vec![columns.len() as u8];
         for column in columns {
             bytes.push(column.len() as u8);
@@ -131,6 +163,25 @@ fn what_is_alike_takes_little() {
     };
     let records: Vec<Record> = (100..300).flat_map(process).collect();
     assert!(written(&records).len() < 200 * 14, "{}", written(&records).len());
+}
+
+/// Modules with the usual loads take little but their paths, build-ids and sizes, and no build-id is there twice.
+#[test]
+fn layouts_take_little() {
+    let load = |offset, address, file_size, executable| LoadSegment { offset, address, file_size, executable };
+    let records = |id: u32| {
+        let build_id = vec![id as u8; 20];
+        let loads = vec![
+            load(0, 0, 0x590, false),
+            load(0x1000, 0x1000, 0x7d5, true),
+            load(0x2000, 0x2000, 0x194, false),
+            load(0x2db8, 0x3db8, 0x258, false),
+        ];
+        let module = Module { id, path: "/usr/bin/true".to_owned(), build_id: build_id.clone(), ..Module::default() };
+        [Record::Module(module), Record::Layout(Layout { module: id, build_id, loads, ..Layout::default() })]
+    };
+    let records: Vec<Record> = (0..10).flat_map(records).collect();
+    assert!(written(&records).len() < 10 * (14 + 21 + 40), "{}", written(&records).len());
 }
 
 /// A few bytes do not stand for many long texts, and records of tables count for what they become.
