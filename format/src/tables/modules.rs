@@ -29,7 +29,7 @@ const LAYOUT: u64 = 8;
 
 const PAGE: u64 = 4096;
 /// What a load counts for.
-const LOAD_COST: usize = size_of::<LoadSegment>();
+const LOAD_COST: usize = 32;
 
 /// Both sides: what the next load is compared with.
 #[derive(Debug, Default)]
