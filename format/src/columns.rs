@@ -22,7 +22,7 @@ columns! {
     Time,
     /// CPU number.
     Cpu,
-    /// Thread: its number in this segment; one past the last announces a new one.
+    /// Thread: its number in this segment; of earlier versions, one past the last announces a new one.
     Thread,
     /// A new thread's process id, then its thread id; of earlier versions.
     ThreadDefinition,
@@ -68,7 +68,7 @@ columns! {
     NewCallee,
     /// The same of new kernel chains.
     NewKernelCallee,
-    /// A new thread's process id from that of the new thread before, then its thread id from its process id.
+    /// The threads that are new in the frame, all at its start: see `threads`.
     NewThread,
 }
 

@@ -89,6 +89,7 @@
 //! | metadata of a segment, before compression | 256 MiB |
 //! | samples of a segment, before compression | 128 MiB |
 //! | records of a segment | 4,194,304 |
+//! | threads of a segment | 4,194,304 |
 //! | records of a table | 16 MiB, and all of a segment count for its metadata |
 //! | a record, or the header | 16 MiB |
 //! | addresses of a segment's distinct kernel chains | 16,777,216: 128 MiB |
@@ -134,6 +135,7 @@ mod self_metrics;
 mod stack;
 pub mod start_code;
 mod tables;
+mod threads;
 mod times;
 mod unwound;
 mod variants;

@@ -9,6 +9,7 @@ use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
 use crate::stack::{StackSpan, WORDS_LIMIT, put_register, put_words, take_register, take_words};
+use crate::threads::{ThreadReader, ThreadWriter};
 use crate::times::{self, Ticks};
 use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
@@ -54,9 +55,7 @@ pub struct NewAddresses<'a> {
 pub(crate) struct SampleEncoder {
     columns: ColumnWriter,
     dictionary: DictionaryWriter,
-    threads: FxHashMap<(u32, u32), u32>,
-    /// The process of the newest thread.
-    new_pid: u32,
+    threads: ThreadWriter,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
     /// In these chains.
@@ -103,6 +102,7 @@ impl SampleEncoder {
 
     /// Appends the waiting samples' columns and empties them; the state stays.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        self.threads.end_frame(&mut self.columns);
         self.weights.end_frame(&mut self.columns);
         self.columns.drain_into(out);
         self.count = 0;
@@ -140,16 +140,9 @@ impl SampleEncoder {
     }
 
     fn put_thread(&mut self, pid: u32, tid: u32) -> usize {
-        let next = self.threads.len() as u32;
-        let number = *self.threads.entry((pid, tid)).or_insert(next);
-        self.columns.put(Column::Thread, u64::from(number));
-        if number == next {
-            let pid_before = std::mem::replace(&mut self.new_pid, pid);
-            self.columns.put(Column::NewThread, fold(u64::from(pid).wrapping_sub(u64::from(pid_before))));
-            self.columns.put(Column::NewThread, fold(u64::from(tid).wrapping_sub(u64::from(pid))));
-            self.last_stacks.push(LastStack::default());
-        }
-        number as usize
+        let place = self.threads.put((pid, tid));
+        self.last_stacks.resize_with(self.threads.len(), LastStack::default);
+        place
     }
 
     fn put_kernel_chain(&mut self, chain: &[u64]) {
@@ -227,9 +220,7 @@ fn put_ranges(columns: &mut ColumnWriter, stack: &UserStack) {
 #[derive(Debug, Default)]
 pub(crate) struct SampleDecoder {
     dictionary: DictionaryReader,
-    threads: Vec<(u32, u32)>,
-    /// The process of the newest thread; an earlier version does not refer to it.
-    new_pid: u32,
+    threads: ThreadReader,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
     /// In these chains.
@@ -246,6 +237,7 @@ impl SampleDecoder {
     /// Begins a frame.
     pub(crate) fn start_frame(&mut self, columns: &mut ColumnReader) -> Result<(), Error> {
         self.ticks.period = columns.take(Column::Time)?;
+        self.threads.start_frame(columns)?;
         self.weights.start_frame(columns);
         self.user_chains.start_frame(columns, chains::USER);
         self.new_kernel_chains.start_frame(columns, chains::KERNEL);
@@ -259,8 +251,7 @@ impl SampleDecoder {
         self.ticks.note(sample.cpu, step);
         sample.time = times::time(step);
         sample.weight = self.weights.take(columns)?;
-        let thread = self.take_thread(columns)?;
-        (sample.pid, sample.tid) = self.threads[thread];
+        let thread = self.take_thread(columns, sample)?;
         self.take_kernel_chain(columns, &mut sample.kernel_chain)?;
         let shape = columns.take(Column::Shape)?;
         match shape & 3 {
@@ -286,30 +277,11 @@ impl SampleDecoder {
         Ok(())
     }
 
-    fn take_thread(&mut self, columns: &mut ColumnReader) -> Result<usize, Error> {
-        let number = columns.take32(Column::Thread)? as usize;
-        if number > self.threads.len() {
-            return Err(columns.unexpected(Column::Thread, "the number of a defined thread"));
-        }
-        if number == self.threads.len() {
-            let thread = self.take_new_thread(columns)?;
-            self.threads.push(thread);
-            self.last_stacks.push(LastStack::default());
-        }
-        Ok(number)
-    }
-
-    fn take_new_thread(&mut self, columns: &mut ColumnReader) -> Result<(u32, u32), Error> {
-        if !columns.is_empty(Column::ThreadDefinition) {
-            return Ok((columns.take32(Column::ThreadDefinition)?, columns.take32(Column::ThreadDefinition)?));
-        }
-        let mut take = |from: u32| {
-            let id = u64::from(from).wrapping_add(unfold(columns.take(Column::NewThread)?));
-            u32::try_from(id).map_err(|_| columns.unexpected(Column::NewThread, "a number of at most 32 bits"))
-        };
-        let pid = take(self.new_pid)?;
-        self.new_pid = pid;
-        Ok((pid, take(pid)?))
+    fn take_thread(&mut self, columns: &mut ColumnReader, sample: &mut Sample) -> Result<usize, Error> {
+        let (place, ids) = self.threads.take(columns)?;
+        (sample.pid, sample.tid) = ids;
+        self.last_stacks.resize_with(self.threads.len(), LastStack::default);
+        Ok(place)
     }
 
     fn take_kernel_chain(&mut self, columns: &mut ColumnReader, chain: &mut Vec<u64>) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
 
 MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS, MAX_WEIGHT = 4096, 524_288, 64, 524_288, 65_536
+MAX_THREADS = 1 << 22
 COLUMNS = 25
 
 
@@ -64,7 +65,6 @@ class SampleState:
         self.last, self.before = [0] * 256, 0
         self.threads, self.chains, self.addresses = [], [], []
         self.newest = 0
-        self.newest_pid = 0
         self.user, self.kernel = Chains(), Chains()
 
     def frame(self, content, count):
@@ -77,6 +77,10 @@ class SampleState:
          self.beyond, self.weight, self.dropped, self.kernel_dropped, self.branch, self.kernel_branch, self.callee,
          self.kernel_callee, self.new_callee, self.new_kernel_callee, self.new_thread) = columns[:COLUMNS]  # fmt: skip
         self.period = self.time.leb128()
+        pid = 0
+        while not self.new_thread.ended():
+            pid = (pid + self.new_thread.leb128()) & MASK
+            self.add_thread(pid, (pid + unfold(self.new_thread.leb128())) & MASK)
         self.weighted = not self.weight.ended()
         self.user.start_frame(self.chain, self.dropped, self.branch, self.callee, self.new_callee)
         self.kernel.start_frame(
@@ -106,17 +110,13 @@ class SampleState:
         place = self.thread.leb128()
         require(place <= len(self.threads), "a thread that is not defined")
         if place == len(self.threads):
-            ids = self.read_new_thread()
-            require(max(ids) < 1 << 32, "a process or thread id is too large")
-            self.threads.append(Thread(*ids))
+            self.add_thread(*[self.thread_definition.leb128() for _ in range(2)])
         return self.threads[place]
 
-    def read_new_thread(self):
-        if not self.thread_definition.ended():
-            return [self.thread_definition.leb128() for _ in range(2)]
-        pid = (self.newest_pid + unfold(self.new_thread.leb128())) & MASK
-        self.newest_pid = pid
-        return [pid, (pid + unfold(self.new_thread.leb128())) & MASK]
+    def add_thread(self, pid, tid):
+        require(max(pid, tid) < 1 << 32, "a process or thread id is too large")
+        require(len(self.threads) < MAX_THREADS, "too many threads")
+        self.threads.append(Thread(pid, tid))
 
     def code(self, token):
         if token == 0:
