@@ -19,7 +19,7 @@ fuzz_target!(|frames: (u8, &[u8])| {
     // Two frames of one segment: what the first defines, the second refers to.
     let (first, second) = columns.split_at(columns.len() / 2);
     let frame = |flags, content: &[u8]| RawFrame {
-        kind: 2,
+        kind: 6,
         flags,
         items: u32::from(items),
         content: content.to_vec(),

@@ -37,7 +37,7 @@ struct Failed {
 /// The frames of records and samples, up to the first that is not whole.
 fn frames(file: &[u8]) -> Vec<RawFrame> {
     let frames = RawRecording::take_apart(file).map(|raw| raw.frames).unwrap_or_default();
-    frames.into_iter().filter(|frame| frame.kind <= 2).collect()
+    frames.into_iter().filter(|frame| [1, 6].contains(&frame.kind)).collect()
 }
 
 impl Failing {
