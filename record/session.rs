@@ -92,8 +92,10 @@ pub(crate) fn record(
     if args.keep_raw {
         stream.keep_raw();
     }
-    if args.samples_every().is_some() {
-        stream.judge_chains();
+    match (&counting, args.samples_every()) {
+        (Some(_), Some(_)) => stream.judge_chains(),
+        (Some(_), None) => stream.only_count(),
+        (None, _) => {}
     }
     for pid in target.pids() {
         stream.learn(pid, now())?;
@@ -237,7 +239,7 @@ impl Session {
     /// What is done whenever what was collected leaves for the output: somewhat more often than once a second.
     fn flush(&mut self) -> Result<()> {
         self.cpus.follow(&mut self.sampler, &mut self.stream)?;
-        self.stream.flush(&mut self.sampler)?;
+        self.stream.flush_in_time(&mut self.sampler)?;
         self.sampler.renew_cgroups()?;
         if let Some(slower) = self.frugality.look(&mut self.sampler, &mut self.stream)? {
             self.progress.say(&slower);

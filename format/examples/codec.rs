@@ -12,13 +12,13 @@ use std::path::Path;
 use profrec_format::raw::RawRecording;
 use profrec_format::{Record, Recording, Sample, Writer};
 
-/// As the recorder flushes, in nanoseconds.
+/// As the recorder flushes samples, in nanoseconds. A flush of counts is a segment.
 const FLUSH: u64 = 600_000_000;
 const ROUNDS: usize = 9;
 /// The kernel counts CPU time in steps of milliseconds.
 const REPETITIONS: u32 = 5;
-const SAMPLES: u8 = 2;
-const COLUMNS: [&str; 16] = [
+const SAMPLES: u8 = 6;
+const COLUMNS: [&str; 25] = [
     "time",
     "cpu",
     "thread",
@@ -35,6 +35,15 @@ const COLUMNS: [&str; 16] = [
     "guessed",
     "beyond",
     "weight",
+    "dropped",
+    "kernel dropped",
+    "branch",
+    "kernel branch",
+    "callee",
+    "kernel callee",
+    "new callee",
+    "new kernel callee",
+    "new thread",
 ];
 
 type Segments = Vec<(Vec<Record>, Vec<Sample>)>;
@@ -50,7 +59,8 @@ fn main() {
         let encode = median(|| drop(black_box(write(&recording, &segments))));
         let unsampled: Segments = segments.iter().map(|(records, _)| (records.clone(), Vec::new())).collect();
         let records = median(|| drop(black_box(write(&recording, &unsampled))));
-        let written = Recording::open(&written).unwrap();
+        let file = written;
+        let written = Recording::open(&file).unwrap();
         let decode = median(|| {
             black_box(decode(&written));
         });
@@ -76,9 +86,25 @@ fn read(recording: &Recording<'_>) -> Segments {
         while let Some(sample) = samples.next().unwrap() {
             read.push(sample.clone());
         }
-        (segment.records().unwrap(), read)
+        let mut records = segment.records().unwrap();
+        // The order in which a frame has them.
+        records
+            .sort_by_key(|record| (!is_of_process(record), !matches!(record, Record::Module(_) | Record::Layout(_))));
+        (records, read)
     });
     segments.collect()
+}
+
+fn is_of_process(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Process(_)
+            | Record::Thread(_)
+            | Record::Fork(_)
+            | Record::Exec(_)
+            | Record::Exit(_)
+            | Record::Mapping(_)
+    )
 }
 
 fn write(recording: &Recording<'_>, segments: &Segments) -> Vec<u8> {
@@ -88,9 +114,10 @@ fn write(recording: &Recording<'_>, segments: &Segments) -> Vec<u8> {
             writer.start_segment().unwrap();
         }
         records.iter().for_each(|record| writer.record(record).unwrap());
+        let every = FLUSH.max(recording.header().counted_every);
         let mut flushed = samples.first().map_or(0, |sample| sample.time);
         for sample in samples {
-            if sample.time.saturating_sub(flushed) >= FLUSH {
+            if sample.time.saturating_sub(flushed) >= every {
                 writer.flush().unwrap();
                 flushed = sample.time;
             }

@@ -22,17 +22,17 @@ columns! {
     Time,
     /// CPU number.
     Cpu,
-    /// Thread: its number in this segment; one past the last announces a new one.
+    /// Thread: its number in this segment; of earlier versions, one past the last announces a new one.
     Thread,
-    /// A new thread's process id, then its thread id.
+    /// A new thread's process id, then its thread id; of earlier versions.
     ThreadDefinition,
     /// Kernel chain: 0 none, 1 a new one, n + 2 the n-th of this segment.
     KernelChain,
-    /// A new kernel chain's length, then its addresses as code.
+    /// A new kernel chain's length, then its addresses as code; of earlier versions.
     KernelFrames,
     /// Shape of the user side: see `Shape`.
     Shape,
-    /// Length of a frame-pointer chain, then its addresses as code.
+    /// Length of a frame-pointer chain, then its addresses as code; of earlier versions.
     Chain,
     /// Top of the stack, where it changed: words from the thread's top before.
     Top,
@@ -52,10 +52,24 @@ columns! {
     Beyond,
     /// What a sample stands for: see `weights`.
     Weight,
-    /// Of the chain before, how many inner frames a chain has not: see `chains`.
+    /// Of the chain before, how many inner frames a chain has not; of earlier versions.
     Dropped,
     /// The same of new kernel chains.
     KernelDropped,
+    /// Of the chain before, how many inner frames a chain has not, then how many it has instead: see `chains`.
+    Branch,
+    /// The same of new kernel chains.
+    KernelBranch,
+    /// Each of these frames, outermost first: 0 what its caller called last, 1 a new address, n + 2 the n-th of this segment.
+    Callee,
+    /// The same of new kernel chains.
+    KernelCallee,
+    /// A new address: signed difference from what its caller called last, or from the caller.
+    NewCallee,
+    /// The same of new kernel chains.
+    NewKernelCallee,
+    /// The threads that are new in the frame, all at its start: see `threads`.
+    NewThread,
 }
 
 /// Columns being written, by their numbers.
@@ -170,6 +184,16 @@ impl<const COUNT: usize> Spans<COUNT> {
         let taken = taken.ok_or(Error::content(span.at, "a column that holds what it is said to"))?;
         span.at += length;
         Ok(taken)
+    }
+
+    /// The next bytes of a column, up to one that ends them, which is passed over.
+    pub(crate) fn take_until<'a>(&mut self, bytes: &'a [u8], column: usize, end: u8) -> Result<&'a [u8], Error> {
+        let span = &mut self.0[column];
+        let rest = &bytes[span.at..span.end];
+        let length = rest.iter().position(|byte| *byte == end);
+        let length = length.ok_or(Error::content(span.at, "bytes that have an end"))?;
+        span.at += length + 1;
+        Ok(&rest[..length])
     }
 
     /// An error unless all of the columns was taken.

@@ -2,7 +2,7 @@
 //! each is spelled out once in a segment and is a small number after that.
 //!
 //! A token of code is 0 for an address that is new (its value goes to [`Column::Addresses`]) and
-//! n + 1 for the n-th address of the segment.
+//! n + 1 for the n-th address of the segment. Chains have tokens of their own (see `chains`), and share the numbers.
 
 use rustc_hash::FxHashMap;
 
@@ -64,34 +64,36 @@ impl DictionaryWriter {
     /// The token of an address in an address space; defines it when it is new.
     #[inline]
     pub(crate) fn token(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {
+        if let Some(number) = self.number(address) {
+            return u64::from(number) + 1;
+        }
+        columns.put(Column::Addresses, fold(address.wrapping_sub(self.last_new)));
+        self.last_new = address;
+        0
+    }
+
+    /// The number of an address in an address space; `None` for one that is new, and has the next number from now on.
+    #[inline]
+    pub(crate) fn number(&mut self, address: u64) -> Option<u32> {
         let next = self.known.len() as u32;
         let known = self.known.entry(address).or_insert(Known { number: next, space: self.space });
         let number = known.number;
         if number == next {
             self.new_to_space.push(address);
-            return self.define(columns, address);
+            return None;
         }
         if known.space != self.space {
             known.space = self.space;
             self.new_to_space.push(address);
         }
-        u64::from(number) + 1
+        Some(number)
     }
 
-    /// The token of an address in the kernel, where no process has code.
-    pub(crate) fn kernel_token(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {
+    /// The same of an address in the kernel, where no process has code.
+    pub(crate) fn kernel_number(&mut self, address: u64) -> Option<u32> {
         let next = self.known.len() as u32;
         let number = self.known.entry(address).or_insert(Known { number: next, space: self.space }).number;
-        if number == next {
-            return self.define(columns, address);
-        }
-        u64::from(number) + 1
-    }
-
-    fn define(&mut self, columns: &mut ColumnWriter, address: u64) -> u64 {
-        columns.put(Column::Addresses, fold(address.wrapping_sub(self.last_new)));
-        self.last_new = address;
-        0
+        (number != next).then_some(number)
     }
 }
 
@@ -99,6 +101,8 @@ impl DictionaryWriter {
 #[derive(Debug, Default)]
 pub(crate) struct DictionaryReader {
     addresses: Vec<u64>,
+    /// The last address that a token defined.
+    last_new: u64,
 }
 
 impl DictionaryReader {
@@ -106,13 +110,20 @@ impl DictionaryReader {
     #[inline]
     pub(crate) fn address(&mut self, columns: &mut ColumnReader, token: u64) -> Result<u64, Error> {
         if token == 0 {
-            let difference = unfold(columns.take(Column::Addresses)?);
-            let address = self.addresses.last().copied().unwrap_or(0).wrapping_add(difference);
-            self.addresses.push(address);
-            return Ok(address);
+            self.last_new = self.last_new.wrapping_add(unfold(columns.take(Column::Addresses)?));
+            self.add(self.last_new);
+            return Ok(self.last_new);
         }
-        let number = usize::try_from(token - 1).unwrap_or(usize::MAX);
-        let address = self.addresses.get(number).copied();
-        address.ok_or_else(|| columns.unexpected(Column::Addresses, "the number of a defined address"))
+        self.numbered(token - 1).ok_or_else(|| columns.unexpected(Column::Addresses, "the number of a defined address"))
+    }
+
+    /// Gives an address the next number.
+    pub(crate) fn add(&mut self, address: u64) {
+        self.addresses.push(address);
+    }
+
+    /// The address of a number.
+    pub(crate) fn numbered(&self, number: u64) -> Option<u64> {
+        self.addresses.get(usize::try_from(number).ok()?).copied()
     }
 }

@@ -42,7 +42,7 @@ impl FrameKind {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Records => 1,
-            Self::Samples => 2,
+            Self::Samples => 6,
             Self::Index => 3,
             Self::Totals => 4,
             Self::Footer => 5,
@@ -53,7 +53,8 @@ impl FrameKind {
     pub(crate) fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Records,
-            2 => Self::Samples,
+            // Of earlier versions, which pass over what this one writes.
+            2 | 6 => Self::Samples,
             3 => Self::Index,
             4 => Self::Totals,
             5 => Self::Footer,

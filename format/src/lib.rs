@@ -15,17 +15,17 @@
 //!
 //! Then come *frames*. Each has a head of 52 bytes with a sync word, its kind, lengths, numbers, times and a checksum, and a
 //! content compressed with zstd. A frame is what can be lost: the recorder writes one at least once a
-//! second. A frame whose checksum does not fit is damaged; a kind that the reader does not know is skipped.
+//! second, and where ticks are counted, once a flush. A frame whose checksum does not fit is damaged; a kind that the reader does not know is skipped.
 //!
 //! | kind | content |
 //! |---|---|
 //! | 1 records | metadata records: 16-bit tag, 32-bit length, bincode; unknown tags are skipped. Compressed by itself. |
-//! | 2 samples | samples in columns. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
+//! | 6 samples | samples in columns; of earlier versions, kind 2. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
 //! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. Compressed by itself. |
 //! | 4 totals | [`Totals`]; of a recording that was closed. Compressed by itself. |
 //! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. A file that lacks it alone lacks nothing of the recording, and is read from its start. |
 //!
-//! Frames of kind 1 and 2 form *segments* of about a minute or 8 MB. The first frame of a segment carries a flag; the
+//! Frames of records and samples form *segments* of about a minute or 8 MB. The first frame of a segment carries a flag; the
 //! zstd stream and all state of the sample columns begin anew there, and all that its samples refer to
 //! (processes, mappings, modules, threads, evidence) is recorded again. So each segment alone is a valid recording, and
 //! damage costs at most the rest of its segment: the reader looks for the next sync word, uses the metadata that follows,
@@ -40,7 +40,8 @@
 //! times records come first. Evidence (modules, layouts, call frame information, symbols, images) has no time: it holds for
 //! the whole segment and may follow the samples that need it.
 //!
-//! What happened to processes, and names of kernel functions, are stored in *tables*: columns that stand for many records.
+//! What happened to processes, modules and their layouts, and names of kernel functions, are stored in *tables*: columns that stand for many
+//! records.
 //!
 //! # Samples
 //!
@@ -48,7 +49,8 @@
 //! tokens of a dictionary that grows through the segment. A stack is stored as the difference from the same thread's stack
 //! before: its words (see [`UserStack`]) are compared from the high end down, and written as edits (copy, insert, skip).
 //! Inserted words have their distance from the word above and either a distance into the stack or a code token.
-//! Kernel chains are numbered as a whole. Of a chain, only the frames are stored that the chain before has not. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
+//! Kernel chains are numbered as a whole. Of a chain, only the frames are stored that the chain before has not, callers first: each is what its caller
+//! called last, or is told by its distance from that. Times are kept in steps of 1,024 ns, as what they deviate from a period after the
 //! last tick of their CPU. A recorder that has to slow down says of each sample how many ticks it stands for (its
 //! weight); [`Pace`] records say when and why. All of it, number by number, is in the [`specification`].
 //! That it is enough is tested: `tests/second_reader` in the repository is a reader in Python that was written from it alone.
@@ -87,6 +89,7 @@
 //! | metadata of a segment, before compression | 256 MiB |
 //! | samples of a segment, before compression | 128 MiB |
 //! | records of a segment | 4,194,304 |
+//! | threads of a segment | 4,194,304 |
 //! | records of a table | 16 MiB, and all of a segment count for its metadata |
 //! | a record, or the header | 16 MiB |
 //! | addresses of a segment's distinct kernel chains | 16,777,216: 128 MiB |
@@ -103,6 +106,7 @@ pub mod specification {}
 
 mod chains;
 mod columns;
+mod compression;
 mod damage;
 mod dictionary;
 mod error;
@@ -131,6 +135,7 @@ mod self_metrics;
 mod stack;
 pub mod start_code;
 mod tables;
+mod threads;
 mod times;
 mod unwound;
 mod variants;

@@ -1,10 +1,10 @@
 //! A recording as its frames, decompressed: to be changed and put together again with checksums that
 //! fit. For tests and fuzzing, which would get no further than the checksums otherwise.
 
+use crate::compression::{compress_piece, new_stream};
 use crate::error::Error;
 use crate::frame::{FrameHeader, FrameKind, LENGTH_LIMIT, SEGMENT_START, encode_header, frame_at};
 use crate::segment::{FrameStream, decompress};
-use crate::writer::{compress_piece, new_stream};
 
 /// Bytes of a file before its header; the header's length and checksum are the last eight of them.
 const HEAD: usize = 20;
@@ -23,7 +23,7 @@ pub struct RawRecording {
 /// A frame: the fields of its head that can be chosen, and its content before compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawFrame {
-    /// 1 records, 2 samples, 3 index, 4 totals, 5 footer.
+    /// 1 records, 6 samples, 3 index, 4 totals, 5 footer.
     pub kind: u8,
     /// 1 for the first frame of a segment.
     pub flags: u8,

@@ -3,13 +3,14 @@
 use crate::error::Error;
 use crate::metadata;
 use crate::record::Record;
-use crate::tables::{self, ProcessTable};
+use crate::tables::{self, ModuleTable, ProcessTable};
 
 /// Records that wait.
 #[derive(Default)]
 pub(crate) struct RecordBuffer {
-    /// What happened to processes: it goes before the others.
+    /// What happened to processes, then modules and layouts: they go before the others.
     processes: ProcessTable,
+    modules: ModuleTable,
     others: Vec<u8>,
     /// What a reader takes records in tables for, besides their bytes.
     cost: u64,
@@ -24,7 +25,7 @@ pub(crate) struct RecordBuffer {
 impl RecordBuffer {
     /// Adds a record.
     pub(crate) fn put(&mut self, record: &Record) -> Result<(), Error> {
-        if !self.processes.put(record) {
+        if !self.processes.put(record) && !self.modules.put(record) {
             match tables::put_kernel_symbols(&mut self.others, record) {
                 Some(cost) => self.cost += cost,
                 None => metadata::put_record(&mut self.others, record)?,
@@ -50,7 +51,7 @@ impl RecordBuffer {
 
     /// What a reader takes the records in tables for, besides the bytes of the frame.
     pub(crate) fn cost(&self) -> u64 {
-        self.processes.cost() + self.cost
+        self.processes.cost() + self.modules.cost() + self.cost
     }
 
     /// The earliest and the latest time of those that have one.
@@ -62,6 +63,9 @@ impl RecordBuffer {
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
         if self.processes.cost() > 0 {
             metadata::put_with(out, tables::PROCESSES, |out| self.processes.drain_into(out));
+        }
+        if self.modules.cost() > 0 {
+            metadata::put_with(out, tables::MODULES, |out| self.modules.drain_into(out));
         }
         out.append(&mut self.others);
     }

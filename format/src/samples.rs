@@ -9,6 +9,7 @@ use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
 use crate::stack::{StackSpan, WORDS_LIMIT, put_register, put_words, take_register, take_words};
+use crate::threads::{ThreadReader, ThreadWriter};
 use crate::times::{self, Ticks};
 use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
@@ -54,7 +55,7 @@ pub struct NewAddresses<'a> {
 pub(crate) struct SampleEncoder {
     columns: ColumnWriter,
     dictionary: DictionaryWriter,
-    threads: FxHashMap<(u32, u32), u32>,
+    threads: ThreadWriter,
     last_stacks: Vec<LastStack>,
     kernel_chains: FxHashMap<Vec<u64>, u32>,
     /// In these chains.
@@ -101,9 +102,8 @@ impl SampleEncoder {
 
     /// Appends the waiting samples' columns and empties them; the state stays.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        self.threads.end_frame(&mut self.columns);
         self.weights.end_frame(&mut self.columns);
-        self.user_chains.end_frame(&mut self.columns, chains::USER);
-        self.new_kernel_chains.end_frame(&mut self.columns, chains::KERNEL);
         self.columns.drain_into(out);
         self.count = 0;
     }
@@ -140,15 +140,9 @@ impl SampleEncoder {
     }
 
     fn put_thread(&mut self, pid: u32, tid: u32) -> usize {
-        let next = self.threads.len() as u32;
-        let number = *self.threads.entry((pid, tid)).or_insert(next);
-        self.columns.put(Column::Thread, u64::from(number));
-        if number == next {
-            self.columns.put(Column::ThreadDefinition, u64::from(pid));
-            self.columns.put(Column::ThreadDefinition, u64::from(tid));
-            self.last_stacks.push(LastStack::default());
-        }
-        number as usize
+        let place = self.threads.put((pid, tid));
+        self.last_stacks.resize_with(self.threads.len(), LastStack::default);
+        place
     }
 
     fn put_kernel_chain(&mut self, chain: &[u64]) {
@@ -226,7 +220,7 @@ fn put_ranges(columns: &mut ColumnWriter, stack: &UserStack) {
 #[derive(Debug, Default)]
 pub(crate) struct SampleDecoder {
     dictionary: DictionaryReader,
-    threads: Vec<(u32, u32)>,
+    threads: ThreadReader,
     last_stacks: Vec<LastStack>,
     kernel_chains: Vec<Vec<u64>>,
     /// In these chains.
@@ -243,6 +237,7 @@ impl SampleDecoder {
     /// Begins a frame.
     pub(crate) fn start_frame(&mut self, columns: &mut ColumnReader) -> Result<(), Error> {
         self.ticks.period = columns.take(Column::Time)?;
+        self.threads.start_frame(columns)?;
         self.weights.start_frame(columns);
         self.user_chains.start_frame(columns, chains::USER);
         self.new_kernel_chains.start_frame(columns, chains::KERNEL);
@@ -256,8 +251,7 @@ impl SampleDecoder {
         self.ticks.note(sample.cpu, step);
         sample.time = times::time(step);
         sample.weight = self.weights.take(columns)?;
-        let thread = self.take_thread(columns)?;
-        (sample.pid, sample.tid) = self.threads[thread];
+        let thread = self.take_thread(columns, sample)?;
         self.take_kernel_chain(columns, &mut sample.kernel_chain)?;
         let shape = columns.take(Column::Shape)?;
         match shape & 3 {
@@ -283,18 +277,11 @@ impl SampleDecoder {
         Ok(())
     }
 
-    fn take_thread(&mut self, columns: &mut ColumnReader) -> Result<usize, Error> {
-        let number = columns.take32(Column::Thread)? as usize;
-        if number > self.threads.len() {
-            return Err(columns.unexpected(Column::Thread, "the number of a defined thread"));
-        }
-        if number == self.threads.len() {
-            let pid = columns.take32(Column::ThreadDefinition)?;
-            let tid = columns.take32(Column::ThreadDefinition)?;
-            self.threads.push((pid, tid));
-            self.last_stacks.push(LastStack::default());
-        }
-        Ok(number)
+    fn take_thread(&mut self, columns: &mut ColumnReader, sample: &mut Sample) -> Result<usize, Error> {
+        let (place, ids) = self.threads.take(columns)?;
+        (sample.pid, sample.tid) = ids;
+        self.last_stacks.resize_with(self.threads.len(), LastStack::default);
+        Ok(place)
     }
 
     fn take_kernel_chain(&mut self, columns: &mut ColumnReader, chain: &mut Vec<u64>) -> Result<(), Error> {
@@ -307,7 +294,7 @@ impl SampleDecoder {
                 self.kernel_addresses += chain.len();
                 if self.kernel_addresses > KERNEL_ADDRESSES_LIMIT {
                     return Err(
-                        columns.unexpected(Column::KernelFrames, "kernel chains of at most 16,777,216 addresses")
+                        columns.unexpected(Column::KernelChain, "kernel chains of at most 16,777,216 addresses")
                     );
                 }
                 self.kernel_chains.push(chain.clone());

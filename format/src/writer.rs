@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use zstd::bulk::Compressor;
-use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
+use zstd::stream::raw::Encoder;
 
+use crate::compression::{compress_last, compress_piece, flush_stream, new_stream};
 use crate::error::Error;
 use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
@@ -16,7 +17,7 @@ use crate::record::Record;
 use crate::record_buffer::RecordBuffer;
 use crate::sample::Sample;
 use crate::samples::{KERNEL_ADDRESSES_LIMIT, NewAddresses, SampleEncoder};
-use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, Segment, WINDOW_LOG};
+use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, Segment};
 
 /// Buffered bytes after which a frame is written without being asked for.
 const BUFFER_LIMIT: usize = 256 << 10;
@@ -49,6 +50,8 @@ pub struct Writer<W: Write> {
     records: RecordBuffer,
     /// Of the clock, as the header has it.
     period: u64,
+    /// Samples are flushes of counts.
+    is_counted: bool,
     samples: SampleEncoder,
     /// Processes of the samples that wait.
     pids: Vec<u32>,
@@ -74,6 +77,7 @@ impl<W: Write> Writer<W> {
             records_written: 0,
             records: RecordBuffer::default(),
             period: header.period,
+            is_counted: header.counted_every > 0 && !header.is_hybrid(),
             samples: SampleEncoder::new(header.period),
             pids: Vec::new(),
             waiting_by_cpu: BTreeMap::new(),
@@ -243,7 +247,12 @@ impl<W: Write> Writer<W> {
         self.raw.clear();
         records.drain_into(&mut self.raw);
         self.records_length += self.raw.len() as u64 + cost;
-        self.write_alone(FrameKind::Records, records.count, records.times())?;
+        if self.is_counted {
+            compress_last(flush_stream()?, &self.raw, &mut self.compressed)?;
+            self.write_frame(FrameKind::Records, records.count, records.times())?;
+        } else {
+            self.write_alone(FrameKind::Records, records.count, records.times())?;
+        }
         self.frames.add_times(&records.losses, &records.metrics);
         Ok(())
     }
@@ -259,6 +268,7 @@ impl<W: Write> Writer<W> {
         self.samples_length += self.raw.len() as u64;
         let stream = match &mut self.stream {
             Some(stream) => stream,
+            none if self.is_counted => none.insert(flush_stream()?),
             none => {
                 let many = self.raw.len() > MANY_BYTES * items as usize;
                 none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
@@ -289,24 +299,4 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
-}
-
-pub(crate) fn new_stream(level: i32) -> Result<Encoder<'static>, Error> {
-    let mut stream = Encoder::new(level)?;
-    stream.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-    Ok(stream)
-}
-
-/// Replaces `compressed` with the next piece of a stream: all of `raw`, to the last byte.
-pub(crate) fn compress_piece(stream: &mut Encoder<'_>, raw: &[u8], compressed: &mut Vec<u8>) -> Result<(), Error> {
-    compressed.resize(zstd::zstd_safe::compress_bound(raw.len()) + 64, 0);
-    let mut input = InBuffer::around(raw);
-    let mut output = OutBuffer::around(&mut compressed[..]);
-    while input.pos < raw.len() {
-        stream.run(&mut input, &mut output)?;
-    }
-    while stream.flush(&mut output)? > 0 {}
-    let length = output.pos();
-    compressed.truncate(length);
-    Ok(())
 }

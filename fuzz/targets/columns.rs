@@ -19,7 +19,7 @@ fuzz_target!(|frames: (u8, &[u8])| {
     // Two frames of one segment: what the first defines, the second refers to.
     let (first, second) = columns.split_at(columns.len() / 2);
     let frame = |flags, content: &[u8]| RawFrame {
-        kind: 2,
+        kind: 6,
         flags,
         items: u32::from(items),
         content: content.to_vec(),
@@ -30,11 +30,11 @@ fuzz_target!(|frames: (u8, &[u8])| {
         let content = head.chain(columns.iter().copied()).collect();
         RawFrame { kind: 1, flags: 1, items: 1, content, ..RawFrame::default() }
     };
-    raw.frames = match items % 4 {
+    raw.frames = match items % 6 {
         0 => vec![frame(1, columns)],
         1 => vec![frame(1, first), frame(0, second)],
-        // Processes, and kernel symbols.
-        two_or_three => vec![table(18 + two_or_three)],
+        // One of the four tables, from two on.
+        number => vec![table(18 + number)],
     };
     let Ok(file) = raw.put_together() else { return };
     let Ok(recording) = Recording::open(&file) else { return };

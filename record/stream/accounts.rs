@@ -22,12 +22,21 @@ impl<W: Write> Stream<W> {
 
     /// Records what the BPF program has counted as lost since the last time.
     pub(super) fn write_losses(&mut self, sampler: &Sampler) -> Result<()> {
+        let (earlier, new) = (std::mem::take(&mut self.recent_losses), self.new_losses(sampler)?);
+        earlier.into_iter().chain(new).try_for_each(|loss| self.write(&Record::Loss(loss)))
+    }
+
+    /// The same, to be recorded later, together by cause and CPU.
+    pub(super) fn gather_losses(&mut self, sampler: &Sampler) -> Result<()> {
+        let new = self.new_losses(sampler)?;
+        gather(&mut self.recent_losses, new);
+        Ok(())
+    }
+
+    fn new_losses(&mut self, sampler: &Sampler) -> Result<Vec<Loss>> {
         let accounts = sampler.accounts()?;
         let seconds = if self.losses.is_ring_full(&accounts) { sampler.lost_seconds()? } else { Vec::new() };
-        for loss in self.losses.look(&accounts, &seconds, now(), sampler.period()) {
-            self.write(&Record::Loss(loss))?;
-        }
-        Ok(())
+        Ok(self.losses.look(&accounts, &seconds, now(), sampler.period()))
     }
 
     /// Counts as lost what was expected and is not in the output, when nothing more can be written.
@@ -120,5 +129,36 @@ impl<W: Write> Stream<W> {
             ticks: accounts.by_cpu().map(|(cpu, account)| (cpu, account.outcomes.ticks)).collect(),
             ..self.totals(accounts, clock_time, now(), stop)
         }
+    }
+}
+
+/// Adds losses to those of the same cause and CPU.
+fn gather(losses: &mut Vec<Loss>, new: Vec<Loss>) {
+    for loss in new {
+        match losses.iter_mut().find(|known| (known.cause, known.cpu) == (loss.cause, loss.cpu)) {
+            Some(known) => {
+                known.count += loss.count;
+                (known.since, known.time) = (known.since.min(loss.since), known.time.max(loss.time));
+            }
+            None => losses.push(loss),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profrec_format::LossCause;
+
+    use super::*;
+
+    /// Losses of one cause and CPU become one, from the first to the last.
+    #[test]
+    fn losses_are_gathered_by_cause_and_cpu() {
+        let loss = |since, time, count, cpu| Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::Late, count) };
+        let mut losses = Vec::new();
+        gather(&mut losses, vec![loss(10, 20, 1, 0), loss(10, 30, 2, 1)]);
+        gather(&mut losses, vec![loss(40, 50, 4, 0), Loss { cause: LossCause::CountsFull, ..loss(40, 60, 8, 0) }]);
+        let full = Loss { cause: LossCause::CountsFull, ..loss(40, 60, 8, 0) };
+        assert_eq!(losses, [loss(10, 50, 5, 0), loss(10, 30, 2, 1), full]);
     }
 }

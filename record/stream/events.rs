@@ -82,7 +82,7 @@ impl<W: Write> Stream<W> {
             What::Exit { pid, tid } => {
                 let defined = self.is_defined(pid);
                 if self.processes.exit(pid, tid, time) {
-                    if defined {
+                    if defined && self.tells_of(pid, tid) {
                         self.write(&Record::Exit(Exit { time, pid, tid }))?;
                     }
                     if self.processes.has_ended(pid) {
@@ -100,6 +100,12 @@ impl<W: Write> Stream<W> {
             What::Throttled { cpu } => self.losses.throttle(cpu),
         }
         Ok(())
+    }
+
+    /// Whether the recording has beginning and end of a thread. Where ticks are few, those of others than a process' first say nothing: each
+    /// is named when it has a tick.
+    fn tells_of(&self, pid: u32, tid: u32) -> bool {
+        pid == tid || !self.only_counts
     }
 
     fn exec(&mut self, pid: u32, tid: u32, comm: String, time: u64) -> Result<()> {
@@ -138,7 +144,7 @@ impl<W: Write> Stream<W> {
         if pid != parent {
             self.part_code_made_at_run_time(pid);
         }
-        if defined {
+        if defined && self.tells_of(pid, child.1) {
             if let Some(process) = self.processes.get_mut(pid) {
                 process.defined_in = self.segment;
             }

@@ -79,8 +79,12 @@ pub(crate) struct Stream<W: Write> {
     /// Counts segments from 1.
     segment: u64,
     segment_start: u64,
+    /// Nothing is sampled: what is written waits for counts.
+    only_counts: bool,
     /// The segment holds a flush of counts, and ends with it.
     ends_with_counts: bool,
+    /// That flush has waited for its evidence.
+    has_waited: bool,
     /// The segment has processes that are not remembered.
     has_forgotten: bool,
     code: SeenCode,
@@ -101,6 +105,8 @@ pub(crate) struct Stream<W: Write> {
     /// What was counted, on its way into the recording.
     rows: Rows,
     losses: Losses,
+    /// Those that wait for counts, together by cause and CPU.
+    recent_losses: Vec<Loss>,
     /// The last change of the pace.
     pace: Option<Pace>,
     /// The segment at hand says it.
@@ -141,7 +147,9 @@ impl<W: Write> Stream<W> {
             kernel_names: KernelNames::default(),
             segment: 1,
             segment_start: 0,
+            only_counts: false,
             ends_with_counts: false,
+            has_waited: false,
             has_forgotten: false,
             code: SeenCode::default(),
             chains: None,
@@ -155,6 +163,7 @@ impl<W: Write> Stream<W> {
             sample: Sample::default(),
             rows: Rows::default(),
             losses: Losses::default(),
+            recent_losses: Vec::new(),
             pace: None,
             is_pace_told: true,
             meter: Meter::new(start),
@@ -352,6 +361,25 @@ impl<W: Write> Stream<W> {
         self.writer.flush().context("writing the recording")?;
         self.meter.flushed(now());
         Ok(())
+    }
+
+    /// Has what is written wait for counts: each flush of them is then said in one piece, with its evidence.
+    pub(crate) fn only_count(&mut self) {
+        self.only_counts = true;
+    }
+
+    /// Does the same when it is time for it. Nothing but losses comes between flushes of counts, and those would be many small pieces.
+    pub(crate) fn flush_in_time(&mut self, sampler: &mut Sampler) -> Result<()> {
+        if self.waits_for_counts()? { self.gather_losses(sampler) } else { self.flush(sampler) }
+    }
+
+    /// Whether counts are to come, or evidence for them, for which they wait once.
+    fn waits_for_counts(&mut self) -> Result<bool> {
+        if !self.only_counts || !self.ends_with_counts {
+            return Ok(self.only_counts);
+        }
+        let has_waited = std::mem::replace(&mut self.has_waited, true);
+        Ok(!has_waited && !self.has_all_evidence()?)
     }
 
     /// Notes that samples are taken at another pace from now on.

@@ -33,7 +33,7 @@ impl<W: Write> Stream<W> {
     pub(super) fn define_all_again(&mut self) {
         self.segment += 1;
         self.segment_start = 0;
-        self.ends_with_counts = false;
+        (self.ends_with_counts, self.has_waited) = (false, false);
         self.has_forgotten = false;
         self.code.start_segment();
         self.kernel_names.start_segment();

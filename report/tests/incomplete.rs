@@ -49,13 +49,13 @@ fn unclosed(recording: &[u8]) -> Vec<u8> {
     recording[..(last.offset + last.bytes) as usize].to_vec()
 }
 
-/// Without index, and with a frame whose content is not what its kind promises: the first (1) of records, or the second (2)
-/// of samples.
+/// Without index, and with a frame whose content is not what its kind promises: the first of records (1), or the second of
+/// samples (6).
 fn undecodable(recording: &[u8], kind: u8) -> Vec<u8> {
     let mut raw = RawRecording::take_apart(recording).unwrap();
     raw.frames.retain(|frame| ![3, 5].contains(&frame.kind));
     let mut frames = raw.frames.iter_mut().filter(|frame| frame.kind == kind);
-    frames.nth(usize::from(kind) - 1).unwrap().content.truncate(3);
+    frames.nth(usize::from(kind != 1)).unwrap().content.truncate(3);
     raw.put_together().unwrap()
 }
 
@@ -104,7 +104,7 @@ fn figures(path: &str) -> (u64, Option<u64>, u64) {
 #[test]
 fn cut_lost_samples_of_other_times() {
     let folder = Folder::new();
-    let (samples, out) = (folder.put("samples", &undecodable(&recording(0, 2), 2)), folder.at("out"));
+    let (samples, out) = (folder.put("samples", &undecodable(&recording(0, 2), 6)), folder.at("out"));
     let records = folder.put("records", &undecodable(&recording(0, 2), 1));
     for (path, range, shown, lost) in [
         (&samples, "..9.5", 10, 0),
@@ -145,7 +145,7 @@ fn cut_carried_segments_of_other_times_along() {
 #[test]
 fn report_forgot_samples_that_cannot_be_decoded() {
     let folder = Folder::new();
-    for (kind, shown, lost) in [(2, 40, 20), (1, 30, 30)] {
+    for (kind, shown, lost) in [(6, 40, 20), (1, 30, 30)] {
         let bytes = undecodable(&recording(0, 2), kind);
         let path = folder.put("it.prof", &bytes);
         let words = format!("{shown} samples, 60 expected, lost {lost} samples (unreadable)");

@@ -1,10 +1,13 @@
 //! Ticks that are counted in the kernel: no tick is lost or counted twice, and every view says the same as of samples.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use profrec_format::raw::RawRecording;
+use profrec_format::{Record, Recording};
 use rustix::process::Signal;
 
 use crate::programs::{Running, fixture, profrec_report, stderr, stdout, succeed, wait_for};
@@ -44,6 +47,29 @@ fn nothing_is_lost_between_two_flushes() {
     for process in facts.at("/processes").as_array().unwrap() {
         let name = process["comm"].as_str().unwrap();
         assert!(!name.is_empty() && name != "[unknown]", "{process}");
+    }
+}
+
+/// A flush is told in one piece, and its evidence in another at most, whatever was lost meanwhile. Beginnings and ends of threads are not in it, but
+/// their names are.
+#[test]
+fn a_flush_is_told_at_once() {
+    let _guard = needs_root!();
+    let recorded = record(&["--count", "--flush", "20s"], &[&fixture("threads"), Path::new("4")]);
+    let folded = recorded.folded();
+    assert!(folded.of_comm("three") > 0 && folded.of_comm("one") > 0, "{folded}");
+    let file = fs::read(recorded.path()).unwrap();
+    let frames = RawRecording::take_apart(&file).unwrap().frames;
+    let kinds: Vec<u8> = frames.iter().map(|frame| frame.kind).filter(|kind| [1, 6].contains(kind)).collect();
+    assert!(kinds == [1, 6] || kinds == [1, 6, 1], "{kinds:?}");
+    let recording = Recording::open(&file).unwrap();
+    for record in recording.segments().iter().flat_map(|segment| segment.records().unwrap()) {
+        let of_thread = match &record {
+            Record::Fork(fork) => fork.pid == fork.parent,
+            Record::Exit(exit) => exit.pid != exit.tid,
+            _ => false,
+        };
+        assert!(!of_thread, "{record:?}");
     }
 }
 

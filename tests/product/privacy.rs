@@ -34,7 +34,7 @@ impl Opened {
         let raw = RawRecording::take_apart(&file).unwrap();
         let recording = Recording::open(&file).unwrap();
         let promised: u64 = recording.segments().iter().map(|segment| segment.sample_count()).sum();
-        let taken = raw.frames.iter().filter(|frame| frame.kind == 2).map(|frame| u64::from(frame.items));
+        let taken = raw.frames.iter().filter(|frame| frame.kind == 6).map(|frame| u64::from(frame.items));
         assert_eq!(taken.sum::<u64>(), promised, "not all frames were searched");
         let mut frames = raw.head;
         frames.extend(raw.frames.into_iter().flat_map(|frame| frame.content));

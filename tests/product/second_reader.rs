@@ -230,7 +230,7 @@ fn agrees_on_what_a_later_version_adds() {
                 frame.content.extend([0xe7, 3, 5, 0, 0, 0, 1, 2, 3, 4, 5]);
                 unknown += 1;
             }
-            2 => {
+            6 => {
                 frame.content[0] += 1;
                 frame.content.extend([2, 7, 7]);
             }

@@ -51,6 +51,13 @@ class Bytes:
         self.at += length
         return self.content[self.at - length : self.at]
 
+    def take_until(self, end):
+        length = self.content.find(end, self.at) - self.at
+        require(length >= 0, "bytes without an end")
+        taken = self.take(length)
+        self.at += 1
+        return taken
+
     def ended(self):
         return self.at == len(self.content)
 

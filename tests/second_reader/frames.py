@@ -9,7 +9,9 @@ from encoding import Malformed, Truncated, crc32c, require
 MIB = 1 << 20
 SYNC = bytes.fromhex("f7707265630d0a93")
 FRAME_HEAD = struct.Struct("<8sBBHIIIIIQQI")
-RECORDS, SAMPLES, INDEX, TOTALS, FOOTER = 1, 2, 3, 4, 5
+RECORDS, INDEX, TOTALS, FOOTER = 1, 3, 4, 5
+# Of earlier versions, and of this one.
+SAMPLES = (2, 6)
 
 
 class Frame:

@@ -111,7 +111,7 @@ class Recording:
             self.line(f"totals {as_json(self.totals)}")
         elif frame.kind == FOOTER:
             self.footer = Bytes(frame.content).fixed(8)
-        elif self.index_offset is None or frame.kind in (RECORDS, SAMPLES):
+        elif self.index_offset is None or frame.kind in (RECORDS, *SAMPLES):
             self.frame_of_segment(frame)
 
     def frame_of_segment(self, frame):
@@ -119,13 +119,13 @@ class Recording:
             self.start_segment(frame)
         if frame.segment != self.segment:
             # The start of its segment is missing.
-            if frame.kind == SAMPLES:
+            if frame.kind in SAMPLES:
                 self.counts["lost"] += frame.count
             return
         self.found[-1]["bytes"] += frame.end - frame.start
         if frame.kind == RECORDS:
             self.read_records(frame)
-        elif frame.kind == SAMPLES:
+        elif frame.kind in SAMPLES:
             self.read_samples(frame)
 
     def start_segment(self, frame):

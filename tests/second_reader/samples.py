@@ -3,7 +3,8 @@
 from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
 
 MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS, MAX_WEIGHT = 4096, 524_288, 64, 524_288, 65_536
-COLUMNS = 18
+MAX_THREADS = 1 << 22
+COLUMNS = 25
 
 
 class Thread:
@@ -13,6 +14,50 @@ class Thread:
         self.words = []  # address and value, from the high end down
 
 
+class Chains:
+    """The chains of one side: each as what it has not of the one before."""
+
+    def __init__(self):
+        self.before = []
+        self.callees = {}  # what stood last on the inner side of each address
+
+    def start_frame(self, frames, dropped, branch, callee, new_callee):
+        self.frames, self.dropped, self.branch, self.callee, self.new_callee = frames, dropped, branch, callee, new_callee
+        self.callers_are_first, self.keeps = not branch.ended(), not dropped.ended()
+
+    def read(self, state):
+        """A chain: its inner frames, and behind them the outer ones of the chain before without those that are dropped."""
+        kept = []
+        if self.callers_are_first or self.keeps:
+            number = (self.branch if self.callers_are_first else self.dropped).leb128()
+            require(number <= len(self.before), "drops frames that are not there")
+            kept = self.before[number:]
+        length = (self.branch if self.callers_are_first else self.frames).leb128()
+        require(length + len(kept) <= MAX_CHAIN, "a chain is too long")
+        if self.callers_are_first:
+            chain = kept
+            for _ in range(length):
+                chain = [self.read_callee(state, chain[0] if chain else 0)] + chain
+        else:
+            chain = [state.code(self.frames.leb128()) for _ in range(length)] + kept
+        self.before = chain
+        return chain
+
+    def read_callee(self, state, caller):
+        number = self.callee.leb128()
+        if number == 0:
+            require(caller in self.callees, "a caller that has not called before")
+            return self.callees[caller]
+        if number == 1:
+            address = (self.callees.get(caller, caller) + unfold(self.new_callee.leb128())) & MASK
+            state.addresses.append(address)
+        else:
+            require(number - 2 < len(state.addresses), "a code address that is not defined")
+            address = state.addresses[number - 2]
+        self.callees[caller] = address
+        return address
+
+
 class SampleState:
     """All that samples of a segment refer to, and what a frame of them says."""
 
@@ -20,7 +65,7 @@ class SampleState:
         self.last, self.before = [0] * 256, 0
         self.threads, self.chains, self.addresses = [], [], []
         self.newest = 0
-        self.user_before, self.kernel_before = [], []  # the chain before, and the new kernel chain before
+        self.user, self.kernel = Chains(), Chains()
 
     def frame(self, content, count):
         """The samples in a frame: the process of each, and its line."""
@@ -29,10 +74,18 @@ class SampleState:
         columns += [Bytes(b"") for _ in range(COLUMNS - len(columns))]
         (self.time, self.cpu, self.thread, self.thread_definition, self.kernel_chain, self.kernel_frames, self.shape,
          self.chain, self.top, self.ranges, self.stack, self.new_addresses, self.verdict, self.guessed,
-         self.beyond, self.weight, self.dropped, self.kernel_dropped) = columns[:COLUMNS]  # fmt: skip
+         self.beyond, self.weight, self.dropped, self.kernel_dropped, self.branch, self.kernel_branch, self.callee,
+         self.kernel_callee, self.new_callee, self.new_kernel_callee, self.new_thread) = columns[:COLUMNS]  # fmt: skip
         self.period = self.time.leb128()
+        pid = 0
+        while not self.new_thread.ended():
+            pid = (pid + self.new_thread.leb128()) & MASK
+            self.add_thread(pid, (pid + unfold(self.new_thread.leb128())) & MASK)
         self.weighted = not self.weight.ended()
-        self.keeps, self.keeps_kernel = not self.dropped.ended(), not self.kernel_dropped.ended()
+        self.user.start_frame(self.chain, self.dropped, self.branch, self.callee, self.new_callee)
+        self.kernel.start_frame(
+            self.kernel_frames, self.kernel_dropped, self.kernel_branch, self.kernel_callee, self.new_kernel_callee
+        )
         for _ in range(count):
             yield self.sample()
         require(all(column.ended() for column in columns[:COLUMNS]), "a column is longer than its samples")
@@ -50,17 +103,20 @@ class SampleState:
         kernel = self.read_kernel_chain()
         return thread.pid, weight, (
             f"sample {step * 1024 & MASK} weight {weight} pid {thread.pid} tid {thread.tid} cpu {cpu} kernel {many(kernel)} "
-            f"{self.user(thread)}"
+            f"{self.read_user(thread)}"
         )
 
     def read_thread(self):
         place = self.thread.leb128()
         require(place <= len(self.threads), "a thread that is not defined")
         if place == len(self.threads):
-            ids = [self.thread_definition.leb128() for _ in range(2)]
-            require(max(ids) < 1 << 32, "a process or thread id is too large")
-            self.threads.append(Thread(*ids))
+            self.add_thread(*[self.thread_definition.leb128() for _ in range(2)])
         return self.threads[place]
+
+    def add_thread(self, pid, tid):
+        require(max(pid, tid) < 1 << 32, "a process or thread id is too large")
+        require(len(self.threads) < MAX_THREADS, "too many threads")
+        self.threads.append(Thread(pid, tid))
 
     def code(self, token):
         if token == 0:
@@ -70,37 +126,23 @@ class SampleState:
         require(token <= len(self.addresses), "a code address that is not defined")
         return self.addresses[token - 1]
 
-    def read_chain(self, column, before, dropped):
-        """A chain: its inner frames, and behind them the outer ones of the chain before without those that are dropped."""
-        kept = []
-        if dropped is not None:
-            number = dropped.leb128()
-            require(number <= len(before), "drops frames that are not there")
-            kept = before[number:]
-        length = column.leb128()
-        require(length + len(kept) <= MAX_CHAIN, "a chain is too long")
-        return [self.code(column.leb128()) for _ in range(length)] + kept
-
     def read_kernel_chain(self):
         number = self.kernel_chain.leb128()
         if number == 0:
             return []
         if number == 1:
-            dropped = self.kernel_dropped if self.keeps_kernel else None
-            self.kernel_before = self.read_chain(self.kernel_frames, self.kernel_before, dropped)
-            self.chains.append(self.kernel_before)
+            self.chains.append(self.kernel.read(self))
             return self.chains[-1]
         require(number - 2 < len(self.chains), "a kernel chain that is not defined")
         return self.chains[number - 2]
 
-    def user(self, thread):
+    def read_user(self, thread):
         shape = self.shape.leb128()
         require(shape & 3 != 3, "an unknown shape")
         if shape & 3 == 0:
             return "none"
         if shape & 3 == 1:
-            chain = self.read_chain(self.chain, self.user_before, self.dropped if self.keeps else None)
-            self.user_before = chain
+            chain = self.user.read(self)
             return self.read_unwound(chain) if shape & 16 else f"chain {many(chain)}"
         return self.read_stack(thread, shape & 4, shape & 8)
 

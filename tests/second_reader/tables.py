@@ -1,10 +1,19 @@
-"""Records in columns: what happened to processes, and names of kernel functions."""
+"""Records in columns: what happened to processes, names of kernel functions, modules and their layouts."""
 
 from encoding import MASK, Bytes, Malformed, require, unfold
 
 MIB = 1 << 20
-PROCESSES, KERNEL_SYMBOLS = 20, 21
-PROCESS, THREAD, FORK, EXEC, EXIT, MAPPING = range(1, 7)
+PROCESSES, KERNEL_SYMBOLS, KERNEL_FUNCTIONS, MODULES = 20, 21, 22, 23
+PROCESS, THREAD, FORK, EXEC, EXIT, MAPPING, MODULE, LAYOUT = range(1, 9)
+MODULE_KINDS = ("File", "Vdso", "Anonymous")
+PAGE = 4096
+
+
+def utf8(text):
+    try:
+        return str(text, "utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("a text that is not UTF-8") from error
 
 
 class Table:
@@ -28,10 +37,12 @@ class Table:
         return number
 
     def new_text(self, column):
-        try:
-            return str(self.columns[column].take(self.next(column)), "utf-8")
-        except UnicodeDecodeError as error:
-            raise Malformed("a text that is not UTF-8") from error
+        return utf8(self.columns[column].take(self.next(column)))
+
+    def boolean(self, column):
+        number = self.next(column)
+        require(number <= 1, "a bool that is neither")
+        return number == 1
 
     def text(self, column, new):
         number = self.next(column)
@@ -42,7 +53,7 @@ class Table:
         return self.texts[number - 1]
 
     def count(self, *texts):
-        self.cost += 64 + sum(len(text.encode()) for text in texts)
+        self.cost += 64 + sum(len(text.encode() if isinstance(text, str) else text) for text in texts)
         require(self.cost <= 16 * MIB, "a table of too many records")
 
     def end(self):
@@ -61,10 +72,9 @@ def processes(content):
         record = dict(time=time, pid=pid)
         if kind == PROCESS:
             parent = table.step32(4, parent)
-            comm, kernel_thread, cgroup = table.text(5, 6), table.next(5), table.text(5, 6)
-            require(kernel_thread <= 1, "a bool that is neither")
+            comm, kernel_thread, cgroup = table.text(5, 6), table.boolean(5), table.text(5, 6)
             table.count(comm, cgroup)
-            yield "Process", dict(record, parent=parent, comm=comm, kernel_thread=kernel_thread == 1, cgroup=cgroup)
+            yield "Process", dict(record, parent=parent, comm=comm, kernel_thread=kernel_thread, cgroup=cgroup)
         elif kind == THREAD:
             record.update(tid=table.step32(3, pid), comm=table.text(5, 6))
             table.count(record["comm"])
@@ -107,4 +117,64 @@ def kernel_symbols(content):
     yield "KernelSymbols", dict(symbols=symbols)
 
 
-TABLES = {PROCESSES: processes, KERNEL_SYMBOLS: kernel_symbols}
+def kernel_functions(content):
+    """The same, where each address is from the end of the one before, and a zero ends each name."""
+    table = Table(content, 6)
+    end, symbols = 0, []
+    for _ in range(table.next(0)):
+        address = (end + sixteen_times(table.next(1))) & MASK
+        size = sixteen_times(table.next(2))
+        end = (address + size) & MASK
+        name = utf8(table.columns[3].take_until(0))
+        symbols.append(dict(address=address, size=size, name=name, module=table.text(4, 5)))
+        table.count(symbols[-1]["name"], symbols[-1]["module"])
+    table.end()
+    yield "KernelSymbols", dict(symbols=symbols)
+
+
+def sixteen_times(number):
+    return (number << 4 | number >> 60) & MASK
+
+
+def modules(content):
+    """The records of a table of modules and layouts."""
+    table = Table(content, 8)
+    following, build_ids = 0, {}
+    while not table.columns[0].ended():
+        kind = table.next(0)
+        module = table.step32(1, following)
+        following = (module + 1) & 0xFFFFFFFF
+        if kind == MODULE:
+            number = table.next(2)
+            require(number < len(MODULE_KINDS), "an unknown kind of a module")
+            path = table.new_text(3)
+            build_ids[module] = list(table.columns[5].take(table.next(4)))
+            table.count(path, build_ids[module])
+            yield "Module", dict(id=module, kind=MODULE_KINDS[number], path=path, build_id=build_ids[module])
+        elif kind == LAYOUT:
+            length = table.next(4)
+            require(length > 0 or module in build_ids, "a layout of a module that is not there")
+            build_id = list(table.columns[5].take(length - 1)) if length > 0 else build_ids[module]
+            fingerprint = list(table.columns[5].take(table.next(4)))
+            loads = list(read_loads(table))
+            # A load counts for 32 bytes.
+            table.count(build_id, fingerprint, bytes(32 * len(loads)))
+            yield "Layout", dict(module=module, build_id=build_id, fingerprint=fingerprint, loads=loads)
+        else:
+            raise Malformed("a kind of record that no table of modules has")
+    table.end()
+
+
+def read_loads(table):
+    end = distance = 0
+    for _ in range(table.next(6)):
+        page = (end + PAGE - 1) & MASK & ~(PAGE - 1)
+        offset = table.step(6, page)
+        distance = table.step(6, distance)
+        executable = table.boolean(6)
+        file_size = table.next(7)
+        yield dict(offset=offset, address=(offset + distance) & MASK, file_size=file_size, executable=executable)
+        end = (offset + file_size) & MASK
+
+
+TABLES = {PROCESSES: processes, KERNEL_SYMBOLS: kernel_symbols, KERNEL_FUNCTIONS: kernel_functions, MODULES: modules}

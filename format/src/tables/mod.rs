@@ -1,17 +1,22 @@
-//! Records in columns. What happened to processes, and the names of kernel functions, are many small records that differ little: side by
+//! Records in columns. What happened to processes, modules and their layouts, and the names of kernel functions, are many small records that differ little: side by
 //! side in columns they take a fraction of the space. A table is one record in the file, and stands for those in it.
 
 mod kernel;
+mod modules;
 mod processes;
 mod texts;
 
 use crate::error::Error;
 use crate::record::Record;
 pub(crate) use kernel::put_kernel_symbols;
+pub(crate) use modules::ModuleTable;
 pub(crate) use processes::ProcessTable;
 
 pub(crate) const PROCESSES: u16 = 20;
-pub(crate) const KERNEL_SYMBOLS: u16 = 21;
+/// Of earlier versions.
+const KERNEL_SYMBOLS: u16 = 21;
+const KERNEL_FUNCTIONS: u16 = 22;
+pub(crate) const MODULES: u16 = 23;
 
 /// The records of a table stand for no more bytes than one record may have.
 const LENGTH_LIMIT: u64 = 16 << 20;
@@ -34,7 +39,9 @@ impl Cost {
 pub(crate) fn take(tag: u16, bytes: &[u8], records: &mut Vec<Record>) -> Result<Option<u64>, Error> {
     match tag {
         PROCESSES => processes::take(bytes, records).map(Some),
-        KERNEL_SYMBOLS => kernel::take(bytes, records).map(Some),
+        KERNEL_SYMBOLS => kernel::take_symbols(bytes, records).map(Some),
+        KERNEL_FUNCTIONS => kernel::take_functions(bytes, records).map(Some),
+        MODULES => modules::take(bytes, records).map(Some),
         _ => Ok(None),
     }
 }

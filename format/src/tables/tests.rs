@@ -2,9 +2,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::columns::Columns;
 use crate::metadata;
-use crate::record::{Exec, Exit, Fork, KernelSymbol, KernelSymbols, Mapping, Process, Thread};
+use crate::record::{
+    Exec, Exit, Fork, KernelSymbol, KernelSymbols, Layout, LoadSegment, Mapping, Module, ModuleKind, Process, Thread,
+};
 use crate::record_buffer::RecordBuffer;
+use crate::varint::fold;
 
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![0u32..4, any::<u32>()]
@@ -42,6 +46,30 @@ fn symbols() -> impl Strategy<Value = Record> {
     vec(symbol, 0..6).prop_map(|symbols| Record::KernelSymbols(KernelSymbols { symbols }))
 }
 
+fn module() -> impl Strategy<Value = Record> {
+    let blob = || vec(any::<u8>(), 0..3);
+    let kind = prop_oneof![Just(ModuleKind::File), Just(ModuleKind::Vdso), Just(ModuleKind::Anonymous)];
+    let load = (long(), long(), long(), any::<bool>());
+    let load = load.prop_map(|(offset, address, file_size, executable)| LoadSegment {
+        offset,
+        address,
+        file_size,
+        executable,
+    });
+    let layout = (number(), blob(), blob(), vec(load, 0..4));
+    prop_oneof![
+        (number(), kind, text(), blob()).prop_map(|(id, kind, path, build_id)| Record::Module(Module {
+            id,
+            kind,
+            path,
+            build_id
+        })),
+        layout.prop_map(|(module, build_id, fingerprint, loads)| {
+            Record::Layout(Layout { module, build_id, fingerprint, loads })
+        }),
+    ]
+}
+
 fn written(records: &[Record]) -> Vec<u8> {
     let (mut buffer, mut bytes) = (RecordBuffer::default(), Vec::new());
     records.iter().for_each(|record| buffer.put(record).unwrap());
@@ -64,6 +92,12 @@ proptest! {
         prop_assert_eq!(read(&written(&records)).unwrap().0, records);
     }
 
+    /// So do modules and layouts.
+    #[test]
+    fn modules_round_trip(records in vec(module(), 0..12)) {
+        prop_assert_eq!(read(&written(&records)).unwrap().0, records);
+    }
+
     /// So do names of kernel functions, each list by itself.
     #[test]
     fn kernel_symbols_round_trip(records in vec(symbols(), 0..3)) {
@@ -72,7 +106,7 @@ proptest! {
 
     /// Arbitrary columns give records or an error, never a panic.
     #[test]
-    fn arbitrary_columns_are_safe(tag in PROCESSES..=KERNEL_SYMBOLS, columns in vec(vec(0u8..9, 0..9), 0..11)) {
+    fn arbitrary_columns_are_safe(tag in PROCESSES..=MODULES, columns in vec(vec(0u8..9, 0..9), 0..11)) {
         let mut bytes = vec![columns.len() as u8];
         for column in columns {
             bytes.push(column.len() as u8);
@@ -80,6 +114,40 @@ proptest! {
         }
         let _damaged = take(tag, &bytes, &mut Vec::new());
     }
+}
+
+/// Kernel symbols as an earlier version wrote them: each address from the one before, and names with their lengths.
+#[test]
+fn symbols_of_earlier_versions_are_read() {
+    let symbols = [(0x1000u64, 0x40u64, "one", "x"), (0x1008, 1, "", "x")];
+    let (mut columns, mut modules) = (Columns::<6>::default(), texts::TextsWriter::default());
+    columns.put(0, 2);
+    let mut before = 0;
+    for (address, size, name, module) in symbols {
+        columns.put(1, fold(address - before));
+        columns.put(2, size);
+        texts::put_new(&mut columns, 3, name);
+        modules.put(&mut columns, 4, 5, module);
+        before = address;
+    }
+    let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    columns.drain_into(&mut bytes);
+    assert_eq!(take(KERNEL_SYMBOLS, &bytes, &mut records).unwrap(), Some(2 * 64 + 5));
+    let symbols = symbols.map(|(address, size, name, module)| KernelSymbol {
+        address,
+        size,
+        name: name.to_owned(),
+        module: module.to_owned(),
+    });
+    assert_eq!(records, [Record::KernelSymbols(KernelSymbols { symbols: symbols.to_vec() })]);
+}
+
+/// A name with a zero in it is none of a kernel function: such a record is not in a table.
+#[test]
+fn a_zero_in_a_name_is_kept() {
+    let symbol = KernelSymbol { name: "a\0b".to_owned(), ..KernelSymbol::default() };
+    let record = Record::KernelSymbols(KernelSymbols { symbols: vec![symbol] });
+    assert_eq!(read(&written(std::slice::from_ref(&record))).unwrap(), (vec![record], 0));
 }
 
 /// A process like the one before takes a few bytes, and so do its mappings.
@@ -95,6 +163,25 @@ fn what_is_alike_takes_little() {
     };
     let records: Vec<Record> = (100..300).flat_map(process).collect();
     assert!(written(&records).len() < 200 * 14, "{}", written(&records).len());
+}
+
+/// Modules with the usual loads take little but their paths, build-ids and sizes, and no build-id is there twice.
+#[test]
+fn layouts_take_little() {
+    let load = |offset, address, file_size, executable| LoadSegment { offset, address, file_size, executable };
+    let records = |id: u32| {
+        let build_id = vec![id as u8; 20];
+        let loads = vec![
+            load(0, 0, 0x590, false),
+            load(0x1000, 0x1000, 0x7d5, true),
+            load(0x2000, 0x2000, 0x194, false),
+            load(0x2db8, 0x3db8, 0x258, false),
+        ];
+        let module = Module { id, path: "/usr/bin/true".to_owned(), build_id: build_id.clone(), ..Module::default() };
+        [Record::Module(module), Record::Layout(Layout { module: id, build_id, loads, ..Layout::default() })]
+    };
+    let records: Vec<Record> = (0..10).flat_map(records).collect();
+    assert!(written(&records).len() < 10 * (14 + 21 + 40), "{}", written(&records).len());
 }
 
 /// A few bytes do not stand for many long texts, and records of tables count for what they become.
@@ -116,7 +203,7 @@ fn texts_do_not_explode() {
     assert_eq!(records, many);
     assert!(cost <= LENGTH_LIMIT);
 
-    let mut columns = crate::columns::Columns::<7>::default();
+    let mut columns = Columns::<7>::default();
     for number in 0..20 {
         columns.put(0, 4);
         columns.put(1, 0);

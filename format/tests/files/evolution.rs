@@ -1,5 +1,7 @@
 //! Files of a later minor version are read by this one: what they have more is passed over.
 
+use std::ops::Range;
+
 use profrec_format::{
     CallGraph, Error, Header, Loss, LossCause, Part, Process, Record, Recording, Sample, SegmentSummary, StopReason,
     Totals, UnwoundFrame, UnwoundStack, UserState, Verdict, Writer,
@@ -147,7 +149,7 @@ fn a_file_of_a_later_version() {
             first.head[12] = segment;
             later.push(first.sealed());
         }
-        if frame.kind() < INDEX {
+        if [RECORDS, SAMPLES].contains(&frame.kind()) {
             frame.head[9] = 0x80;
         }
         let between = [INDEX, TOTALS].contains(&frame.kind());
@@ -261,12 +263,13 @@ fn an_unwound_stack_was_a_chain() {
     let mut writer = Writer::create(Vec::new(), &Header::default()).unwrap();
     writer.sample(&Sample { time: 1, user, ..Sample::default() }).unwrap();
     let (start, frames) = apart(&writer.finish(&Totals { samples: 1, ..Totals::default() }).unwrap());
-    const COLUMNS_BEFORE: usize = 12;
+    const COLUMNS: Range<usize> = 12..15;
     let older = frames.into_iter().map(|frame| match frame.kind() {
         SAMPLES => {
             let mut columns = columns(&frame);
             columns[SHAPE][0] &= 0xf;
-            with_columns(frame, &columns[..COLUMNS_BEFORE])
+            columns[COLUMNS].fill_with(Vec::new);
+            with_columns(frame, &columns)
         }
         _ => frame,
     });

@@ -8,7 +8,7 @@ pub(crate) struct RawFrame {
 }
 
 pub(crate) const RECORDS: u8 = 1;
-pub(crate) const SAMPLES: u8 = 2;
+pub(crate) const SAMPLES: u8 = 6;
 pub(crate) const INDEX: u8 = 3;
 pub(crate) const TOTALS: u8 = 4;
 pub(crate) const FOOTER: u8 = 5;
