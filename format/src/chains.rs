@@ -1,7 +1,7 @@
 //! Chains of code addresses. Neighbours often have the same callers: of the chain before, the outer frames that both have are kept, and
 //! only the inner ones are written, callers first: what a call site has called last, it calls again, or code near to that.
 
-use rustc_hash::FxHashMap;
+use std::num::NonZeroU32;
 
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
@@ -41,20 +41,43 @@ pub(crate) const KERNEL: ChainColumns = ChainColumns {
     in_kernel: true,
 };
 
-/// What stands for the caller of an outermost frame.
-const NOBODY: u64 = 0;
+/// A frame, as what is called from it is remembered.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    address: u64,
+    /// One more than its number in the dictionary; 0 for address 0, and for what calls an outermost frame.
+    slot: u32,
+}
 
-/// Both sides: the frame that stood last on the inner side of each address.
-#[derive(Debug, Default)]
-struct Callees(FxHashMap<u64, u64>);
+impl Caller {
+    const NOBODY: Self = Self { address: 0, slot: 0 };
 
-impl Callees {
-    fn last(&self, caller: u64) -> Option<u64> {
-        self.0.get(&caller).copied()
+    fn new(address: u64, number: u32) -> Self {
+        Self { address, slot: if address == 0 { 0 } else { number.wrapping_add(1) } }
+    }
+}
+
+/// What stood last on the inner side of each address, by its slot. No hash of addresses: those of a hostile recording would meet.
+#[derive(Debug)]
+struct Callees<T>(Vec<Option<T>>);
+
+impl<T> Default for Callees<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy> Callees<T> {
+    fn last(&self, caller: Caller) -> Option<T> {
+        self.0.get(caller.slot as usize).copied().flatten()
     }
 
-    fn note(&mut self, caller: u64, callee: u64) {
-        self.0.insert(caller, callee);
+    fn note(&mut self, caller: Caller, callee: T) {
+        let slot = caller.slot as usize;
+        if slot >= self.0.len() {
+            self.0.resize(slot + 1, None);
+        }
+        self.0[slot] = Some(callee);
     }
 }
 
@@ -62,9 +85,12 @@ impl Callees {
 #[derive(Debug, Default)]
 pub(crate) struct ChainWriter {
     before: Vec<u64>,
+    /// Of each frame of it, innermost first.
+    slots: Vec<u32>,
     /// Who showed it.
     space: u32,
-    callees: Callees,
+    /// By address.
+    callees: Callees<u64>,
 }
 
 impl ChainWriter {
@@ -78,14 +104,21 @@ impl ChainWriter {
         let addresses = &addresses[..addresses.len().min(CHAIN_LIMIT as usize)];
         let pairs = addresses.iter().rev().zip(self.before.iter().rev());
         let kept = pairs.take_while(|(new, before)| new == before).count();
-        columns.put(of.branch, (self.before.len() - kept) as u64);
+        let dropped = self.before.len() - kept;
+        columns.put(of.branch, dropped as u64);
         let (new, known) = addresses.split_at(addresses.len() - kept);
         columns.put(of.branch, new.len() as u64);
-        let mut caller = known.first().copied().unwrap_or(NOBODY);
+        self.slots.drain(..dropped);
+        let outer = known.first().zip(self.slots.first());
+        let mut caller = outer.map_or(Caller::NOBODY, |(&address, &slot)| Caller { address, slot });
+        let mut slots = Vec::with_capacity(addresses.len());
         for &address in new.iter().rev() {
-            self.put_callee((columns, dictionary), of, caller, address);
-            caller = address;
+            caller = self.put_callee((columns, dictionary), of, caller, address);
+            slots.push(caller.slot);
         }
+        slots.reverse();
+        slots.append(&mut self.slots);
+        self.slots = slots;
         if !of.in_kernel && std::mem::replace(&mut self.space, dictionary.space()) != dictionary.space() {
             known.iter().for_each(|address| dictionary.show(*address));
         }
@@ -97,20 +130,21 @@ impl ChainWriter {
         &mut self,
         (columns, dictionary): (&mut ColumnWriter, &mut DictionaryWriter),
         of: ChainColumns,
-        caller: u64,
+        caller: Caller,
         address: u64,
-    ) {
+    ) -> Caller {
         let number = if of.in_kernel { dictionary.kernel_number(address) } else { dictionary.number(address) };
         let last = self.callees.last(caller);
         match number {
-            _ if last == Some(address) => return columns.put(of.callee, 0),
+            _ if last == Some(address) => columns.put(of.callee, 0),
             None => {
                 columns.put(of.callee, 1);
-                columns.put(of.new_callee, fold(address.wrapping_sub(last.unwrap_or(caller))));
+                columns.put(of.new_callee, fold(address.wrapping_sub(last.unwrap_or(caller.address))));
             }
             Some(number) => columns.put(of.callee, u64::from(number) + 2),
         }
         self.callees.note(caller, address);
+        Caller::new(address, number.unwrap_or_else(|| dictionary.last_number()))
     }
 }
 
@@ -118,7 +152,10 @@ impl ChainWriter {
 #[derive(Debug, Default)]
 pub(crate) struct ChainReader {
     before: Vec<u64>,
-    callees: Callees,
+    /// Of each frame of it, innermost first.
+    slots: Vec<u32>,
+    /// By one more than the number.
+    callees: Callees<NonZeroU32>,
     /// The chains of the frame are written callers first.
     callers_are_first: bool,
     /// Those of an earlier version keep something of those before.
@@ -153,49 +190,52 @@ impl ChainReader {
         if new.saturating_add(kept as u64) > CHAIN_LIMIT {
             return Err(columns.unexpected(counts, "a chain of at most 4096 frames"));
         }
-        let known = &self.before[self.before.len() - kept..];
-        let mut chain = Vec::with_capacity(new as usize + kept);
-        if self.callers_are_first {
-            let mut caller = known.first().copied().unwrap_or(NOBODY);
-            for _ in 0..new {
-                caller = take_callee(&mut self.callees, (columns, dictionary), of, caller)?;
-                chain.push(caller);
-            }
-            chain.reverse();
-        } else {
-            for _ in 0..new {
-                let token = columns.take(of.frames)?;
-                chain.push(dictionary.address(columns, token)?);
-            }
+        let inner = self.before.len() - kept;
+        let outer = self.before.get(inner).zip(self.slots.get(inner));
+        let mut caller = outer.map_or(Caller::NOBODY, |(&address, &slot)| Caller { address, slot });
+        let mut frames = Vec::with_capacity(new as usize);
+        for _ in 0..new {
+            caller = match self.callers_are_first {
+                true => self.take_callee((columns, dictionary), of, caller)?,
+                false => {
+                    let token = columns.take(of.frames)?;
+                    let (number, address) = dictionary.numbered(columns, token)?;
+                    Caller::new(address, number)
+                }
+            };
+            frames.push(caller);
         }
-        chain.extend_from_slice(known);
-        self.before = chain;
+        if self.callers_are_first {
+            frames.reverse();
+        }
+        self.before.splice(..inner, frames.iter().map(|frame| frame.address));
+        self.slots.splice(..inner, frames.iter().map(|frame| frame.slot));
         Ok(&self.before)
     }
-}
 
-/// The next frame on the inner side of a caller.
-fn take_callee(
-    callees: &mut Callees,
-    (columns, dictionary): (&mut ColumnReader, &mut DictionaryReader),
-    of: ChainColumns,
-    caller: u64,
-) -> Result<u64, Error> {
-    let last = callees.last(caller);
-    let address = match columns.take(of.callee)? {
-        0 => return last.ok_or_else(|| columns.unexpected(of.callee, "a caller that has called before")),
-        1 => {
-            let address = last.unwrap_or(caller).wrapping_add(unfold(columns.take(of.new_callee)?));
-            dictionary.add(address);
-            address
-        }
-        number => {
-            let known = dictionary.numbered(number - 2);
-            known.ok_or_else(|| columns.unexpected(of.callee, "the number of a defined address"))?
-        }
-    };
-    callees.note(caller, address);
-    Ok(address)
+    /// The next frame on the inner side of a caller.
+    fn take_callee(
+        &mut self,
+        (columns, dictionary): (&mut ColumnReader, &mut DictionaryReader),
+        of: ChainColumns,
+        caller: Caller,
+    ) -> Result<Caller, Error> {
+        let last = self.callees.last(caller).and_then(|after| dictionary.known(u64::from(after.get()) - 1));
+        let (number, address) = match columns.take(of.callee)? {
+            0 => last.ok_or_else(|| columns.unexpected(of.callee, "a caller that has called before"))?,
+            1 => {
+                let from = last.map_or(caller.address, |(_, address)| address);
+                let address = from.wrapping_add(unfold(columns.take(of.new_callee)?));
+                (dictionary.add(address), address)
+            }
+            number => {
+                let known = dictionary.known(number - 2);
+                known.ok_or_else(|| columns.unexpected(of.callee, "the number of a defined address"))?
+            }
+        };
+        self.callees.note(caller, NonZeroU32::MIN.saturating_add(number));
+        Ok(Caller::new(address, number))
+    }
 }
 
 #[cfg(test)]

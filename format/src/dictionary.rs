@@ -4,8 +4,9 @@
 //! A token of code is 0 for an address that is new (its value goes to [`Column::Addresses`]) and
 //! n + 1 for the n-th address of the segment. Chains have tokens of their own (see `chains`), and share the numbers.
 
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
 
+use crate::address_hash::AddressHash;
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::error::Error;
 use crate::varint::{fold, unfold};
@@ -13,7 +14,7 @@ use crate::varint::{fold, unfold};
 /// The writer's side: from address to number.
 #[derive(Debug, Default)]
 pub(crate) struct DictionaryWriter {
-    known: FxHashMap<u64, Known>,
+    known: HashMap<u64, Known, AddressHash>,
     last_new: u64,
     /// The address space of the sample at hand.
     space: u32,
@@ -72,6 +73,11 @@ impl DictionaryWriter {
         0
     }
 
+    /// The number that an address had last that was new.
+    pub(crate) fn last_number(&self) -> u32 {
+        (self.known.len() as u32).wrapping_sub(1)
+    }
+
     /// The number of an address in an address space; `None` for one that is new, and has the next number from now on.
     #[inline]
     pub(crate) fn number(&mut self, address: u64) -> Option<u32> {
@@ -109,21 +115,28 @@ impl DictionaryReader {
     /// The address that a token stands for.
     #[inline]
     pub(crate) fn address(&mut self, columns: &mut ColumnReader, token: u64) -> Result<u64, Error> {
+        self.numbered(columns, token).map(|(_, address)| address)
+    }
+
+    /// The same with its number.
+    #[inline]
+    pub(crate) fn numbered(&mut self, columns: &mut ColumnReader, token: u64) -> Result<(u32, u64), Error> {
         if token == 0 {
             self.last_new = self.last_new.wrapping_add(unfold(columns.take(Column::Addresses)?));
-            self.add(self.last_new);
-            return Ok(self.last_new);
+            return Ok((self.add(self.last_new), self.last_new));
         }
-        self.numbered(token - 1).ok_or_else(|| columns.unexpected(Column::Addresses, "the number of a defined address"))
+        self.known(token - 1).ok_or_else(|| columns.unexpected(Column::Addresses, "the number of a defined address"))
     }
 
     /// Gives an address the next number.
-    pub(crate) fn add(&mut self, address: u64) {
+    pub(crate) fn add(&mut self, address: u64) -> u32 {
         self.addresses.push(address);
+        (self.addresses.len() - 1) as u32
     }
 
-    /// The address of a number.
-    pub(crate) fn numbered(&self, number: u64) -> Option<u64> {
-        self.addresses.get(usize::try_from(number).ok()?).copied()
+    /// A number with its address.
+    pub(crate) fn known(&self, number: u64) -> Option<(u32, u64)> {
+        let number = u32::try_from(number).ok()?;
+        Some((number, *self.addresses.get(number as usize)?))
     }
 }

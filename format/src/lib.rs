@@ -104,6 +104,7 @@
 #[doc = include_str!("specification.md")]
 pub mod specification {}
 
+mod address_hash;
 mod chains;
 mod columns;
 mod compression;

@@ -30,7 +30,13 @@ struct Cost(u64);
 impl Cost {
     /// Adds a record with so many bytes of text, unless that is too much.
     fn add(&mut self, text: usize) -> Result<(), Error> {
-        self.0 += RECORD_COST + text as u64;
+        self.0 += RECORD_COST;
+        self.add_part(text)
+    }
+
+    /// Adds what belongs to the last record.
+    fn add_part(&mut self, bytes: usize) -> Result<(), Error> {
+        self.0 += bytes as u64;
         if self.0 > LENGTH_LIMIT { Err(Error::content(0, "a table of at most 16 MiB of records")) } else { Ok(()) }
     }
 }

@@ -197,11 +197,12 @@ impl TableReader<'_> {
         let fingerprint = self.spans.take_bytes(self.bytes, BYTES, length)?;
         let (build_id, fingerprint) = (build_id.to_vec(), fingerprint.to_vec());
         let mut layout = Layout { module, build_id, fingerprint, loads: Vec::new() };
+        cost.add(bytes_of(&layout))?;
         let mut before = LoadBefore::default();
         for _ in 0..self.spans.take(self.bytes, LOAD)? {
+            cost.add_part(LOAD_COST)?;
             layout.loads.push(self.take_load(&mut before)?);
         }
-        cost.add(bytes_of(&layout))?;
         Ok(layout)
     }
 
