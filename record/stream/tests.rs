@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use profrec_format::{Header, Recording};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
+use super::flushing::LAST_TICKS;
 use super::*;
 use crate::args::Embed;
 use crate::counts::Counts;
@@ -169,4 +170,53 @@ fn evidence_that_could_not_be_asked_for_is_asked_for_later() {
     next_segment(&mut stream);
     sample(&mut stream, 4_000_000, pid, 0x7000);
     assert_eq!(all(&mut stream), (1, 0));
+}
+
+/// Where nothing is counted, what waits for counts leaves for the output each time that there are none, and else about once a minute.
+#[test]
+fn counts_that_do_not_come_are_not_waited_for() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut stream = stream();
+    stream.only_count();
+    let waits_after = |stream: &mut Stream<Vec<u8>>, seconds| {
+        let time = stream.flushed + seconds * SECOND;
+        stream.waits_for_counts(time).unwrap()
+    };
+    assert!(waits_after(&mut stream, 60) && !waits_after(&mut stream, 80));
+    stream.counts(&mut Counts::default(), &mut empty_ring()).unwrap();
+    assert!(!waits_after(&mut stream, 0));
+    stream.let_leave().unwrap();
+    assert!(waits_after(&mut stream, 60) && !waits_after(&mut stream, 80));
+    let mut counts = Counts::default();
+    add(&mut counts, SECOND, PID, 0, 1);
+    stream.counts(&mut counts, &mut empty_ring()).unwrap();
+    assert!(!waits_after(&mut stream, 0));
+}
+
+/// While counts are waited for, processes that have ended are forgotten, here and in the kernel, but those that may have had their last ticks
+/// after counts were taken.
+#[test]
+fn who_has_ended_is_forgotten_while_counts_are_waited_for() {
+    const CHILDREN: u32 = 1_000;
+    let time = |number: u32| u64::from(number) * 10_000_000;
+    let mut stream = stream();
+    stream.only_count();
+    stream.processes.entry(PID).known = true;
+    for child in 1..=CHILDREN {
+        let (pid, parent) = (PID + child, PID);
+        let born = What::Fork { pid, tid: pid, parent, parent_tid: parent };
+        let ends = What::Exit { pid, tid: pid };
+        stream.pending.extend([born, ends].map(|what| ProcessEvent { time: time(child), what }));
+    }
+    let mut counts = Counts::default();
+    counts.until = time(CHILDREN);
+    stream.counts(&mut counts, &mut empty_ring()).unwrap();
+    stream.catch_up(time(CHILDREN)).unwrap();
+    let mut removed = Vec::new();
+    stream.forget_ended(|pid| removed.push(pid)).unwrap();
+    assert_eq!(removed, (PID + 1..=PID + CHILDREN).collect::<Vec<_>>());
+    let mut left = stream.processes.pids();
+    left.sort_unstable();
+    let late = CHILDREN - (LAST_TICKS / time(1)) as u32;
+    assert_eq!(left, [PID].into_iter().chain(PID + late..=PID + CHILDREN).collect::<Vec<_>>());
 }
