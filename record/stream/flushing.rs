@@ -27,6 +27,7 @@ impl<W: Write> Stream<W> {
             self.write(&Record::SelfMetrics(metrics))?;
         }
         self.forget_ended(|pid| sampler.remove_target(pid))?;
+        self.follow_lost_children(sampler)?;
         self.tell_refused()?;
         if let Some(symbols) = self.kernel_names.take(|addresses| sampler.name_kernel_addresses(addresses))? {
             self.write(&Record::KernelSymbols(symbols))?;
@@ -55,7 +56,8 @@ impl<W: Write> Stream<W> {
             return self.flush(sampler);
         }
         self.gather_losses(sampler)?;
-        self.forget_ended(|pid| sampler.remove_target(pid))
+        self.forget_ended(|pid| sampler.remove_target(pid))?;
+        self.follow_lost_children(sampler)
     }
 
     /// Whether counts are to come, or evidence for them, for which they wait once.

@@ -9,6 +9,7 @@ mod cpus;
 mod definitions;
 mod events;
 mod flushing;
+mod following;
 mod gathering;
 mod hybrid;
 mod learning;
@@ -45,6 +46,7 @@ use crate::raw_stacks::RawStacks;
 use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{ProcessEvent, SideBand, What};
+use following::LostChildren;
 use parts::Earlier;
 use rows::Rows;
 
@@ -119,6 +121,7 @@ pub(crate) struct Stream<W: Write> {
     /// Bytes that maps and rings take in the kernel, once it was asked.
     kernel_memory: Option<u64>,
     ended: Vec<u32>,
+    lost_children: LostChildren,
     /// What the parts before hold.
     earlier: Earlier,
     /// Process events were lost, the ends of processes perhaps among them.
@@ -176,6 +179,7 @@ impl<W: Write> Stream<W> {
             meter: Meter::new(start),
             kernel_memory: None,
             ended: Vec::new(),
+            lost_children: LostChildren::default(),
             earlier: Earlier::default(),
             ends_were_lost: false,
             refused_mappings: 0,

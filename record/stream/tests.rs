@@ -193,6 +193,34 @@ fn counts_that_do_not_come_are_not_waited_for() {
     assert!(!waits_after(&mut stream, 0));
 }
 
+/// Children for which the kernel has found no room are told to it again, with their own, until all have found it; how many there were is told.
+#[test]
+fn children_without_room_are_told_again() {
+    let mut stream = stream();
+    stream.processes.entry(PID).known = true;
+    stream.processes.entry(PID + 7).ended = Some(1);
+    for (pid, parent) in [(PID + 1, PID), (PID + 2, PID + 1), (PID + 8, PID + 9)] {
+        let what = What::Fork { pid, tid: pid, parent, parent_tid: parent };
+        stream.pending.push_back(ProcessEvent { time: 1, what });
+    }
+    let mut told_again = |lost, has_room| {
+        let mut pids = Vec::new();
+        let add = |pid| {
+            pids.push(pid);
+            has_room
+        };
+        stream.follow_again(lost, add).unwrap();
+        pids.sort_unstable();
+        pids
+    };
+    let all: Vec<u32> = (PID..=PID + 2).collect();
+    assert_eq!(told_again(0, true), []);
+    assert_eq!([told_again(2, false).len(), told_again(2, false).len()], [1, 1]);
+    assert_eq!([told_again(2, true), told_again(3, true), told_again(3, true)], [all.clone(), all.clone(), all]);
+    assert_eq!(told_again(3, true), []);
+    assert_eq!(stream.losses.by_cause(), [(LossCause::ProcessEvents, 3)]);
+}
+
 /// While counts are waited for, processes that have ended are forgotten, here and in the kernel, but those that may have had their last ticks
 /// after counts were taken.
 #[test]
