@@ -311,8 +311,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	__u32 pid = process_id(child);
 	__u8 present = 1;
 
-	if (from != pid && bpf_map_lookup_elem(&targets, &from))
-		bpf_map_update_elem(&targets, &pid, &present, BPF_ANY);
+	if (from == pid || !bpf_map_lookup_elem(&targets, &from))
+		return 0;
+	if (bpf_map_update_elem(&targets, &pid, &present, BPF_ANY))
+		__sync_fetch_and_add(&lost_children, 1);
 	return 0;
 }
 

@@ -22,6 +22,9 @@ struct {
 	__type(value, __u8);
 } targets SEC(".maps");
 
+/* Children of `targets` that are not there, for there was no room. The recorder puts them there later. */
+__u64 lost_children;
+
 /* Real user ids, as the initial user namespace has them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -16,7 +16,8 @@ use crate::process::Process;
 
 /// Smaller frames are not worth it.
 pub(crate) const GIANT: u64 = 64 << 10;
-/// Functions that are remembered: programs have a few. Each is looked for in each stack that is not copied whole.
+/// Functions that are remembered: programs have a few. Each is looked for in each stack that is not copied whole. When there are more, those that
+/// are still running come again with the next segment's evidence.
 const MOST: usize = 256;
 /// Registers are saved within so many bytes below the address of the caller.
 const SAVED: u64 = 256;
@@ -55,11 +56,13 @@ pub(crate) struct GiantFrames {
 }
 
 impl GiantFrames {
-    /// Adds a function, unless there are very many.
+    /// Adds a function. Where there are very many, all others are forgotten: most are perhaps of programs that have ended.
     pub(crate) fn learn(&mut self, function: GiantFunction) {
-        if self.functions.len() < MOST {
-            self.functions.insert((function.module, function.offset), function);
+        let place = (function.module, function.offset);
+        if self.functions.len() >= MOST && !self.functions.contains_key(&place) {
+            self.functions.clear();
         }
+        self.functions.insert(place, function);
     }
 
     /// What can be left out of a stack that was captured at both ends.
@@ -148,7 +151,21 @@ mod tests {
         let mut frames = GiantFrames::default();
         for offset in 0..100_000 {
             frames.learn(GiantFunction { module: 3, offset, length: 1, size: GIANT, pushed: 0 });
+            assert!((1..=MOST).contains(&frames.functions.len()));
         }
+    }
+
+    /// However many functions have come before, one that comes is known; those that come again make nobody forget.
+    #[test]
+    fn functions_of_ended_programs_make_room() {
+        let function = |offset| GiantFunction { module: 3, offset, length: 1, size: GIANT, pushed: 0 };
+        let mut frames = GiantFrames::default();
+        let most = MOST as u64;
+        (0..most).chain(0..most).for_each(|offset| frames.learn(function(offset)));
         assert_eq!(frames.functions.len(), MOST);
+        frames.learn(function(most));
+        (0..8).for_each(|offset| frames.learn(function(offset)));
+        assert_eq!(frames.functions.get(&(3, most)), Some(&function(most)));
+        assert_eq!(frames.functions.len(), 9);
     }
 }

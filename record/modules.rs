@@ -44,6 +44,8 @@ struct Known {
     opened: bool,
     /// The segment that has its definition.
     defined_in: u64,
+    /// What its file is like, if it has no build-id, and only `/proc` has told of it, which does not tell its generation.
+    fingerprint: Option<Vec<u8>>,
 }
 
 impl Modules {
@@ -64,22 +66,44 @@ impl Modules {
         if !self.have_room() {
             return None;
         }
-        let FileIdentity::Inode { inode, .. } = identity else {
+        let FileIdentity::Inode { inode, generation, .. } = identity else {
             return Some(self.add(kind, path, identity, None));
         };
         // The state at the start, or a kernel that does not tell build-ids: read it, because the same
         // file may be told by its build-id later.
         let file = open_mapped(place).ok().filter(|file| has_inode(file, inode));
-        let build_id = file.as_ref().and_then(|file| Elf::open(file).ok()).map_or_else(Vec::new, |elf| elf.build_id());
+        let elf = file.as_ref().and_then(|file| Elf::open(file).ok());
+        let build_id = elf.as_ref().map_or_else(Vec::new, Elf::build_id);
         let by_inode = (path.to_owned(), identity);
         let id = if build_id.is_empty() {
-            self.add(kind, path, by_inode.1.clone(), file)
+            let fingerprint = elf.and_then(|elf| elf.fingerprint().ok());
+            self.found_in_proc(&by_inode, fingerprint.as_deref()).unwrap_or_else(|| {
+                let id = self.add(kind, path, by_inode.1.clone(), file);
+                if let Some(known) = self.modules.last_mut() {
+                    known.fingerprint = fingerprint.filter(|_| generation == 0);
+                }
+                id
+            })
         } else {
             let known = self.ids.get(&(path.to_owned(), FileIdentity::BuildId(build_id.clone()))).copied();
             known.unwrap_or_else(|| self.add(kind, path, FileIdentity::BuildId(build_id), file))
         };
         self.ids.insert(by_inode, id);
         Some(id)
+    }
+
+    /// The module that only `/proc` has told of until now, when the file that an event tells of has its inode and is alike.
+    fn found_in_proc(
+        &mut self,
+        (path, identity): &(String, FileIdentity),
+        fingerprint: Option<&[u8]>,
+    ) -> Option<ModuleId> {
+        let FileIdentity::Inode { major, minor, inode, .. } = *identity else { return None };
+        let of_any = FileIdentity::Inode { major, minor, inode, generation: 0 };
+        let id = *self.ids.get(&(path.clone(), of_any))?;
+        let known =
+            self.modules.get_mut(id as usize)?.fingerprint.take_if(|known| Some(known.as_slice()) == fingerprint);
+        known.map(|_| id)
     }
 
     fn add(&mut self, kind: ModuleKind, path: &str, identity: FileIdentity, file: Option<File>) -> ModuleId {
@@ -91,7 +115,7 @@ impl Modules {
         let module = Module { id, kind, path: path.to_owned(), build_id };
         let file = file.filter(|_| self.held < MOST_HELD);
         self.held += usize::from(file.is_some());
-        self.modules.push(Known { module, opened: file.is_some(), file, defined_in: 0 });
+        self.modules.push(Known { module, opened: file.is_some(), file, defined_in: 0, fingerprint: None });
         self.ids.insert((path.to_owned(), identity), id);
         id
     }
@@ -197,6 +221,7 @@ fn is_what_was_mapped(file: &File, build_id: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -228,5 +253,29 @@ mod tests {
         assert!(modules.define(0, 1).is_some());
         assert!(modules.define(0, 1).is_none());
         assert!(modules.define(0, 2).is_some());
+    }
+
+    /// A file without a build-id that ran already when the recording began, and is started again, is one module; what is like another file
+    /// than that, or comes later with the same number, is another one.
+    #[test]
+    fn a_file_that_proc_has_told_of_is_known_when_it_is_started_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let program = |length| {
+            let mut bytes = b"\x7fELF\x02\x01".to_vec();
+            bytes.resize(length, 0);
+            (bytes[54], bytes[58]) = (56, 64);
+            fs::write(file.path(), bytes).unwrap();
+        };
+        let inode = file.as_file().metadata().unwrap().ino();
+        let place = Place { pid: std::process::id(), start: 0, end: 1, path: file.path().to_str().unwrap() };
+        let found = |modules: &mut Modules, generation| {
+            modules.identify(place, FileIdentity::Inode { major: 8, minor: 1, inode, generation })
+        };
+        let (mut same, mut other) = (Modules::default(), Modules::default());
+        program(100);
+        assert_eq!([0, 5, 5, 0, 6].map(|generation| found(&mut same, generation).unwrap()), [0, 0, 0, 0, 1]);
+        assert_eq!(found(&mut other, 0), Some(0));
+        program(101);
+        assert_eq!([5, 0].map(|generation| found(&mut other, generation).unwrap()), [1, 0]);
     }
 }

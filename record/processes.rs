@@ -67,6 +67,11 @@ impl Processes {
         self.by_pid.get(&pid).is_some_and(|process| process.ended.is_some())
     }
 
+    /// The ids of those that have not ended.
+    pub(crate) fn running(&self) -> impl Iterator<Item = u32> {
+        self.by_pid.iter().filter(|(_, process)| process.ended.is_none()).map(|(pid, _)| *pid)
+    }
+
     /// All process ids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.by_pid.keys().copied().collect()

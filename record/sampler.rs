@@ -180,6 +180,11 @@ impl Sampler {
         let _absent = self.skeleton.maps.targets.delete(&pid.to_le_bytes());
     }
 
+    /// Children of processes that count for which there was no room among them.
+    pub(crate) fn lost_children(&self) -> u64 {
+        self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| bss.lost_children)
+    }
+
     /// Looks whether other control groups are in the place of those that count.
     pub(crate) fn renew_cgroups(&mut self) -> Result<()> {
         for (index, cgroup) in (0..).zip(&mut self.cgroups) {

@@ -181,13 +181,13 @@ impl Source {
         let mut paged = PagedFile { pages, id, file };
         let Answer { records, giant_functions, .. } = answer;
         if *embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
-            let bytes = mini_debug_info(&elf, &mut paged).filter(|bytes| amount.add(bytes.len()));
+            let bytes = mini_debug_info(&elf, &mut paged).filter(|bytes| amount.add_table(bytes.len()));
             records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
         }
         let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
         let (mut slices, mut names) = (Slices::default(), Names::default());
         for offset in offsets {
-            let Some(address) = elf.address_of(offset).filter(|_| !amount.is_full()) else {
+            let Some(address) = elf.address_of(offset).filter(|_| !amount.is_full(id)) else {
                 continue;
             };
             // A return address stands after its call: behind a call that does not return, that is the
@@ -195,7 +195,7 @@ impl Source {
             for address in [address, address.wrapping_sub(1)] {
                 if !is_covered(covered, address)
                     && let Some(found) = cfi.find(address, &elf, &mut paged)
-                    && amount.add(found.fde.bytes.len() + found.cie.entry.bytes.len())
+                    && amount.add(id, found.fde.bytes.len() + found.cie.entry.bytes.len())
                 {
                     covered.insert(found.start, found.end);
                     giant_functions.extend(giant_function(id, &found, &elf));
@@ -204,7 +204,7 @@ impl Source {
                 if *embed == Embed::Symbols {
                     let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
-                    let symbol = symbol.filter(|symbol| is_new(named, symbol) && amount.add(symbol.name.len()));
+                    let symbol = symbol.filter(|symbol| is_new(named, symbol) && amount.add(id, symbol.name.len()));
                     names.put(symbol, id, records);
                 }
             }
@@ -236,7 +236,7 @@ fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::evidence::amount;
+    use crate::evidence::amount::{MOST, MOST_OF_MODULE};
 
     /// A short and a long symbol of one address are both embedded, each once.
     #[test]
@@ -308,27 +308,41 @@ mod tests {
         written
     }
 
-    /// A file whose call frame information is larger than any compiler makes it, of which a program shows any number of places: what
-    /// comes of it is written in records that a reader takes, and a segment has no more of it than memory allows.
+    /// Files whose call frame information is larger than any compiler makes it, of which programs show any number of places: what
+    /// comes of it is written in records that a reader takes, a segment has no more of it than memory allows, and the first of them leave
+    /// others theirs.
     #[test]
     fn evidence_is_bounded() {
-        const FUNCTIONS: u64 = 600;
-        let (mut gatherer, mut jit) = (Gatherer::new(Embed::Unwind, 1), Jit::default());
+        const FUNCTIONS: u64 = 160;
+        const MODULES: u32 = 6;
+        let (mut gatherer, mut jit) = (Gatherer::new(Embed::Unwind, MODULES as usize), Jit::default());
         let mut answer = |request| gatherer.answer(request, &mut jit).records;
-        assert!(matches!(answer(Request::Module(1, Some(huge_entries(FUNCTIONS))))[..], [Record::Layout(_)]));
-        let places =
-            |functions: std::ops::Range<u64>| functions.map(|function| (1, CODE + function * LENGTH + 8)).collect();
+        let file = huge_entries(FUNCTIONS);
+        for module in 0..MODULES {
+            let file = file.try_clone().unwrap();
+            assert!(matches!(answer(Request::Module(module, Some(file)))[..], [Record::Layout(_)]));
+        }
+        let places = |module, functions: std::ops::Range<u64>| {
+            functions.map(|function| (module, CODE + function * LENGTH + 8)).collect()
+        };
         for _segment in 0..2 {
-            let records = answer(Request::Code(places(0..FUNCTIONS)));
-            let mut writer = profrec_format::Writer::create(Vec::new(), &profrec_format::Header::default()).unwrap();
-            records.iter().for_each(|record| writer.record(record).unwrap());
-            let fdes = records.iter().flat_map(|record| match record {
-                Record::UnwindSlice(slice) => &slice.fdes[..],
-                _ => &[],
-            });
-            let bytes: usize = fdes.map(|fde| fde.bytes.len()).sum();
-            assert!((amount::MOST / 2..amount::MOST).contains(&bytes), "{bytes}");
-            assert!(answer(Request::Code(places(FUNCTIONS - 1..FUNCTIONS))).is_empty());
+            let mut all = 0;
+            for module in 0..MODULES {
+                let records = answer(Request::Code(places(module, 0..FUNCTIONS)));
+                let mut writer =
+                    profrec_format::Writer::create(Vec::new(), &profrec_format::Header::default()).unwrap();
+                records.iter().for_each(|record| writer.record(record).unwrap());
+                let fdes = records.iter().flat_map(|record| match record {
+                    Record::UnwindSlice(slice) => &slice.fdes[..],
+                    _ => &[],
+                });
+                let bytes: usize = fdes.map(|fde| fde.bytes.len()).sum();
+                let least = if module < 3 { MOST_OF_MODULE / 2 } else { 0 };
+                assert!((least..MOST_OF_MODULE).contains(&bytes), "{module}: {bytes}");
+                all += bytes;
+                assert!(answer(Request::Code(places(module, FUNCTIONS - 1..FUNCTIONS))).is_empty());
+            }
+            assert!((MOST / 2..MOST).contains(&all), "{all}");
             answer(Request::NewSegment);
         }
     }

@@ -28,6 +28,8 @@ impl<W: Write> Stream<W> {
         self.cgroup_ids.look_again();
         // The unwind information of samples is said again in each segment: among counts, one is as long as without.
         self.ends_with_counts |= self.chains.is_none() && !counts.is_empty();
+        self.nothing_was_counted = counts.is_empty();
+        self.counted_until = until;
         let unsettled = self.begin_rows(counts);
         let is_settled = |pid| unsettled.as_ref().is_some_and(|unsettled| !unsettled.contains(&pid));
         let mut counted = counts.ticks(is_settled).peekable();

@@ -8,6 +8,8 @@ mod accounts;
 mod cpus;
 mod definitions;
 mod events;
+mod flushing;
+mod following;
 mod gathering;
 mod hybrid;
 mod learning;
@@ -22,7 +24,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
-use profrec_format::{Loss, LossCause, Pace, PaceReason, Record, Sample, Totals, UserStack, UserState, Writer};
+use profrec_format::{Loss, LossCause, Pace, Record, Sample, Totals, UserStack, UserState, Writer};
 
 use crate::args::CallGraph;
 use crate::cgroup_ids::CgroupIds;
@@ -44,11 +46,9 @@ use crate::raw_stacks::RawStacks;
 use crate::sampler::Sampler;
 use crate::seen_code::SeenCode;
 use crate::side_band::{ProcessEvent, SideBand, What};
+use following::LostChildren;
 use parts::Earlier;
 use rows::Rows;
-
-/// Ticks of a process that has ended come at most so much later.
-const LAST_TICKS: u64 = 2_000_000_000;
 
 /// Which processes are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,12 @@ pub(crate) struct Stream<W: Write> {
     ends_with_counts: bool,
     /// That flush has waited for its evidence.
     has_waited: bool,
+    /// Counts were taken, there were none, and nothing has left for the output since.
+    nothing_was_counted: bool,
+    /// What was counted before this time has been used.
+    counted_until: u64,
+    /// When all that was buffered left for the output last.
+    flushed: u64,
     /// The segment has processes that are not remembered.
     has_forgotten: bool,
     code: SeenCode,
@@ -115,6 +121,7 @@ pub(crate) struct Stream<W: Write> {
     /// Bytes that maps and rings take in the kernel, once it was asked.
     kernel_memory: Option<u64>,
     ended: Vec<u32>,
+    lost_children: LostChildren,
     /// What the parts before hold.
     earlier: Earlier,
     /// Process events were lost, the ends of processes perhaps among them.
@@ -150,6 +157,9 @@ impl<W: Write> Stream<W> {
             only_counts: false,
             ends_with_counts: false,
             has_waited: false,
+            nothing_was_counted: false,
+            counted_until: 0,
+            flushed: start,
             has_forgotten: false,
             code: SeenCode::default(),
             chains: None,
@@ -169,6 +179,7 @@ impl<W: Write> Stream<W> {
             meter: Meter::new(start),
             kernel_memory: None,
             ended: Vec::new(),
+            lost_children: LostChildren::default(),
             earlier: Earlier::default(),
             ends_were_lost: false,
             refused_mappings: 0,
@@ -333,73 +344,10 @@ impl<W: Write> Stream<W> {
         self.writer.record(record).context("writing a record")
     }
 
-    /// Writes what was lost, the names and the evidence that became necessary, and lets all that is
-    /// buffered leave for the file.
-    pub(crate) fn flush(&mut self, sampler: &mut Sampler) -> Result<()> {
-        if let Some(pace) = self.pace.filter(|_| !self.is_pace_told) {
-            self.is_pace_told = true;
-            self.write(&Record::Pace(Pace { time: now(), reason: PaceReason::GoesOn, ..pace }))?;
-        }
-        self.write_losses(sampler)?;
-        for metrics in self.meter.take_measured() {
-            self.write(&Record::SelfMetrics(metrics))?;
-        }
-        self.find_ended();
-        for pid in std::mem::take(&mut self.ended) {
-            // Its number may have been given to another, which the kernel has added.
-            if self.processes.get(pid).is_some_and(|process| process.ended.is_none()) {
-                continue;
-            }
-            sampler.remove_target(pid);
-        }
-        self.forget_processes(self.side_band_until.saturating_sub(LAST_TICKS))?;
-        self.tell_refused()?;
-        if let Some(symbols) = self.kernel_names.take(|addresses| sampler.name_kernel_addresses(addresses))? {
-            self.write(&Record::KernelSymbols(symbols))?;
-        }
-        self.exchange_evidence()?;
-        self.writer.flush().context("writing the recording")?;
-        self.meter.flushed(now());
-        Ok(())
-    }
-
-    /// Has what is written wait for counts: each flush of them is then said in one piece, with its evidence.
-    pub(crate) fn only_count(&mut self) {
-        self.only_counts = true;
-    }
-
-    /// Does the same when it is time for it. Nothing but losses comes between flushes of counts, and those would be many small pieces.
-    pub(crate) fn flush_in_time(&mut self, sampler: &mut Sampler) -> Result<()> {
-        if self.waits_for_counts()? { self.gather_losses(sampler) } else { self.flush(sampler) }
-    }
-
-    /// Whether counts are to come, or evidence for them, for which they wait once.
-    fn waits_for_counts(&mut self) -> Result<bool> {
-        if !self.only_counts || !self.ends_with_counts {
-            return Ok(self.only_counts);
-        }
-        let has_waited = std::mem::replace(&mut self.has_waited, true);
-        Ok(!has_waited && !self.has_all_evidence()?)
-    }
-
     /// Notes that samples are taken at another pace from now on.
     pub(crate) fn change_pace(&mut self, pace: Pace) -> Result<()> {
         self.pace = Some(pace);
         self.write(&Record::Pace(pace))
-    }
-
-    /// Begins a new segment when this one is full and its evidence complete, or when it would soon be more than a reader takes.
-    pub(crate) fn turn_segment(&mut self, sampler: &mut Sampler) -> Result<()> {
-        if !self.writer.segment_is_full() && !self.ends_with_counts {
-            return Ok(());
-        }
-        if !self.has_all_evidence()? && !self.writer.segment_is_overfull() {
-            return Ok(());
-        }
-        self.flush(sampler)?;
-        self.writer.start_segment().context("starting a segment")?;
-        self.define_all_again();
-        Ok(())
     }
 
     /// Unchanged pieces of stacks that were not known any more.

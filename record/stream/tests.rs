@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use profrec_format::{Header, Recording};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
+use super::flushing::LAST_TICKS;
 use super::*;
 use crate::args::Embed;
 use crate::counts::Counts;
@@ -169,4 +170,81 @@ fn evidence_that_could_not_be_asked_for_is_asked_for_later() {
     next_segment(&mut stream);
     sample(&mut stream, 4_000_000, pid, 0x7000);
     assert_eq!(all(&mut stream), (1, 0));
+}
+
+/// Where nothing is counted, what waits for counts leaves for the output each time that there are none, and else about once a minute.
+#[test]
+fn counts_that_do_not_come_are_not_waited_for() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut stream = stream();
+    stream.only_count();
+    let waits_after = |stream: &mut Stream<Vec<u8>>, seconds| {
+        let time = stream.flushed + seconds * SECOND;
+        stream.waits_for_counts(time).unwrap()
+    };
+    assert!(waits_after(&mut stream, 60) && !waits_after(&mut stream, 80));
+    stream.counts(&mut Counts::default(), &mut empty_ring()).unwrap();
+    assert!(!waits_after(&mut stream, 0));
+    stream.let_leave().unwrap();
+    assert!(waits_after(&mut stream, 60) && !waits_after(&mut stream, 80));
+    let mut counts = Counts::default();
+    add(&mut counts, SECOND, PID, 0, 1);
+    stream.counts(&mut counts, &mut empty_ring()).unwrap();
+    assert!(!waits_after(&mut stream, 0));
+}
+
+/// Children for which the kernel has found no room are told to it again, with their own, until all have found it; how many there were is told.
+#[test]
+fn children_without_room_are_told_again() {
+    let mut stream = stream();
+    stream.processes.entry(PID).known = true;
+    stream.processes.entry(PID + 7).ended = Some(1);
+    for (pid, parent) in [(PID + 1, PID), (PID + 2, PID + 1), (PID + 8, PID + 9)] {
+        let what = What::Fork { pid, tid: pid, parent, parent_tid: parent };
+        stream.pending.push_back(ProcessEvent { time: 1, what });
+    }
+    let mut told_again = |lost, has_room| {
+        let mut pids = Vec::new();
+        let add = |pid| {
+            pids.push(pid);
+            has_room
+        };
+        stream.follow_again(lost, add).unwrap();
+        pids.sort_unstable();
+        pids
+    };
+    let all: Vec<u32> = (PID..=PID + 2).collect();
+    assert_eq!(told_again(0, true), []);
+    assert_eq!([told_again(2, false).len(), told_again(2, false).len()], [1, 1]);
+    assert_eq!([told_again(2, true), told_again(3, true), told_again(3, true)], [all.clone(), all.clone(), all]);
+    assert_eq!(told_again(3, true), []);
+    assert_eq!(stream.losses.by_cause(), [(LossCause::ProcessEvents, 3)]);
+}
+
+/// While counts are waited for, processes that have ended are forgotten, here and in the kernel, but those that may have had their last ticks
+/// after counts were taken.
+#[test]
+fn who_has_ended_is_forgotten_while_counts_are_waited_for() {
+    const CHILDREN: u32 = 1_000;
+    let time = |number: u32| u64::from(number) * 10_000_000;
+    let mut stream = stream();
+    stream.only_count();
+    stream.processes.entry(PID).known = true;
+    for child in 1..=CHILDREN {
+        let (pid, parent) = (PID + child, PID);
+        let born = What::Fork { pid, tid: pid, parent, parent_tid: parent };
+        let ends = What::Exit { pid, tid: pid };
+        stream.pending.extend([born, ends].map(|what| ProcessEvent { time: time(child), what }));
+    }
+    let mut counts = Counts::default();
+    counts.until = time(CHILDREN);
+    stream.counts(&mut counts, &mut empty_ring()).unwrap();
+    stream.catch_up(time(CHILDREN)).unwrap();
+    let mut removed = Vec::new();
+    stream.forget_ended(|pid| removed.push(pid)).unwrap();
+    assert_eq!(removed, (PID + 1..=PID + CHILDREN).collect::<Vec<_>>());
+    let mut left = stream.processes.pids();
+    left.sort_unstable();
+    let late = CHILDREN - (LAST_TICKS / time(1)) as u32;
+    assert_eq!(left, [PID].into_iter().chain(PID + late..=PID + CHILDREN).collect::<Vec<_>>());
 }

@@ -25,8 +25,10 @@ const AT_ONCE: usize = 20;
 const LONGEST: Duration = Duration::from_millis(3000);
 /// A recorder that lives longer is not killed before it has begun its file.
 const AT_LEAST_BEGUN: Duration = Duration::from_secs(1);
-/// What a kill may cost: the second that is promised, and what a busy machine may add to it.
-const MOST_LOST: u64 = 1_100_000_000;
+/// What a kill may cost: the second that is promised. A busy machine adds what it keeps the recorder from.
+const MOST_LOST: u64 = 1_000_000_000;
+/// What it kept it from before is over.
+const JUST_THEN: Duration = Duration::from_millis(1200);
 /// An attached clock may tick this much later than the recording's header says.
 const TO_ATTACH: u64 = 300_000_000;
 
@@ -34,10 +36,62 @@ const TO_ATTACH: u64 = 300_000_000;
 struct Killed {
     place: Place,
     life: Duration,
-    /// CLOCK_MONOTONIC, as the samples' times are.
-    at: u64,
+    death: Death,
     before: Vec<u8>,
     after: Vec<u8>,
+}
+
+/// A recorder's end, and how long the machine ran others when the recorder could have run.
+#[derive(Clone, Copy)]
+struct Death {
+    /// CLOCK_MONOTONIC, as the samples' times are.
+    at: u64,
+    /// Just then, in nanoseconds.
+    waited: u64,
+    /// Since its start.
+    waited_in_all: u64,
+}
+
+impl Death {
+    /// Lets a recorder live for so long, does what is to be done right before its end, and kills it.
+    fn after<T>(life: Duration, recorder: Running, before: impl FnOnce() -> T) -> (Self, T) {
+        let pid = recorder.pid();
+        thread::sleep(life.saturating_sub(JUST_THEN));
+        let waited_before = waited(&pid);
+        thread::sleep(life.min(JUST_THEN));
+        let done = before();
+        let at = now();
+        recorder.signal(Signal::KILL);
+        // Only when it runs again, to die, does the kernel know how long it has waited for that.
+        while !is_dead(&pid) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let waited_in_all = waited(&pid);
+        recorder.finish_within(Duration::from_secs(10));
+        (Self { at, waited: waited_in_all - waited_before, waited_in_all }, done)
+    }
+
+    /// What is older has to be in the file.
+    fn safe(self) -> u64 {
+        self.at - MOST_LOST - self.waited
+    }
+
+    /// When the clock ticks, of a recording that starts then.
+    fn attached(self, start: u64) -> u64 {
+        start + TO_ATTACH + self.waited_in_all
+    }
+}
+
+/// Nanoseconds for which a process, its first thread, waited for a CPU; 0 where the kernel does not count that.
+fn waited(pid: &str) -> u64 {
+    let counted = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    counted.split_whitespace().nth(1).map_or(0, |nanoseconds| nanoseconds.parse().unwrap())
+}
+
+/// Whether nothing is left of a process but its number.
+fn is_dead(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(')').is_some_and(|(_, state)| state.starts_with(" Z"))
 }
 
 pub(crate) fn now() -> u64 {
@@ -52,17 +106,14 @@ fn recorder(place: &Place, pid: &str) -> Running {
 
 fn kill_after(life: Duration, pid: &str) -> Killed {
     let place = Place::new();
-    let recorder = recorder(&place, pid);
-    thread::sleep(life);
-    if life >= AT_LEAST_BEGUN {
-        wait_for_a_beginning(&place);
-    }
-    let before = fs::read(place.path()).unwrap_or_default();
-    let at = now();
-    recorder.signal(Signal::KILL);
-    recorder.finish_within(Duration::from_secs(10));
+    let (death, before) = Death::after(life, recorder(&place, pid), || {
+        if life >= AT_LEAST_BEGUN {
+            wait_for_a_beginning(&place);
+        }
+        fs::read(place.path()).unwrap_or_default()
+    });
     let after = fs::read(place.path()).unwrap_or_default();
-    Killed { place, life, at, before, after }
+    Killed { place, life, death, before, after }
 }
 
 /// Recorders start one behind the other on a busy machine.
@@ -113,19 +164,21 @@ impl Killed {
             return Err(format!("damaged: {:?}", recording.damage()));
         }
         let found = times(&recording);
-        self.nothing_is_missing(&found, recording.header().start_monotonic + TO_ATTACH, ticks)?;
+        self.nothing_is_missing(&found, self.death.attached(recording.header().start_monotonic), ticks)?;
         self.is_told_by_check(found.len())
     }
 
     fn nothing_is_missing(&self, found: &[u64], attached: u64, ticks: &[u64]) -> Result<(), String> {
-        let safe = self.at - MOST_LOST;
         let first = found.first().copied().unwrap_or(attached);
         let last = found.last().copied().unwrap_or(attached);
         // The two clocks do not tick at the same instants: one tick may lie between.
-        let missing = count(ticks, last + 1, safe);
+        let missing = count(ticks, last + 1, self.death.safe());
         if missing > 2 {
-            let before = (self.at - last) as f64 / 1e9;
-            return Err(format!("its last sample is {before:.2} s older than the kill: {missing} are missing"));
+            let [before, waited] =
+                [self.death.at - last, self.death.waited].map(|nanoseconds| nanoseconds as f64 / 1e9);
+            return Err(format!(
+                "its last sample is {before:.2} s older than the kill ({waited:.2} s of it waiting for a CPU): {missing} are missing"
+            ));
         }
         let (expected, samples) = (count(ticks, first, last), found.len());
         if samples.abs_diff(expected) > 3 + expected / 50 {
@@ -240,7 +293,8 @@ fn between_parts() {
     witness.signal(Signal::INT);
     assert_success(&witness.finish_within(LONG));
     let ticks = Part::read(&place.path()).times;
-    let judged = killed.iter().zip(&lives).map(|((place, at), life)| (life, judge_parts(&files(place), *at, &ticks)));
+    let judged =
+        killed.iter().zip(&lives).map(|((place, death), life)| (life, judge_parts(&files(place), *death, &ticks)));
     let failures: Vec<_> =
         judged.filter_map(|(life, judged)| Some(format!("after {life:?}: {}", judged.err()?))).collect();
     assert!(failures.is_empty(), "PROFREC_SEED={seed}: {}", failures.join("\n"));
@@ -248,18 +302,15 @@ fn between_parts() {
     assert!(several > 1, "hardly a recorder came to its second part");
 }
 
-fn kill_parts_after(life: Duration, pid: &str) -> (Place, u64) {
+fn kill_parts_after(life: Duration, pid: &str) -> (Place, Death) {
     let place = Place::new();
     let recorder = Running::start(place.record().args(["-q", "-F", "199", "--rotate", "1s", "-p", pid]));
-    thread::sleep(life);
-    let at = now();
-    recorder.signal(Signal::KILL);
-    recorder.finish_within(Duration::from_secs(10));
-    (place, at)
+    let (death, ()) = Death::after(life, recorder, || ());
+    (place, death)
 }
 
-/// What is wrong with the parts of a recorder that was killed `at` that time. `ticks` are those that there were.
-fn judge_parts(files: &[PathBuf], at: u64, ticks: &[u64]) -> Result<(), String> {
+/// What is wrong with the parts of a recorder that was killed. `ticks` are those that there were.
+fn judge_parts(files: &[PathBuf], death: Death, ticks: &[u64]) -> Result<(), String> {
     let (mut found, mut start) = (Vec::new(), None);
     for (number, path) in files.iter().enumerate() {
         let bytes = fs::read(path).unwrap();
@@ -281,9 +332,9 @@ fn judge_parts(files: &[PathBuf], at: u64, ticks: &[u64]) -> Result<(), String> 
         start.get_or_insert(recording.header().start_monotonic);
         found.extend(times(&recording));
     }
-    let attached = start.map_or(at, |start| start + TO_ATTACH);
+    let attached = start.map_or(death.at, |start| death.attached(start));
     let (first, last) = (found.first().copied().unwrap_or(attached), found.last().copied().unwrap_or(attached));
-    let missing = count(ticks, last + 1, at - MOST_LOST);
+    let missing = count(ticks, last + 1, death.safe());
     if missing > 2 {
         return Err(format!("{missing} ticks are missing at the end"));
     }
