@@ -208,6 +208,12 @@ impl Profile {
         }
     }
 
+    /// The first frame of a stack that is shown.
+    pub fn first_shown(&self, stack: StackId) -> Option<PathFrame> {
+        let mut frames = self.stacks.from_innermost(stack as usize);
+        if self.side == Some(Side::Callers) { frames.next() } else { frames.last() }
+    }
+
     /// What stands above the outermost frame of a stack.
     pub fn root(&self, count: &StackCount) -> Option<&str> {
         self.roots.get(count.root? as usize).map(String::as_str)
