@@ -277,6 +277,16 @@ mod tests {
         assert!(with_room(0).drawn(3.0, |_, _| Ok(())).is_ok());
     }
 
+    /// A line of gigabytes is refused before it is made.
+    #[test]
+    fn a_line_without_end() {
+        let mut profile = profile(&[(vec![0; 2_100], 1)], false);
+        profile.functions[0].name = "x".repeat(1 << 20).into();
+        let lines = |deepest| StackLines::no_deeper(&profile, Annotations::All, deepest).each(|_, _| Ok(()));
+        assert!(lines(usize::MAX).is_err_and(|error| error.to_string().contains("more than 2 GiB")));
+        assert!(lines(2).is_ok());
+    }
+
     fn stacks() -> impl Strategy<Value = Vec<(Vec<usize>, u64)>> {
         proptest::collection::vec((proptest::collection::vec(0usize..7, 0..6), 1u64..50), 1..40)
     }
