@@ -189,6 +189,9 @@ mod tests {
         let svg = String::from_utf8(picture.svg).unwrap();
         let told = "stacks are drawn 2 frames deep, 90.0% before, 90.0% after of the samples have more";
         assert!(picture.note.unwrap().contains(told) && svg.contains(told) && !svg.contains("do_sys"));
+        let limits = Limits { max_depth: NonZeroUsize::new(2), ..Limits::default() };
+        let note = flame_graph(&Profile::default(), &sample_profile(), limits).unwrap().note.unwrap();
+        assert!(note.contains("deep, 90.0% after of the samples have more"), "{note}");
     }
 
     /// A picture is refused by what is drawn of the stacks, and the refusal names what helps.
