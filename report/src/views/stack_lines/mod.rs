@@ -145,6 +145,9 @@ impl<'p> StackLines<'p> {
 
 /// Samples of the stacks of a profile that have more frames than so many.
 pub(super) fn deeper_than(profile: &Profile, deepest: usize) -> u64 {
+    if deepest == usize::MAX {
+        return 0;
+    }
     let depths = profile.stacks.paths.fold(0, |depth, _| depth + 1);
     let is_deeper = |count: &&StackCount| depths[profile.stacks.ends[count.stack as usize] as usize] > deepest;
     profile.counts.iter().filter(is_deeper).map(|count| count.samples).sum()
