@@ -3,6 +3,7 @@
 mod last_stacks;
 #[cfg(test)]
 mod room_tests;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use self::last_stacks::{CountedFrame, LastStacks};
+use self::threads::Threads;
 use crate::paths::{NOTHING, PathCollector, PathId};
 use crate::stacks::{Count, Frame, Location, LocationId, Stack, StackId, Stacks, Thread, ThreadId, Verdict};
 use crate::unwind::WalkedFrame;
@@ -23,9 +25,7 @@ pub struct StackCounter {
     locations: Vec<Location>,
     /// Stacks from their outermost frames on.
     paths: PathCollector<Frame>,
-    texts: Texts,
-    /// Threads in the order in which they came.
-    threads: HashMap<NumberedThread, ThreadId>,
+    threads: Threads,
     counts: HashMap<Counted, u64>,
     cgroups: BTreeMap<u32, Arc<str>>,
     last: LastStacks,
@@ -33,23 +33,13 @@ pub struct StackCounter {
 
 /// What a new frame below others takes, in room.
 const FRAME: usize = 4;
-/// What a distinct thread with a stack takes besides, and its frames when they are named one after the other.
+/// What a distinct thread with a stack takes besides, and for how many of its frames it takes one more: views look at each.
 const ENTRY: usize = 16;
 const NAMED_IN_ROOM: usize = 8;
 /// Room for a whole recording: 4 GiB.
 const ROOM: usize = 1 << 27;
 /// The same for one segment, which is one minute.
 const SEGMENT_ROOM: usize = 1 << 25;
-
-/// A thread, with its texts by their numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct NumberedThread {
-    comm: u32,
-    pid: u32,
-    tid: u32,
-    cpu: Option<u32>,
-    cgroup: u32,
-}
 
 /// What is counted: one thread with one stack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,15 +83,14 @@ impl StackCounter {
             location_ids: HashMap::default(),
             locations: Vec::new(),
             paths: PathCollector::default(),
-            texts: Texts::default(),
-            threads: HashMap::default(),
+            threads: Threads::default(),
             counts: HashMap::default(),
             cgroups: BTreeMap::new(),
             last: LastStacks::default(),
         }
     }
 
-    /// Samples that were not counted because there was no room for another stack.
+    /// Samples of stacks that there was no room for. Those of stacks that are kept are counted to the end.
     pub fn uncounted(&self) -> u64 {
         self.uncounted
     }
@@ -116,29 +105,31 @@ impl StackCounter {
     /// Counts samples of one thread with one stack, innermost frame first, each as often as it stands for a tick.
     pub fn count(&mut self, thread: CountedThread<'_>, frames: &[WalkedFrame], verdict: Verdict, samples: u64) {
         let mut last = self.last.take(thread.tid, frames);
-        if self.room < (frames.len() - last.len()) * FRAME + room_of_stack(frames.len()) {
-            self.uncounted += samples;
-            self.last.keep(thread.tid, last);
-            return;
-        }
         let mut end = last.last().map_or(NOTHING, |known| known.end);
-        for frame in frames.iter().rev().skip(last.len()) {
-            let location = self.location(frame.location);
-            end = self.path(end, Frame::new(location, frame.guessed));
+        let mut new = &frames[..frames.len() - last.len()];
+        while let [inner @ .., frame] = new
+            && let Some(path) = self.known_path(end, frame.location, frame.guessed)
+        {
+            (end, new) = (path, inner);
+            last.push(CountedFrame { location: frame.location, guessed: frame.guessed, end });
+        }
+        let has_room = self.has_room(new.len(), frames.len());
+        for frame in new.iter().rev().filter(|_| has_room) {
+            end = self.path(end, frame.location, frame.guessed);
             last.push(CountedFrame { location: frame.location, guessed: frame.guessed, end });
         }
         self.last.keep(thread.tid, last);
-        let CountedThread { comm, pid, tid, cpu, cgroup } = thread;
-        let (comm, cgroup) = (self.texts.number(comm), self.texts.number(cgroup));
-        let thread = self.thread(NumberedThread { comm, pid, tid, cpu, cgroup });
-        self.add(Counted { thread, end, verdict }, frames.len(), samples);
+        if new.is_empty() || has_room {
+            self.add(thread, (end, verdict), frames.len(), samples);
+        } else {
+            self.uncounted += samples;
+        }
     }
 
     /// Adds what another counter counted.
     pub fn absorb(&mut self, other: Self) {
         other.cgroups.iter().for_each(|(pid, cgroup)| self.note_cgroup(*pid, cgroup));
-        let threads_of_other = in_order(&other.threads, |thread| *thread);
-        let texts = other.texts.in_order();
+        let threads = other.threads.in_order();
         let mut counts: Vec<_> = other.counts.into_iter().collect();
         counts.sort_unstable();
         let depths = other.paths.depths();
@@ -146,27 +137,32 @@ impl StackCounter {
         let mut paths = vec![None; other.paths.count()];
         let mut unknown = Vec::new();
         for (Counted { thread, end, verdict }, samples) in counts {
-            let mut path = end;
+            let (mut path, depth) = (end, depths[end as usize] as usize);
             while let (None, Some((before, frame))) = (paths[path as usize], other.paths.step(path)) {
                 unknown.push((path, frame));
                 path = before;
             }
-            let depth = depths[end as usize] as usize;
-            if self.room < unknown.len() * FRAME + room_of_stack(depth) {
+            let location = |frame: Frame| other.locations[frame.location() as usize];
+            let mut end = paths[path as usize].unwrap_or(NOTHING);
+            while let Some(&(path, frame)) = unknown.last()
+                && let Some(known) = self.known_path(end, location(frame), frame.guessed())
+            {
+                end = known;
+                paths[path as usize] = Some(known);
+                unknown.pop();
+            }
+            if !unknown.is_empty() && !self.has_room(unknown.len(), depth) {
                 self.uncounted += samples;
                 unknown.clear();
                 continue;
             }
-            let mut new = paths[path as usize].unwrap_or(NOTHING);
             while let Some((path, frame)) = unknown.pop() {
-                let location = self.location(other.locations[frame.location() as usize]);
-                new = self.path(new, Frame::new(location, frame.guessed()));
-                paths[path as usize] = Some(new);
+                end = self.path(end, location(frame), frame.guessed());
+                paths[path as usize] = Some(end);
             }
-            let thread = threads_of_other[thread as usize];
-            let [comm, cgroup] = [thread.comm, thread.cgroup].map(|text| self.texts.number(&texts[text as usize]));
-            let thread = self.thread(NumberedThread { comm, cgroup, ..thread });
-            self.add(Counted { thread, end: new, verdict }, depth, samples);
+            let Thread { comm, pid, tid, cpu, cgroup } = &threads[thread as usize];
+            let thread = CountedThread { comm, pid: *pid, tid: *tid, cpu: *cpu, cgroup };
+            self.add(thread, (end, verdict), depth, samples);
         }
     }
 
@@ -182,7 +178,7 @@ impl StackCounter {
         stacks.sort_unstable();
         stacks.dedup();
         stacks.shrink_to_fit();
-        let (threads, places) = self.texts.threads(&self.threads);
+        let (threads, places) = self.threads.sorted();
         let place = |stack: Stack| stacks.binary_search(&stack).unwrap_or_default() as StackId;
         let count = |(counted, samples): (Counted, u64)| Count {
             thread: places[counted.thread as usize],
@@ -195,78 +191,51 @@ impl StackCounter {
         Stacks { locations, paths, stacks, threads, counts, cgroups: self.cgroups, samples }
     }
 
-    /// Adds samples of a stack of so many frames. There is room for it.
-    fn add(&mut self, counted: Counted, depth: usize, samples: u64) {
-        let kept = self.counts.len();
-        *self.counts.entry(counted).or_default() += samples;
-        self.room -= room_of_stack(depth) * (self.counts.len() - kept);
+    /// Adds samples of a stack of so many frames, all of which are known. Where there is no room for another count, they are added only
+    /// to one that is known.
+    fn add(&mut self, thread: CountedThread<'_>, (end, verdict): (PathId, Verdict), depth: usize, samples: u64) {
+        if self.has_room(0, depth) {
+            let thread = self.threads.number(thread);
+            let kept = self.counts.len();
+            *self.counts.entry(Counted { thread, end, verdict }).or_default() += samples;
+            self.room -= room_of_stack(depth) * (self.counts.len() - kept);
+            return;
+        }
+        let known = self.threads.known(thread);
+        match known.and_then(|thread| self.counts.get_mut(&Counted { thread, end, verdict })) {
+            Some(known) => *known += samples,
+            None => self.uncounted += samples,
+        }
     }
 
-    fn location(&mut self, location: Location) -> LocationId {
-        *self.location_ids.entry(location).or_insert_with(|| {
-            self.locations.push(location);
-            (self.locations.len() - 1) as LocationId
-        })
+    /// Whether another stack of so many frames may be kept, of which so many are new.
+    fn has_room(&self, new: usize, depth: usize) -> bool {
+        self.room >= new * FRAME + room_of_stack(depth)
     }
 
     /// A stack that goes on with a frame. There is room for it.
-    fn path(&mut self, before: PathId, frame: Frame) -> PathId {
+    fn path(&mut self, before: PathId, location: Location, guessed: bool) -> PathId {
+        let next = self.locations.len() as LocationId;
+        let id = *self.location_ids.entry(location).or_insert(next);
+        if id == next {
+            self.locations.push(location);
+        }
         let kept = self.paths.count();
-        let path = self.paths.path(before, frame);
+        let path = self.paths.path(before, Frame::new(id, guessed));
         self.room -= FRAME * (self.paths.count() - kept);
         path
     }
 
-    fn thread(&mut self, thread: NumberedThread) -> ThreadId {
-        let next = self.threads.len() as ThreadId;
-        *self.threads.entry(thread).or_insert(next)
+    /// The same, where it is known.
+    fn known_path(&self, before: PathId, location: Location, guessed: bool) -> Option<PathId> {
+        let location = *self.location_ids.get(&location)?;
+        self.paths.known(before, Frame::new(location, guessed))
     }
 }
 
 /// What a distinct stack of so many frames takes of room, beside its frames that no other has.
 fn room_of_stack(depth: usize) -> usize {
     ENTRY + depth.div_ceil(NAMED_IN_ROOM)
-}
-
-/// Names of threads and paths of cgroups, each kept once.
-#[derive(Default)]
-struct Texts(HashMap<Arc<str>, u32>);
-
-impl Texts {
-    fn number(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.0.get(text) {
-            return number;
-        }
-        let number = self.0.len() as u32;
-        self.0.insert(text.into(), number);
-        number
-    }
-
-    fn in_order(&self) -> Vec<Arc<str>> {
-        in_order(&self.0, Arc::clone)
-    }
-
-    /// The threads with their texts, sorted, and for each old number the new one.
-    fn threads(&self, numbered: &HashMap<NumberedThread, ThreadId>) -> (Vec<Thread>, Vec<ThreadId>) {
-        let texts = self.in_order();
-        let text = |number: u32| texts[number as usize].clone();
-        let with_texts = |(thread, id): (&NumberedThread, &ThreadId)| {
-            let NumberedThread { comm, pid, tid, cpu, cgroup } = *thread;
-            (Thread { comm: text(comm), pid, tid, cpu, cgroup: text(cgroup) }, *id)
-        };
-        let mut threads: Vec<(Thread, ThreadId)> = numbered.iter().map(with_texts).collect();
-        threads.sort_unstable();
-        let mut places = vec![0; threads.len()];
-        threads.iter().enumerate().for_each(|(place, (_, id))| places[*id as usize] = place as ThreadId);
-        (threads.into_iter().map(|(thread, _)| thread).collect(), places)
-    }
-}
-
-/// What has become of the keys of a table, in the order of their numbers, which are those from 0 on.
-fn in_order<K, V>(numbers: &HashMap<K, u32>, value: impl FnMut(&K) -> V) -> Vec<V> {
-    let mut order: Vec<(u32, &K)> = numbers.iter().map(|(key, number)| (*number, key)).collect();
-    order.sort_unstable_by_key(|(number, _)| *number);
-    order.into_iter().map(|(_, key)| key).map(value).collect()
 }
 
 /// Sorted locations, and for each old id the new one.

@@ -150,6 +150,11 @@ impl<T: Copy + Eq + Hash> PathCollector<T> {
         })
     }
 
+    /// The same, where it is known.
+    pub fn known(&self, before: PathId, value: T) -> Option<PathId> {
+        self.known.get(&(before, value)).copied()
+    }
+
     /// What is before the last value of a path, and that.
     pub fn step(&self, path: PathId) -> Option<(PathId, T)> {
         let step = self.steps.get((path as usize).checked_sub(1)?)?;

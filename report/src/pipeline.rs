@@ -198,7 +198,6 @@ fn show_diff(args: &Args, before: &Profile, after: &Profile) -> Result<()> {
         return print(&views::json::diff::view(&diff, view.limit.unwrap_or(0), min_percent)?);
     }
     if view.folded {
-        views::folded::require_room(before).and(views::folded::require_room(after))?;
         print(&views::diff::folded(before, after)?)?;
         eprint!("{ledger}");
         return Ok(());

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use profrec_format::raw::{RawFrame, RawRecording};
 use profrec_format::{
@@ -95,9 +96,10 @@ fn a_bomb_of_frames() {
 #[test]
 fn a_stack_that_is_copied_for_ever() {
     let mut writer = writer();
-    let sample = Sample { pid: 1, tid: 1, user: UserState::Stack(deep_stack(200_000)), ..Sample::default() };
+    let mut sample = Sample { pid: 1, tid: 1, user: UserState::Stack(deep_stack(200_000)), ..Sample::default() };
     for time in 0..1_500 {
-        writer.sample(&Sample { time, ..sample.clone() }).unwrap();
+        sample.time = time;
+        writer.sample(&sample).unwrap();
     }
     let totals = Totals { end_monotonic: 1_500, samples: 1_500, expected: 1_500, ..Totals::default() };
     let file = writer.finish(&totals).unwrap();
@@ -109,36 +111,58 @@ fn a_stack_that_is_copied_for_ever() {
     }
 }
 
-/// Stacks of 4,096 frames of which all but one are shared: each costs a few bytes in the file. What there is no room for is left out, and
-/// said; so it is where each is another thread's, and stands below a name of its own.
+/// What is said of stacks that there is no room for.
+const LEFT_OUT: &str = "samples of further stacks are left out";
+
+/// Stacks of 4,096 frames of which all but the innermost are shared: each costs a few bytes in the file.
+fn deep_stacks(name_of: fn(u32) -> String) -> Vec<u8> {
+    let mut writer = writer();
+    let chain = [0].into_iter().chain((0..4_095).map(|depth| 0x40_0000 + 16 * depth)).collect();
+    let mut sample = Sample { pid: 1, user: UserState::Chain(chain), ..Sample::default() };
+    for number in 0..70_000 {
+        let (tid, comm) = (1 + number % 20_000, name_of(number));
+        if number < 20_000 {
+            writer.record(&Record::Thread(Thread { pid: 1, tid, comm, ..Thread::default() })).unwrap();
+        }
+        (sample.time, sample.tid) = (u64::from(number), tid);
+        if let UserState::Chain(chain) = &mut sample.user {
+            chain[0] = 0x80_0000 + u64::from(number) * 16;
+        }
+        writer.sample(&sample).unwrap();
+    }
+    let totals = Totals { end_monotonic: 70_000, samples: 70_000, expected: 70_000, ..Totals::default() };
+    writer.finish(&totals).unwrap()
+}
+
+/// The same of threads with one name. It is made once.
+static DEEP_STACKS: LazyLock<Vec<u8>> = LazyLock::new(|| deep_stacks(|_| "one".to_owned()));
+
+/// What there is no room for is left out, and said; what is too much to be drawn is refused.
 #[test]
 fn deep_stacks_that_share_their_beginnings() {
-    let file = |name_of: fn(u32) -> String| {
-        let mut writer = writer();
-        let shared: Vec<u64> = (0..4_095).map(|depth| 0x40_0000 + 16 * depth).collect();
-        for number in 0..70_000 {
-            let (tid, comm) = (1 + number % 20_000, name_of(number));
-            if number < 20_000 {
-                writer.record(&Record::Thread(Thread { pid: 1, tid, comm, ..Thread::default() })).unwrap();
-            }
-            let chain = [0x80_0000 + u64::from(number) * 16].into_iter().chain(shared.iter().copied()).collect();
-            let time = u64::from(number);
-            let sample = Sample { time, pid: 1, tid, user: UserState::Chain(chain), ..Sample::default() };
-            writer.sample(&sample).unwrap();
-        }
-        let totals = Totals { end_monotonic: 70_000, samples: 70_000, expected: 70_000, ..Totals::default() };
-        writer.finish(&totals).unwrap()
-    };
-    let left_out = "samples of further stacks are left out";
-    let one = file(|_| "one".to_owned());
-    assert!(one.len() < 4 << 20, "{} bytes", one.len());
-    let output = report(&one, &["--no-local-files"]);
-    assert!(output.status.success() && text(&output).contains(left_out), "{}", text(&output));
-    let output = report(&one, &["--no-local-files", "--flamegraph", "-"]);
-    assert!(text(&output).contains(left_out) && text(&output).contains("more than 2 GiB"), "{}", text(&output));
-    let many = file(|number| format!("thread {number}"));
+    assert!(DEEP_STACKS.len() < 4 << 20, "{} bytes", DEEP_STACKS.len());
+    let output = report(&DEEP_STACKS, &["--no-local-files"]);
+    assert!(output.status.success() && text(&output).contains(LEFT_OUT), "{}", text(&output));
+    let output = report(&DEEP_STACKS, &["--no-local-files", "--flamegraph", "-"]);
+    assert!(text(&output).contains(LEFT_OUT) && text(&output).contains("more than 2 GiB"), "{}", text(&output));
+}
+
+/// So it is where each is another thread's, and stands below a name of its own.
+#[test]
+fn deep_stacks_of_many_threads() {
+    let many = deep_stacks(|number| format!("thread {number}"));
     let output = report(&many, &["--no-local-files", "--flamegraph", "-"]);
-    assert!(output.status.success() && text(&output).contains(left_out), "{}", text(&output));
+    assert!(output.status.success() && text(&output).contains(LEFT_OUT), "{}", text(&output));
+}
+
+/// From their innermost frames on, which all differ, the same stacks share nothing.
+#[test]
+fn callers_in_deep_stacks() {
+    let callers = ["--no-local-files", "--callers", r"\+0x[89]"];
+    let output = report(&DEEP_STACKS, &[&callers[..], &["--flamegraph", "-"]].concat());
+    assert!(output.status.success() && text(&output).contains(LEFT_OUT), "{}", text(&output));
+    let output = report(&DEEP_STACKS, &[&callers[..], &["--folded"]].concat());
+    assert!(!output.status.success() && text(&output).contains("more than 2 GiB"), "{}", text(&output));
 }
 
 /// A process with many mappings that forks for ever: its children share what they do not change.

@@ -31,17 +31,27 @@ fn memory(counter: &StackCounter) -> (usize, usize) {
 /// Distinct stacks without end are not kept; what was not counted is known.
 #[test]
 fn what_has_no_room_is_known() {
+    let ten = |counter: &mut StackCounter| {
+        (0..10).for_each(|address| counter.count(thread(1), &[frame(address), frame(1)], Verdict::Complete, 3));
+    };
     let mut counter = StackCounter::with_room(100);
-    for address in 0..10 {
-        counter.count(thread(1), &[frame(address), frame(1)], Verdict::Complete, 3);
-    }
+    ten(&mut counter);
+    assert_eq!((counter.counts.len(), counter.uncounted()), (4, 18));
+    // Shares stay right: what is kept is counted to the end, in whatever order it comes.
+    ten(&mut counter);
+    assert_eq!((counter.counts.len(), counter.uncounted()), (4, 36));
+    let mut part = StackCounter::default();
+    ten(&mut part);
+    counter.absorb(part);
+    // Another thread with a stack that is known takes room as well.
+    counter.count(thread(2), &[frame(0), frame(1)], Verdict::Complete, 3);
     let uncounted = counter.uncounted();
     let stacks = counter.finish();
-    assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (4, 12, 18));
+    assert_eq!((stacks.stacks.len(), stacks.samples, uncounted), (4, 36, 57));
 }
 
-/// Deep stacks that share all frames but one take room for each, as they are named one after the other; what there is no room for takes
-/// no memory, and is known.
+/// Deep stacks that share all frames but one take room for each, as views look at all of its frames; what there is no room for takes no
+/// memory, and is known.
 #[test]
 fn deep_stacks_that_share_their_beginnings_have_no_more_room() {
     let room_of_one = FRAME + room_of_stack(SHARED + 1);

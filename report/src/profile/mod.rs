@@ -191,11 +191,16 @@ impl Profile {
             })
         });
         let places: Vec<usize> = places.collect();
-        let mut samples = vec![0; self.stacks.ends.len()];
-        self.counts.iter().for_each(|count| samples[count.stack as usize] += count.samples);
-        counting::count(&mut together, |function| places[function as usize], &self.stacks, &samples);
+        counting::count(&mut together, |function| places[function as usize], &self.stacks, &self.samples_by_stack());
         together.retain(|function| function.total_samples > 0);
         together
+    }
+
+    /// For each stack, its samples under all roots.
+    pub fn samples_by_stack(&self) -> Vec<u64> {
+        let mut samples = vec![0; self.stacks.ends.len()];
+        self.counts.iter().for_each(|count| samples[count.stack as usize] += count.samples);
+        samples
     }
 
     /// The frames of a stack in the order in which they are shown: from the outermost on, or from the innermost on when callers are asked
@@ -206,6 +211,12 @@ impl Profile {
         if self.side != Some(Side::Callers) {
             frames.reverse();
         }
+    }
+
+    /// The first frame of a stack that is shown.
+    pub fn first_shown(&self, stack: StackId) -> Option<PathFrame> {
+        let mut frames = self.stacks.from_innermost(stack as usize);
+        if self.side == Some(Side::Callers) { frames.next() } else { frames.last() }
     }
 
     /// What stands above the outermost frame of a stack.

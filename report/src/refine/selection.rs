@@ -11,6 +11,12 @@ use crate::paths::{NOTHING, PathCollector, StackPaths};
 use crate::stacks::{Frame, Stacks};
 use crate::symbols::{NamedFrame, NamedLocations, Names, home_name};
 
+/// Frames of all stacks with inlined functions, where those that stacks share count once: they take up to 4 GB.
+const MAX_FRAMES: usize = 1 << 26;
+/// That there are more.
+const NO_INLINED: &str = "there are more than 67,108,864 frames with functions that were inlined: these are left out, as with --no-inline; \
+                          --time, --pid or --comm choose a part";
+
 /// Samples that were left out, by the option that did it, in the order in which they are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut(Vec<(&'static str, u64)>);
@@ -63,9 +69,11 @@ pub struct Selection<'a> {
     /// Every distinct frame, with those that were inlined.
     pub frames: &'a [NamedFrame],
     locations: &'a NamedLocations,
+    /// Functions that were inlined are frames too.
+    has_inlined: bool,
     /// What was left out.
     pub left_out: LeftOut,
-    /// Options that match nothing in the recording, in words.
+    /// Options that match nothing in the recording, and that there is too much, in words.
     pub notes: Vec<String>,
     matches: Matches,
 }
@@ -73,9 +81,23 @@ pub struct Selection<'a> {
 impl<'a> Selection<'a> {
     /// Refines the stacks, and takes the samples of those out that are left out. Fails when a function is asked for that is not there.
     pub fn of(refinement: &Refinement, stacks: &mut Stacks, names: &'a Names, evidence: &Evidence) -> Result<Self> {
-        let (left_out, notes, matches) = Default::default();
+        Self::no_more(MAX_FRAMES, refinement, stacks, names, evidence)
+    }
+
+    /// The same, with inlined functions where there are no more than so many frames.
+    fn no_more(
+        max_frames: usize,
+        refinement: &Refinement,
+        stacks: &mut Stacks,
+        names: &'a Names,
+        evidence: &Evidence,
+    ) -> Result<Self> {
         let (frames, locations) = (names.locations.frames(), &names.locations);
-        let mut selection = Self { frames, locations, left_out, notes, matches };
+        let places = stacks.paths.iter().map(|(.., frame)| locations.places(frame.location() as usize).len());
+        let has_inlined = places.sum::<usize>() <= max_frames;
+        let notes = (!has_inlined).then(|| NO_INLINED.to_owned()).into_iter().collect();
+        let (left_out, matches) = Default::default();
+        let mut selection = Self { frames, locations, has_inlined, left_out, notes, matches };
         selection.matches = selection.matches(refinement, stacks, names, evidence)?;
         if !selection.matches.given.is_empty() {
             selection.leave_out(stacks);
@@ -131,7 +153,10 @@ impl<'a> Selection<'a> {
 
     /// The frames at the place of one, inlined functions after those that they were inlined into.
     fn seen(&self, frame: Frame) -> impl Iterator<Item = SeenFrame> + use<> {
-        let frames = self.locations.places(frame.location() as usize);
+        let mut frames = self.locations.places(frame.location() as usize);
+        if !self.has_inlined {
+            frames.start = frames.start.max(frames.end.saturating_sub(1));
+        }
         frames.rev().map(move |number| SeenFrame::new(number, frame.guessed()))
     }
 
@@ -234,6 +259,20 @@ mod tests {
         let mut names: Vec<_> = frames.map(|frame| names.functions[frame.function as usize].name.to_string()).collect();
         names.reverse();
         (names, stacks.samples)
+    }
+
+    /// Of frames that would be too many with those that were inlined, the function is left that has the code, and it is told.
+    #[test]
+    fn too_many_inlined_frames() {
+        let (mut stacks, names) = stacks();
+        let mut selected = |max_frames| {
+            let all = Refinement::default();
+            let selection = Selection::no_more(max_frames, &all, &mut stacks, &names, &Evidence::default()).unwrap();
+            let seen = selection.paths(&stacks, SeenFrame::frame, |_, _| None);
+            (seen.from_innermost(0).collect::<Vec<_>>(), selection.notes)
+        };
+        assert_eq!(selected(2), (vec![0, 1], vec![]));
+        assert_eq!(selected(1), (vec![1], vec![NO_INLINED.to_owned()]));
     }
 
     /// Frames are found by their source files, and an inlined function is a frame of its own, which is as guessed as its place.

@@ -19,16 +19,6 @@ impl NamedLocations {
         self.ends.push(self.frames.len() as u32);
     }
 
-    /// How many locations there are.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// The frames of all locations.
     pub fn frames(&self) -> &[NamedFrame] {
         &self.frames
@@ -45,7 +35,7 @@ impl NamedLocations {
 
     /// The frames of each location.
     pub fn iter(&self) -> impl Iterator<Item = &[NamedFrame]> + Clone {
-        (0..self.len()).map(|location| &self[location])
+        (0..self.ends.len()).map(|location| &self[location])
     }
 }
 

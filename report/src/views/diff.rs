@@ -84,11 +84,11 @@ fn points(delta: f64) -> String {
 /// The second profile's flame graph, coloured by the change of each frame's share: red grew, blue
 /// shrank. Both recordings are scaled to one million, so that length and rate do not count.
 pub fn flame_graph(before: &Profile, after: &Profile, limits: Limits) -> io::Result<Picture> {
-    folded::require_room(before).and(folded::require_room(after))?;
     let scaled = |(stack, (old, new)): (String, (u64, u64))| {
         format!("{stack} {} {}", millionths(old, before.samples), millionths(new, after.samples))
     };
-    let lines: Vec<String> = stacks(before, after, limits.deepest())?.into_iter().map(scaled).collect();
+    let lines: Vec<String> =
+        stacks(before, after, limits.deepest(), folded::DEPTH_HELPS)?.into_iter().map(scaled).collect();
     let deeper = [(" before", before), (" after", after)]
         .map(|(when, profile)| (when, deeper_than(profile, limits.deepest()), profile.samples));
     let deeper = limits.deeper(&deeper);
@@ -99,24 +99,33 @@ pub fn flame_graph(before: &Profile, after: &Profile, limits: Limits) -> io::Res
 /// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.
 pub fn folded(before: &Profile, after: &Profile) -> io::Result<String> {
     let mut text = String::new();
-    for (stack, (before, after)) in stacks(before, after, usize::MAX)? {
+    for (stack, (before, after)) in stacks(before, after, usize::MAX, "")? {
         let _ = writeln!(text, "{stack} {before} {after}");
     }
     Ok(text)
 }
 
-/// Every stack of either, no deeper than so many frames, with its samples before and after.
-fn stacks(before: &Profile, after: &Profile, deepest: usize) -> io::Result<BTreeMap<String, (u64, u64)>> {
+/// Every stack of either, no deeper than so many frames, with its samples before and after. Gigabytes are refused, with what helps
+/// besides fewer samples.
+fn stacks(before: &Profile, after: &Profile, deepest: usize, helps: &str) -> io::Result<BTreeMap<String, (u64, u64)>> {
     let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut length = 0;
+    let mut add = |stack: &str, before: u64, after: u64| -> io::Result<()> {
+        let samples = match counts.get_mut(stack) {
+            Some(samples) => samples,
+            None => {
+                length += stack.len();
+                folded::require_length(length, helps)?;
+                counts.entry(stack.to_owned()).or_default()
+            }
+        };
+        samples.0 += before;
+        samples.1 += after;
+        Ok(())
+    };
     let [before, after] = [before, after].map(|profile| StackLines::no_deeper(profile, Annotations::Few, deepest));
-    before.each(|stack, samples| {
-        counts.entry(stack.to_owned()).or_default().0 = samples;
-        Ok(())
-    })?;
-    after.each(|stack, samples| {
-        counts.entry(stack.to_owned()).or_default().1 = samples;
-        Ok(())
-    })?;
+    before.each(|stack, samples| add(stack, samples, 0))?;
+    after.each(|stack, samples| add(stack, 0, samples))?;
     Ok(counts)
 }
 
@@ -149,6 +158,8 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::paths::StackPaths;
+    use crate::paths::tests::paths;
     use crate::profile::tests::sample_profile;
     use crate::views::Width;
 
@@ -178,5 +189,24 @@ mod tests {
         let svg = String::from_utf8(picture.svg).unwrap();
         let told = "stacks are drawn 2 frames deep, 90.0% before, 90.0% after of the samples have more";
         assert!(picture.note.unwrap().contains(told) && svg.contains(told) && !svg.contains("do_sys"));
+        let limits = Limits { max_depth: NonZeroUsize::new(2), ..Limits::default() };
+        let note = flame_graph(&Profile::default(), &sample_profile(), limits).unwrap().note.unwrap();
+        assert!(note.contains("deep, 90.0% after of the samples have more"), "{note}");
+    }
+
+    /// A picture is refused by what is drawn of the stacks, and the refusal names what helps.
+    #[test]
+    fn what_is_not_drawn_takes_no_room() {
+        let mut profile = sample_profile();
+        let mut stack = Vec::new();
+        profile.show(0, &mut stack);
+        profile.functions[stack[0].function() as usize].name = "x".repeat(1 << 20).into();
+        let (paths, ends) = paths(&vec![vec![stack[0]; 2_100]; 3]);
+        profile.stacks = StackPaths { paths, ends };
+        let picture = |max_depth| flame_graph(&profile, &profile, Limits { max_depth, ..Limits::default() });
+        let refusal = picture(None).unwrap_err().to_string();
+        assert!(refusal.contains("more than 2 GiB") && refusal.contains("--max-depth"), "{refusal}");
+        assert!(picture(NonZeroUsize::new(1)).is_ok());
+        assert!(folded::require_room(&profile).is_err());
     }
 }

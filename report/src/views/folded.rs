@@ -8,6 +8,8 @@ use crate::profile::{PathFrame, Profile, StackCount};
 
 /// Bytes of the text of all stacks.
 const MAX_TEXT: usize = 2 << 30;
+/// What makes the lines of a picture shorter.
+pub(super) const DEPTH_HELPS: &str = "; --max-depth draws less of them";
 
 /// Refuses a profile whose stacks would be gigabytes of text.
 pub fn require_room(profile: &Profile) -> io::Result<()> {
@@ -17,16 +19,16 @@ pub fn require_room(profile: &Profile) -> io::Result<()> {
         let end = profile.stacks.ends[count.stack as usize];
         lengths[end as usize].saturating_add(profile.root(count).map_or(0, str::len))
     };
-    require_length(profile.counts.iter().map(length).fold(0, usize::saturating_add))
+    require_length(profile.counts.iter().map(length).fold(0, usize::saturating_add), "")
 }
 
-/// Refuses text of gigabytes.
-pub(super) fn require_length(text: usize) -> io::Result<()> {
+/// Refuses text of gigabytes, and says what helps besides fewer samples.
+pub(super) fn require_length(text: usize, besides: &str) -> io::Result<()> {
     if text <= MAX_TEXT {
         return Ok(());
     }
     let why = "the stacks would be more than 2 GiB of text: choose fewer samples with --time, --pid or --comm";
-    Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("{why}{besides}")))
 }
 
 /// Writes all stacks as lines.

@@ -38,10 +38,12 @@ impl Limits {
         self.max_depth.map_or(usize::MAX, NonZeroUsize::get)
     }
 
-    /// That some stacks are deeper than what is drawn of them, in words: when, samples of such stacks, and all samples.
+    /// That some stacks are deeper than what is drawn of them, in words: when, samples of such stacks, and all samples. Where there are
+    /// none at all, nothing is said.
     pub(in crate::views) fn deeper(self, of: &[(&str, u64, u64)]) -> Option<String> {
         let deepest = self.max_depth.filter(|_| of.iter().any(|(_, deeper, _)| *deeper > 0))?;
-        let shares = of.iter().map(|(when, deeper, all)| format!("{}{when}", percent(*deeper, *all)));
+        let of = of.iter().filter(|(.., all)| *all > 0);
+        let shares = of.map(|(when, deeper, all)| format!("{}{when}", percent(*deeper, *all)));
         let shares = shares.collect::<Vec<_>>().join(", ");
         Some(format!("stacks are drawn {deepest} frames deep, {shares} of the samples have more"))
     }

@@ -27,7 +27,7 @@ pub fn view(profile: &Profile, limits: Limits) -> io::Result<Picture> {
     let (mut lines, mut length) = (Vec::new(), 0);
     stacks.drawn(fewest(profile.samples, limits), |stack, samples| {
         length += stack.len();
-        folded::require_length(length)?;
+        folded::require_length(length, "; --max-depth and --min-percent draw less of them")?;
         lines.push(format!("{stack} {samples}"));
         Ok(())
     })?;

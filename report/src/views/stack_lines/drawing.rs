@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Lines, Rank, TextId};
 use crate::paths::{NOTHING, PathId};
+use crate::views::folded;
 
 /// A drawing while lines come, in the order of their text, until one cannot be handed over.
 pub(super) struct Drawing<'t, H> {
@@ -116,12 +117,16 @@ impl<'t, H: FnMut(&str, u64) -> io::Result<()>> Drawing<'t, H> {
         takes_more_at: Option<usize>,
     ) -> io::Result<()> {
         self.hand_over()?;
+        let texts = open.iter().map(|frame| frame.text).chain(frame.map(|(text, _)| text));
+        let texts = texts.map(|text| &self.texts[text as usize]);
+        // One deep stack of long names can be more than there is memory for: it is not even begun.
+        folded::require_length(texts.clone().map(|text| text.len() + 1).sum(), folded::DEPTH_HELPS)?;
         let line = &mut self.last;
-        for text in open.iter().map(|frame| frame.text).chain(frame.map(|(text, _)| text)) {
+        for text in texts {
             if !line.text.is_empty() {
                 line.text.push(';');
             }
-            line.text.push_str(&self.texts[text as usize]);
+            line.text.push_str(text);
         }
         if frame.is_some_and(|(_, goes_on)| goes_on) {
             line.text.push(';');

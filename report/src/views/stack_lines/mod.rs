@@ -32,11 +32,20 @@ type TextId = u32;
 /// The place of a frame's text in the order of all, where a line ends with it, or where it goes on.
 type Rank = u32;
 
-/// All stacks of a profile. They are brought into order one root after the other: there may be many, with the same stacks.
+/// Frames that lines with the same beginning have at most, where those that they share count once: they take 4 GB.
+const MAX_PATHS: usize = 1 << 26;
+/// That lines have more frames than [`MAX_PATHS`].
+const TOO_MANY: &str = "more than 67,108,864 frames that stacks do not share: choose fewer samples with --time, --pid or --comm; \
+                        --max-depth draws less of them";
+
+/// All stacks of a profile. They are brought into order one root after the other, or, where there are none, one first frame after the
+/// other: there may be many, with the same frames behind them.
 pub(super) struct StackLines<'p> {
     profile: &'p Profile,
     /// Frames of a stack that lines have at most, besides its root.
     deepest: usize,
+    /// Frames that lines with the same beginning may have.
+    max_paths: usize,
     texts: Vec<String>,
     /// For each text its rank where a line ends with it, and where it goes on.
     ranks: Vec<[Rank; 2]>,
@@ -69,7 +78,7 @@ impl<'p> StackLines<'p> {
         let roots = roots.collect();
         let frames = FrameTexts::of(profile, annotations, deepest, &mut texts);
         let (ranks, ranked) = texts.ranked();
-        Self { profile, deepest, texts: texts.in_order(), ranks, ranked, roots, frames }
+        Self { profile, deepest, max_paths: MAX_PATHS, texts: texts.in_order(), ranks, ranked, roots, frames }
     }
 
     /// Every distinct text of a frame.
@@ -98,19 +107,23 @@ impl<'p> StackLines<'p> {
                 drawing.leave_out(&[], self.ranked[*first as usize], samples, self.ranked[*last as usize].1)?;
                 continue;
             }
-            drawing.add(&self.lines(counts.iter().map(|(_, count)| *count)))?;
+            drawing.add(&self.lines(counts.iter().map(|(_, count)| *count))?)?;
         }
         drawing.finish()
     }
 
-    /// The rank of a line's root; `None` without one.
+    /// The rank of what a line begins with: its root, or its first frame where it has none; `None` for a line of nothing.
     fn first(&self, count: &StackCount) -> Option<Rank> {
-        let root = self.roots[count.root? as usize]?;
-        let goes_on = self.profile.stacks.ends[count.stack as usize] != NOTHING;
-        Some(self.ranks[root as usize][usize::from(goes_on)])
+        let (text, frames) = match count.root.and_then(|root| self.roots[root as usize]) {
+            Some(root) => (root, 0),
+            None => (self.frames.text(self.profile, self.profile.first_shown(count.stack)?), 1),
+        };
+        let mut behind = self.profile.stacks.from_innermost(count.stack as usize).take(self.deepest);
+        Some(self.ranks[text as usize][usize::from(behind.nth(frames).is_some())])
     }
 
-    fn lines<'c>(&self, counts: impl Iterator<Item = &'c StackCount>) -> Lines {
+    /// The lines of some stacks; an error where they share too little.
+    fn lines<'c>(&self, counts: impl Iterator<Item = &'c StackCount>) -> io::Result<Lines> {
         let mut collector = LineCollector { ranks: &self.ranks, ..LineCollector::default() };
         let (mut shown, mut line) = (Vec::new(), Vec::new());
         for count in counts {
@@ -119,16 +132,22 @@ impl<'p> StackLines<'p> {
             line.extend(count.root.and_then(|root| self.roots[root as usize]));
             line.extend(shown.iter().take(self.deepest).map(|frame| self.frames.text(self.profile, *frame)));
             collector.add(&line, count.samples);
+            if collector.paths.count() - 1 > self.max_paths {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, TOO_MANY));
+            }
         }
         let LineCollector { paths, own, .. } = collector;
         let (paths, new_ids) = paths.finish(|rank| rank);
         let totals = paths.totals(new_ids.into_iter().zip(own));
-        Lines { paths, totals }
+        Ok(Lines { paths, totals })
     }
 }
 
 /// Samples of the stacks of a profile that have more frames than so many.
 pub(super) fn deeper_than(profile: &Profile, deepest: usize) -> u64 {
+    if deepest == usize::MAX {
+        return 0;
+    }
     let depths = profile.stacks.paths.fold(0, |depth, _| depth + 1);
     let is_deeper = |count: &&StackCount| depths[profile.stacks.ends[count.stack as usize] as usize] > deepest;
     profile.counts.iter().filter(is_deeper).map(|count| count.samples).sum()
@@ -173,6 +192,7 @@ mod tests {
     use crate::paths::StackPaths;
     use crate::paths::tests::paths;
     use crate::profile::{Code, Function, PathFrame};
+    use crate::refine::Side;
 
     /// A profile of these stacks of functions, with their samples, under a few roots or none.
     fn profile(stacks: &[(Vec<usize>, u64)], has_roots: bool) -> Profile {
@@ -248,15 +268,41 @@ mod tests {
         assert_eq!((outcome.map_err(|error| error.kind()), lines), (Err(io::ErrorKind::StorageFull), 2));
     }
 
+    /// Stacks whose frames are too many at once are refused. Where each begins with another frame, they are not at once, and those of a
+    /// beginning that is left out are not looked at.
+    #[test]
+    fn frames_that_are_not_shared() {
+        let profile = profile(&[(vec![0, 1, 2], 1), (vec![0, 2, 2], 1), (vec![1, 1, 2], 1), (vec![2, 1, 2], 1)], false);
+        let with_room = |max_paths| StackLines { max_paths, ..StackLines::of(&profile, Annotations::All) };
+        let refused = with_room(4).each(|_, _| Ok(()));
+        assert!(refused.is_err_and(|error| error.to_string().contains("--max-depth")));
+        assert!(with_room(5).each(|_, _| Ok(())).is_ok());
+        assert!(with_room(0).drawn(3.0, |_, _| Ok(())).is_ok());
+    }
+
+    /// A line of gigabytes is refused before it is made.
+    #[test]
+    fn a_line_without_end() {
+        let mut profile = profile(&[(vec![0; 2_100], 1)], false);
+        profile.functions[0].name = "x".repeat(1 << 20).into();
+        let lines = |deepest| StackLines::no_deeper(&profile, Annotations::All, deepest).each(|_, _| Ok(()));
+        assert!(lines(usize::MAX).is_err_and(|error| error.to_string().contains("more than 2 GiB")));
+        assert!(lines(2).is_ok());
+    }
+
     fn stacks() -> impl Strategy<Value = Vec<(Vec<usize>, u64)>> {
         proptest::collection::vec((proptest::collection::vec(0usize..7, 0..6), 1u64..50), 1..40)
+    }
+
+    fn side() -> impl Strategy<Value = Option<Side>> {
+        prop_oneof![Just(None), Just(Some(Side::Callers)), Just(Some(Side::Callees))]
     }
 
     proptest! {
         /// Lines come in the order of their text, each once, whatever separates names and ends them.
         #[test]
-        fn lines_are_in_the_order_of_their_text(stacks in stacks(), has_roots: bool) {
-            let profile = profile(&stacks, has_roots);
+        fn lines_are_in_the_order_of_their_text(stacks in stacks(), has_roots: bool, side in side()) {
+            let profile = Profile { side, ..profile(&stacks, has_roots) };
             let mut expected: BTreeMap<String, u64> = BTreeMap::new();
             let mut frames = Vec::new();
             for count in &profile.counts {
@@ -287,8 +333,8 @@ mod tests {
 
         /// A drawing of fewer lines has the same frames at the same places, and its lines are in order.
         #[test]
-        fn what_is_left_out_does_not_show(stacks in stacks(), has_roots: bool, fewest in 0f64..100.0) {
-            let profile = profile(&stacks, has_roots);
+        fn what_is_left_out_does_not_show(stacks in stacks(), has_roots: bool, side in side(), fewest in 0f64..100.0) {
+            let profile = Profile { side, ..profile(&stacks, has_roots) };
             let lines = StackLines::of(&profile, Annotations::All);
             let all = lines_of(|line| lines.each(line));
             let drawn = lines_of(|line| lines.drawn(fewest, line));

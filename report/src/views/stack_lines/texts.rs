@@ -1,13 +1,12 @@
 //! The texts of frames, each kept once, and their order.
 
-use std::collections::BTreeSet;
-
 use foldhash::HashMap;
 
 use super::{Annotations, Rank, TextId};
 use crate::escape;
+use crate::paths::PathId;
 use crate::profile::{Code, PathFrame, Profile};
-use crate::stacks::StackId;
+use crate::refine::Side;
 
 /// What stands behind the names of frames.
 const MARKS: [&str; 5] = ["", "_[k]", "_[g]", "_[j]", "_[i]"];
@@ -24,21 +23,33 @@ pub(super) struct FrameTexts {
 impl FrameTexts {
     /// The texts of the first frames of stacks, so many of each.
     pub(super) fn of(profile: &Profile, annotations: Annotations, deepest: usize, texts: &mut Texts) -> Self {
-        let mut of_functions = vec![[NO_TEXT; MARKS.len()]; profile.functions.len()];
-        let stacks: BTreeSet<StackId> = profile.counts.iter().map(|count| count.stack).collect();
-        let mut shown = Vec::new();
-        for stack in stacks {
-            profile.show(stack, &mut shown);
-            for &frame in shown.iter().take(deepest) {
-                let mark = mark(profile, frame, annotations);
-                let text = &mut of_functions[frame.function() as usize][mark];
-                if *text == NO_TEXT {
-                    let name = &profile.functions[frame.function() as usize].name;
-                    *text = texts.number(escape::folded_frame(name).into_owned() + MARKS[mark]);
-                }
+        let of_functions = vec![[NO_TEXT; MARKS.len()]; profile.functions.len()];
+        let mut all = Self { of_functions, annotations };
+        let samples = profile.samples_by_stack();
+        if profile.side == Some(Side::Callers) && deepest < usize::MAX {
+            for (stack, _) in samples.iter().enumerate().filter(|(_, samples)| **samples > 0) {
+                let frames = profile.stacks.from_innermost(stack).take(deepest);
+                frames.for_each(|frame| all.add(profile, frame, texts));
             }
+            return all;
         }
-        Self { of_functions, annotations }
+        // Frames that stacks share are looked at once.
+        let totals = profile.stacks.totals(&samples);
+        let depths = profile.stacks.paths.fold(0, |depth, _| depth + 1);
+        let is_shown = |path: PathId| totals[path as usize] > 0 && depths[path as usize] <= deepest;
+        for (_, _, frame) in profile.stacks.paths.iter().filter(|(path, ..)| is_shown(*path)) {
+            all.add(profile, frame, texts);
+        }
+        all
+    }
+
+    fn add(&mut self, profile: &Profile, frame: PathFrame, texts: &mut Texts) {
+        let mark = mark(profile, frame, self.annotations);
+        let text = &mut self.of_functions[frame.function() as usize][mark];
+        if *text == NO_TEXT {
+            let name = &profile.functions[frame.function() as usize].name;
+            *text = texts.number(escape::folded_frame(name).into_owned() + MARKS[mark]);
+        }
     }
 
     /// The text of a frame that is shown.
