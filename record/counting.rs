@@ -10,7 +10,7 @@ use crate::ring::RingFill;
 /// How often the recorder looks at all, between two flushes: at process events, at CPUs, at control groups.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// How often it measures itself, when nobody watches.
-pub(crate) const MEASUREMENT: Duration = Duration::from_secs(5);
+pub(crate) const MEASUREMENT: Duration = Duration::from_secs(10);
 /// When counts are taken first, where it is to be judged by them whom to sample. Each time after that is twice as long, up to the rhythm.
 const FIRST: Duration = Duration::from_secs(1);
 
