@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     locations.sort_unstable();
     locations.dedup();
     let names = Names::find(&locations, &evidence, &LocalFiles::default(), &Wanted::all());
-    assert_eq!(names.locations.len(), locations.len());
+    assert_eq!(names.locations.iter().count(), locations.len());
     for function in &names.functions {
         let line = escape::folded_frame(&function.name);
         assert!(!line.contains([';', '\n', '\x1b']), "{line:?}");
