@@ -17,7 +17,7 @@ const FLUSH: u64 = 600_000_000;
 const ROUNDS: usize = 9;
 /// The kernel counts CPU time in steps of milliseconds.
 const REPETITIONS: u32 = 5;
-const SAMPLES: u8 = 6;
+const SAMPLES: [u8; 2] = [6, 7];
 const COLUMNS: [&str; 25] = [
     "time",
     "cpu",
@@ -141,7 +141,7 @@ fn decode(recording: &Recording<'_>) -> u64 {
 /// Each column's bytes a sample: as it is, and compressed by itself at the level of the writer.
 fn show_columns(file: &[u8], samples: f64) {
     let mut columns = vec![Vec::new(); COLUMNS.len()];
-    for frame in RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| frame.kind == SAMPLES) {
+    for frame in RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| SAMPLES.contains(&frame.kind)) {
         let mut at = 0;
         let count = number(&frame.content, &mut at);
         for column in columns.iter_mut().take(count) {

@@ -28,6 +28,8 @@ pub(crate) enum FrameKind {
     Records,
     /// Columns of samples; one compressed stream goes through all such frames of a segment.
     Samples,
+    /// The same of ticks that were counted, where chances of numbers take the place of the stream.
+    Counts,
     /// The table of segments; compressed by itself.
     Index,
     /// The totals; compressed by itself.
@@ -43,6 +45,7 @@ impl FrameKind {
         match self {
             Self::Records => 1,
             Self::Samples => 6,
+            Self::Counts => 7,
             Self::Index => 3,
             Self::Totals => 4,
             Self::Footer => 5,
@@ -50,11 +53,17 @@ impl FrameKind {
         }
     }
 
+    /// Whether it holds samples.
+    pub(crate) fn has_samples(self) -> bool {
+        matches!(self, Self::Samples | Self::Counts)
+    }
+
     pub(crate) fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Records,
             // Of earlier versions, which pass over what this one writes.
             2 | 6 => Self::Samples,
+            7 => Self::Counts,
             3 => Self::Index,
             4 => Self::Totals,
             5 => Self::Footer,

@@ -162,7 +162,7 @@ impl<W: Write> FrameWriter<W> {
     fn count(&mut self, frame: &FrameHeader) {
         let Some(segment) = self.segments.last_mut() else { return };
         segment.bytes += self.frame.len() as u64;
-        if frame.kind == FrameKind::Samples {
+        if frame.kind.has_samples() {
             segment.first_time = segment.first_time.min(frame.first_time);
             segment.last_time = segment.last_time.max(frame.last_time);
             segment.samples += u64::from(frame.items);

@@ -121,11 +121,13 @@ mod hostile;
 mod index;
 mod loss;
 mod metadata;
+mod numbers;
 mod outcome;
 mod pace;
 #[cfg(any(test, feature = "raw"))]
 #[doc(hidden)]
 pub mod raw;
+mod range_coder;
 mod reader;
 mod record;
 mod record_buffer;

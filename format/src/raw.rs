@@ -4,6 +4,7 @@
 use crate::compression::{compress_piece, new_stream};
 use crate::error::Error;
 use crate::frame::{FrameHeader, FrameKind, LENGTH_LIMIT, SEGMENT_START, encode_header, frame_at};
+use crate::numbers;
 use crate::segment::{FrameStream, decompress};
 
 /// Bytes of a file before its header; the header's length and checksum are the last eight of them.
@@ -23,7 +24,7 @@ pub struct RawRecording {
 /// A frame: the fields of its head that can be chosen, and its content before compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawFrame {
-    /// 1 records, 6 samples, 3 index, 4 totals, 5 footer.
+    /// 1 records, 6 samples, 7 counts, 3 index, 4 totals, 5 footer.
     pub kind: u8,
     /// 1 for the first frame of a segment.
     pub flags: u8,
@@ -52,7 +53,7 @@ impl RawRecording {
                 stream = FrameStream::default();
             }
             let content = match kind {
-                FrameKind::Samples => stream.decompress_next(&frame, Vec::new()),
+                FrameKind::Samples | FrameKind::Counts => stream.decompress_next(&frame, Vec::new()),
                 FrameKind::Footer => Ok(frame.content.to_vec()),
                 _ => decompress(&frame),
             };
@@ -86,6 +87,13 @@ impl RawRecording {
                         none => none.insert(new_stream(LEVEL)?),
                     };
                     compress_piece(stream, raw, &mut compressed)?;
+                }
+                FrameKind::Counts => {
+                    compressed.clear();
+                    // What are no columns is no content either.
+                    if numbers::pack(raw, &mut compressed).is_err() {
+                        compressed = raw.to_vec();
+                    }
                 }
                 FrameKind::Footer => compressed = raw.to_vec(),
                 _ => compressed = zstd::bulk::compress(raw, LEVEL)?,

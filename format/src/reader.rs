@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
             FrameKind::Footer => {}
             // What a later version closes a recording with.
             FrameKind::Unknown(_) if self.index.is_some() => {}
-            FrameKind::Records | FrameKind::Samples | FrameKind::Unknown(_) => self.add_to_segment(frame),
+            FrameKind::Records | FrameKind::Samples | FrameKind::Counts | FrameKind::Unknown(_) => self.add_to_segment(frame),
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Walk<'a> {
             self.current = Current::Whole(number);
             return self.time_of(&frame);
         }
-        let is_samples = frame.header.kind == FrameKind::Samples;
+        let is_samples = frame.header.kind.has_samples();
         match (self.current, self.segments.last_mut()) {
             (Current::Whole(current), Some(segment)) if current == number => {
                 segment.push(frame);
@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
         if self.damage.last().is_none_or(|damage| damage.until.is_some()) {
             self.note(DamageKind::FramesMissing, frame.offset, frame.offset);
         }
-        if let (FrameKind::Samples, Some(damage)) = (frame.header.kind, self.damage.last_mut()) {
+        if let (true, Some(damage)) = (frame.header.kind.has_samples(), self.damage.last_mut()) {
             damage.samples += u64::from(frame.header.items);
             damage.reached = damage.reached.max(frame.header.last_time);
         }
@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
 
     /// Samples that can be used end what the damage before has cost.
     fn time_of(&mut self, frame: &Frame<'_>) {
-        if frame.header.kind != FrameKind::Samples {
+        if !frame.header.kind.has_samples() {
             return;
         }
         if let Some(damage) = self.damage.last_mut().filter(|damage| damage.until.is_none()) {

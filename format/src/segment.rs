@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::frame::{Frame, FrameKind, LENGTH_LIMIT};
 use crate::frame_writer::NewFrame;
 use crate::metadata;
+use crate::numbers;
 use crate::record::Record;
 use crate::sample::{Sample, UserState};
 use crate::samples::SampleDecoder;
@@ -22,6 +23,8 @@ const ALLOWANCE_PER_BYTE: u64 = 2048;
 const WORTH: &str = "what a file of its size is worth";
 /// What a sample costs besides its words.
 const SAMPLE_COST: u64 = 512;
+/// What a byte of the columns of counts does.
+const COUNTS_COST: u64 = 16;
 /// Metadata of one segment, before compression; the writer makes 8 MiB of it after compression.
 pub(crate) const RECORDS_LIMIT: u64 = 256 << 20;
 /// Records of one segment.
@@ -73,7 +76,7 @@ impl<'a> Segment<'a> {
 
     /// The earliest and the latest time of its samples; `None` when it has none.
     pub fn sample_times(&self) -> Option<(u64, u64)> {
-        let times = self.of_kind(FrameKind::Samples).map(|frame| (frame.header.first_time, frame.header.last_time));
+        let times = self.of_samples().map(|frame| (frame.header.first_time, frame.header.last_time));
         times.reduce(|whole, frame| (whole.0.min(frame.0), whole.1.max(frame.1)))
     }
 
@@ -85,13 +88,13 @@ impl<'a> Segment<'a> {
 
     /// How many samples its frames say they hold.
     pub fn sample_count(&self) -> u64 {
-        self.of_kind(FrameKind::Samples).map(|frame| u64::from(frame.header.items)).sum()
+        self.of_samples().map(|frame| u64::from(frame.header.items)).sum()
     }
 
     /// How many samples its frames say they hold behind the first `read`, of those frames alone that `count` by their first
     /// and last time: all that can be said of samples that cannot be decoded.
     pub fn samples_behind(&self, mut read: u64, count: impl Fn(u64, u64) -> bool) -> u64 {
-        let behind = self.of_kind(FrameKind::Samples).map(|frame| {
+        let behind = self.of_samples().map(|frame| {
             let items = u64::from(frame.header.items);
             let left = items.saturating_sub(read);
             read = read.saturating_sub(items);
@@ -102,15 +105,16 @@ impl<'a> Segment<'a> {
 
     /// Compressed bytes of metadata and of samples, heads included.
     pub fn byte_counts(&self) -> ByteCounts {
-        let size = |kind| self.of_kind(kind).map(|frame| (frame.end() - frame.offset) as u64).sum();
-        ByteCounts { records: size(FrameKind::Records), samples: size(FrameKind::Samples) }
+        let size = |frame: &Frame<'_>| (frame.end() - frame.offset) as u64;
+        let records = self.frames.iter().filter(|frame| frame.header.kind == FrameKind::Records);
+        ByteCounts { records: records.map(size).sum(), samples: self.of_samples().map(size).sum() }
     }
 
     /// Its metadata, in the order in which it was written.
     pub fn records(&self) -> Result<Vec<Record>, Error> {
         let mut records = Vec::new();
         let mut length = 0;
-        for frame in self.of_kind(FrameKind::Records) {
+        for frame in self.frames.iter().filter(|frame| frame.header.kind == FrameKind::Records) {
             length += u64::from(frame.header.raw_length);
             self.check_records(frame, length)?;
             let bytes = decompress(frame)?;
@@ -163,8 +167,8 @@ impl<'a> Segment<'a> {
         })
     }
 
-    fn of_kind(&self, kind: FrameKind) -> impl Iterator<Item = &Frame<'a>> {
-        self.frames.iter().filter(move |frame| frame.header.kind == kind)
+    fn of_samples(&self) -> impl Iterator<Item = &Frame<'a>> {
+        self.frames.iter().filter(|frame| frame.header.kind.has_samples())
     }
 }
 
@@ -203,7 +207,7 @@ impl Samples<'_> {
                 return Err(error);
             }
             let Some(frame) = self.frames.next() else { return Ok(None) };
-            if frame.header.kind == FrameKind::Samples {
+            if frame.header.kind.has_samples() {
                 self.open(frame)?;
             }
         }
@@ -235,6 +239,9 @@ impl Samples<'_> {
         let buffer = std::mem::take(&mut self.columns).into_bytes();
         self.offset = frame.offset;
         self.length += u64::from(frame.header.raw_length);
+        if frame.header.kind == FrameKind::Counts {
+            self.allowance = self.allowance.saturating_sub(u64::from(frame.header.raw_length) * COUNTS_COST);
+        }
         let limits = [(SAMPLES_LIMIT, "128 MiB of samples in one segment"), (self.allowance, WORTH)];
         if let Some((_, what)) = limits.into_iter().find(|(limit, _)| self.length > *limit) {
             self.stop();
@@ -267,8 +274,11 @@ pub(crate) struct FrameStream {
 }
 
 impl FrameStream {
-    /// The stream's next piece, in `buffer`'s memory.
+    /// The stream's next piece, or the columns of counts, in `buffer`'s memory.
     pub(crate) fn decompress_next(&mut self, frame: &Frame<'_>, mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+        if frame.header.kind == FrameKind::Counts {
+            return numbers::unpack(frame.content, frame.header.raw_length as usize, buffer);
+        }
         let broken = |_| Error::Compression { offset: frame.offset };
         let stream = match &mut self.decoder {
             Some(stream) => stream,

@@ -13,6 +13,7 @@ use crate::frame_writer::{FrameWriter, NewFrame};
 use crate::header::{Header, Totals};
 use crate::index::{self, SegmentSummary};
 use crate::metadata;
+use crate::numbers;
 use crate::record::Record;
 use crate::record_buffer::RecordBuffer;
 use crate::sample::Sample;
@@ -266,16 +267,21 @@ impl<W: Write> Writer<W> {
         self.raw.clear();
         self.samples.drain_into(&mut self.raw);
         self.samples_length += self.raw.len() as u64;
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none if self.is_counted => none.insert(flush_stream()?),
-            none => {
-                let many = self.raw.len() > MANY_BYTES * items as usize;
-                none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
-            }
-        };
-        compress_piece(stream, &self.raw, &mut self.compressed)?;
-        self.write_frame(FrameKind::Samples, items, times)?;
+        let kind = if self.is_counted { FrameKind::Counts } else { FrameKind::Samples };
+        if self.is_counted {
+            self.compressed.clear();
+            numbers::pack(&self.raw, &mut self.compressed)?;
+        } else {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                none => {
+                    let many = self.raw.len() > MANY_BYTES * items as usize;
+                    none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
+                }
+            };
+            compress_piece(stream, &self.raw, &mut self.compressed)?;
+        }
+        self.write_frame(kind, items, times)?;
         self.frames.add_ticks(ticks);
         Ok(())
     }
@@ -291,7 +297,7 @@ impl<W: Write> Writer<W> {
     fn write_frame(&mut self, kind: FrameKind, items: u32, times: (u64, u64)) -> Result<(), Error> {
         let frame = NewFrame { kind, items, times, raw_length: self.raw.len() as u32, content: &self.compressed };
         self.frames.write(frame)?;
-        if kind == FrameKind::Samples {
+        if kind.has_samples() {
             self.frames.add_pids(&mut self.pids);
             for (cpu, count) in std::mem::take(&mut self.waiting_by_cpu) {
                 *self.ticks_by_cpu.entry(cpu).or_default() += count;
