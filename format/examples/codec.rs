@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use profrec_format::raw::RawRecording;
+use profrec_format::raw::{RawRecording, packed_length};
 use profrec_format::{Record, Recording, Sample, Writer};
 
 /// As the recorder flushes samples, in nanoseconds. A flush of counts is a segment.
@@ -17,8 +17,9 @@ const FLUSH: u64 = 600_000_000;
 const ROUNDS: usize = 9;
 /// The kernel counts CPU time in steps of milliseconds.
 const REPETITIONS: u32 = 5;
-const SAMPLES: [u8; 2] = [6, 7];
-const COLUMNS: [&str; 25] = [
+const SAMPLES: u8 = 6;
+const COUNTS: u8 = 7;
+const COLUMNS: [&str; 30] = [
     "time",
     "cpu",
     "thread",
@@ -44,6 +45,11 @@ const COLUMNS: [&str; 25] = [
     "new callee",
     "new kernel callee",
     "new thread",
+    "repeats",
+    "last thread",
+    "second last thread",
+    "few threads",
+    "many threads",
 ];
 
 type Segments = Vec<(Vec<Record>, Vec<Sample>)>;
@@ -138,22 +144,26 @@ fn decode(recording: &Recording<'_>) -> u64 {
     sum
 }
 
-/// Each column's bytes a sample: as it is, and compressed by itself at the level of the writer.
+/// Each column's bytes a sample: as it is, and compressed by itself: at the level of the writer, or, of counts, flush by flush.
 fn show_columns(file: &[u8], samples: f64) {
-    let mut columns = vec![Vec::new(); COLUMNS.len()];
-    for frame in RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| SAMPLES.contains(&frame.kind)) {
+    let (mut columns, mut packed) = (vec![Vec::new(); COLUMNS.len()], vec![0; COLUMNS.len()]);
+    for frame in RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| [SAMPLES, COUNTS].contains(&frame.kind)) {
         let mut at = 0;
         let count = number(&frame.content, &mut at);
-        for column in columns.iter_mut().take(count) {
+        for (column, packed) in columns.iter_mut().zip(&mut packed).take(count) {
             let length = number(&frame.content, &mut at);
-            column.extend_from_slice(&frame.content[at..at + length]);
+            let new = &frame.content[at..at + length];
+            column.extend_from_slice(new);
+            if frame.kind == COUNTS {
+                *packed += packed_length(new).unwrap();
+            }
             at += length;
         }
     }
-    for (name, column) in COLUMNS.iter().zip(columns).filter(|(_, column)| !column.is_empty()) {
-        let alone = zstd::bulk::compress(&column, 6).unwrap().len();
+    for ((name, column), packed) in COLUMNS.iter().zip(columns).zip(packed).filter(|((_, column), _)| !column.is_empty()) {
+        let alone = if packed > 0 { packed } else { zstd::bulk::compress(&column, 6).unwrap().len() };
         println!(
-            "    {:>8.2} raw, {:>6.2} compressed alone: {name}",
+            "    {:>8.2} raw, {:>7.3} compressed alone: {name}",
             column.len() as f64 / samples,
             alone as f64 / samples
         );

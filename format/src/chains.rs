@@ -126,6 +126,18 @@ impl ChainWriter {
         self.before.extend_from_slice(addresses);
     }
 
+    /// Whether a chain is the one before.
+    pub(crate) fn is_before(&self, addresses: &[u64]) -> bool {
+        self.before == addresses
+    }
+
+    /// Notes that the chain before is shown again, by a user's side.
+    pub(crate) fn repeat(&mut self, dictionary: &mut DictionaryWriter) {
+        if std::mem::replace(&mut self.space, dictionary.space()) != dictionary.space() {
+            self.before.iter().for_each(|address| dictionary.show(*address));
+        }
+    }
+
     fn put_callee(
         &mut self,
         (columns, dictionary): (&mut ColumnWriter, &mut DictionaryWriter),
@@ -167,6 +179,11 @@ impl ChainReader {
     pub(crate) fn start_frame(&mut self, columns: &ColumnReader, of: ChainColumns) {
         self.callers_are_first = !columns.is_empty(of.branch);
         self.is_kept = !columns.is_empty(of.dropped);
+    }
+
+    /// The chain before.
+    pub(crate) fn before(&self) -> &[u64] {
+        &self.before
     }
 
     /// The next chain.

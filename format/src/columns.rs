@@ -70,6 +70,16 @@ columns! {
     NewKernelCallee,
     /// The threads that are new in the frame, all at its start: see `threads`.
     NewThread,
+    /// Of counts: how many samples that follow have the same stack. What follows is told of the stack once, then: see `repeats`.
+    Repeats,
+    /// Of counts, in place of the thread: how far its number is from that of the sample before with the same stack. The last one's.
+    LastThread,
+    /// The same where one is to follow.
+    SecondLastThread,
+    /// The same where two or three are.
+    FewThreads,
+    /// The same where more are.
+    ManyThreads,
 }
 
 /// Columns being written, by their numbers.

@@ -131,6 +131,7 @@ mod range_coder;
 mod reader;
 mod record;
 mod record_buffer;
+mod repeats;
 mod sample;
 mod samples;
 mod segment;

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::frame::{FrameHeader, FrameKind, LENGTH_LIMIT, SEGMENT_START, encode_header, frame_at};
 use crate::numbers;
 use crate::segment::{FrameStream, decompress};
+use crate::varint;
 
 /// Bytes of a file before its header; the header's length and checksum are the last eight of them.
 const HEAD: usize = 20;
@@ -113,6 +114,16 @@ impl RawRecording {
         }
         Ok(file)
     }
+}
+
+/// How many bytes a column of counts takes in a frame.
+pub fn packed_length(column: &[u8]) -> Result<usize, Error> {
+    let (mut columns, mut packed) = (Vec::new(), Vec::new());
+    varint::put(&mut columns, 1);
+    varint::put(&mut columns, column.len() as u64);
+    columns.extend_from_slice(column);
+    numbers::pack(&columns, &mut packed)?;
+    Ok(packed.len())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::chains::{self, ChainReader, ChainWriter};
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
+use crate::repeats::{Next, RepeatReader, RepeatWriter};
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
 use crate::stack::{StackSpan, WORDS_LIMIT, put_register, put_words, take_register, take_words};
 use crate::threads::{ThreadReader, ThreadWriter};
@@ -65,6 +66,10 @@ pub(crate) struct SampleEncoder {
     new_kernel: Vec<u64>,
     count: u32,
     weights: WeightEncoder,
+    /// Where samples are counts.
+    repeats: Option<RepeatWriter>,
+    /// The kernel chain of the sample before as its column has it, and the shape of its user side.
+    before: (u64, u64),
     ticks: Ticks,
     times: (u64, u64),
 }
@@ -73,6 +78,11 @@ impl SampleEncoder {
     /// For samples of a clock that ticks after so many nanoseconds.
     pub(crate) fn new(period: u64) -> Self {
         Self { ticks: Ticks::every(period), ..Self::default() }
+    }
+
+    /// For counts, which follow each other by their stacks.
+    pub(crate) fn of_counts() -> Self {
+        Self { repeats: Some(RepeatWriter::default()), ..Self::default() }
     }
 
     /// Samples that wait to be drained.
@@ -102,7 +112,7 @@ impl SampleEncoder {
 
     /// Appends the waiting samples' columns and empties them; the state stays.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
-        self.threads.end_frame(&mut self.columns);
+        self.threads.end_frame(&mut self.columns, self.repeats.as_mut());
         self.weights.end_frame(&mut self.columns);
         self.columns.drain_into(out);
         self.count = 0;
@@ -117,12 +127,14 @@ impl SampleEncoder {
         self.columns.put(Column::Cpu, u64::from(sample.cpu));
         self.weights.put(&mut self.columns, sample.weight);
         let thread = self.put_thread(sample.pid, sample.tid);
-        self.put_kernel_chain(&sample.kernel_chain);
-        match &sample.user {
-            UserState::None => self.columns.put(Column::Shape, shape::NONE),
-            UserState::Chain(addresses) => self.put_chain(shape::CHAIN, addresses),
-            UserState::Stack(stack) => self.put_stack(thread, stack),
-            UserState::Unwound(stack) => self.put_unwound(stack),
+        if !self.repeat(sample) {
+            self.put_kernel_chain(&sample.kernel_chain);
+            match &sample.user {
+                UserState::None => self.put_shape(shape::NONE),
+                UserState::Chain(addresses) => self.put_chain(shape::CHAIN, addresses),
+                UserState::Stack(stack) => self.put_stack(thread, stack),
+                UserState::Unwound(stack) => self.put_unwound(stack),
+            }
         }
         NewAddresses { code: self.dictionary.new_to_space(), kernel: &self.new_kernel }
     }
@@ -134,7 +146,8 @@ impl SampleEncoder {
             self.columns.put(Column::Time, self.ticks.period);
             self.times = (time, time);
         }
-        self.columns.put(Column::Time, fold(step.wrapping_sub(self.ticks.due(cpu))));
+        let due = if self.repeats.is_some() { self.ticks.before } else { self.ticks.due(cpu) };
+        self.columns.put(Column::Time, fold(step.wrapping_sub(due)));
         self.ticks.note(cpu, step);
         self.times = (self.times.0.min(time), self.times.1.max(time));
     }
@@ -145,13 +158,42 @@ impl SampleEncoder {
         place
     }
 
+    /// Whether a sample repeats the stack of the one before, which is told already.
+    fn repeat(&mut self, sample: &Sample) -> bool {
+        let kernel_chain = self.kernel_chain_number(&sample.kernel_chain);
+        let is_same = kernel_chain == Some(self.before.0)
+            && match &sample.user {
+                UserState::None => self.before.1 == shape::NONE,
+                UserState::Chain(addresses) => self.before.1 == shape::CHAIN && self.user_chains.is_before(addresses),
+                UserState::Stack(_) | UserState::Unwound(_) => false,
+            };
+        let Some(repeats) = &mut self.repeats else { return false };
+        if !is_same || !repeats.repeat() {
+            repeats.start();
+            return false;
+        }
+        if self.before.1 == shape::CHAIN {
+            self.user_chains.repeat(&mut self.dictionary);
+        }
+        true
+    }
+
+    /// A kernel chain as its column has it, unless it is new.
+    fn kernel_chain_number(&self, chain: &[u64]) -> Option<u64> {
+        if chain.is_empty() { Some(0) } else { self.kernel_chains.get(chain).map(|number| u64::from(*number) + 2) }
+    }
+
+    fn put_shape(&mut self, shape: u64) {
+        self.columns.put(Column::Shape, shape);
+        self.before.1 = shape;
+    }
+
     fn put_kernel_chain(&mut self, chain: &[u64]) {
-        if chain.is_empty() {
-            return self.columns.put(Column::KernelChain, 0);
+        if let Some(number) = self.kernel_chain_number(chain) {
+            self.before.0 = number;
+            return self.columns.put(Column::KernelChain, number);
         }
-        if let Some(number) = self.kernel_chains.get(chain) {
-            return self.columns.put(Column::KernelChain, u64::from(*number) + 2);
-        }
+        self.before.0 = self.kernel_chains.len() as u64 + 2;
         self.kernel_chains.insert(chain.to_vec(), self.kernel_chains.len() as u32);
         self.kernel_addresses += chain.len();
         self.new_kernel.extend_from_slice(chain);
@@ -160,7 +202,7 @@ impl SampleEncoder {
     }
 
     fn put_chain(&mut self, shape: u64, addresses: &[u64]) {
-        self.columns.put(Column::Shape, shape);
+        self.put_shape(shape);
         self.user_chains.put((&mut self.columns, &mut self.dictionary), chains::USER, addresses);
     }
 
@@ -170,12 +212,13 @@ impl SampleEncoder {
     }
 
     fn put_stack(&mut self, thread: usize, stack: &UserStack) {
-        let Self { columns, dictionary, last_stacks, .. } = self;
+        let Self { columns, dictionary, last_stacks, before, .. } = self;
         let last = &mut last_stacks[thread];
         let new_top = stack.top != last.top;
         let other_ranges = stack.ranges != [whole_range(stack.sp, stack.top)];
         let flags = if new_top { shape::NEW_TOP } else { 0 } | if other_ranges { shape::OTHER_RANGES } else { 0 };
         columns.put(Column::Shape, shape::STACK | flags);
+        before.1 = shape::STACK;
         if new_top {
             columns.put(Column::Top, fold_words(stack.top.wrapping_sub(last.top)));
         }
@@ -228,82 +271,112 @@ pub(crate) struct SampleDecoder {
     new_kernel_chains: ChainReader,
     user_chains: ChainReader,
     weights: WeightDecoder,
+    repeats: RepeatReader,
+    /// The kernel chain of the sample before as its column has it, and the shape of its user side.
+    before: (u64, u64),
     ticks: Ticks,
     /// Memory for a stack's words by descending address.
     words: Vec<StackWord>,
 }
 
 impl SampleDecoder {
-    /// Begins a frame.
+    /// Begins a frame; that before it has to be at its end.
     pub(crate) fn start_frame(&mut self, columns: &mut ColumnReader) -> Result<(), Error> {
         self.ticks.period = columns.take(Column::Time)?;
         self.threads.start_frame(columns)?;
         self.weights.start_frame(columns);
+        self.repeats.start_frame(columns);
         self.user_chains.start_frame(columns, chains::USER);
         self.new_kernel_chains.start_frame(columns, chains::KERNEL);
         Ok(())
     }
 
+    /// An error where a frame ends before its samples do.
+    pub(crate) fn require_end(&self) -> Result<(), Error> {
+        self.repeats.require_end()
+    }
+
     /// Reads the next sample of a frame.
     pub(crate) fn take(&mut self, columns: &mut ColumnReader, sample: &mut Sample) -> Result<(), Error> {
+        let next = self.repeats.next(columns)?;
         sample.cpu = columns.take32(Column::Cpu)?;
-        let step = self.ticks.due(sample.cpu).wrapping_add(unfold(columns.take(Column::Time)?));
+        let due = if self.repeats.are_there() { self.ticks.before } else { self.ticks.due(sample.cpu) };
+        let step = due.wrapping_add(unfold(columns.take(Column::Time)?));
         self.ticks.note(sample.cpu, step);
         sample.time = times::time(step);
         sample.weight = self.weights.take(columns)?;
         let thread = self.take_thread(columns, sample)?;
-        self.take_kernel_chain(columns, &mut sample.kernel_chain)?;
-        let shape = columns.take(Column::Shape)?;
-        match shape & 3 {
-            shape::NONE => sample.user = UserState::None,
-            shape::CHAIN => {
-                let addresses = self.user_chains.take((columns, &mut self.dictionary), chains::USER)?;
-                sample.user = if shape & shape::UNWOUND == 0 {
-                    UserState::Chain(addresses.to_vec())
-                } else {
-                    UserState::Unwound(unwound::take(columns, addresses)?)
-                };
-            }
-            shape::STACK => {
-                if !matches!(sample.user, UserState::Stack(_)) {
-                    sample.user = UserState::Stack(UserStack::default());
-                }
-                if let UserState::Stack(stack) = &mut sample.user {
-                    self.take_stack(columns, thread, shape, stack)?;
-                }
-            }
-            _ => return Err(columns.unexpected(Column::Shape, "a known shape of a sample")),
+        if next != Next::Repeated {
+            self.before = (self.take_kernel_chain(columns)?, columns.take(Column::Shape)?);
         }
-        Ok(())
+        sample.kernel_chain.clear();
+        sample.kernel_chain.extend_from_slice(self.kernel_chain(self.before.0));
+        self.take_user(columns, (thread, next), &mut sample.user)
     }
 
     fn take_thread(&mut self, columns: &mut ColumnReader, sample: &mut Sample) -> Result<usize, Error> {
-        let (place, ids) = self.threads.take(columns)?;
+        let (place, ids) = match self.repeats.are_there() {
+            true => self.threads.take_repeated(columns, &mut self.repeats)?,
+            false => self.threads.take(columns)?,
+        };
         (sample.pid, sample.tid) = ids;
         self.last_stacks.resize_with(self.threads.len(), LastStack::default);
         Ok(place)
     }
 
-    fn take_kernel_chain(&mut self, columns: &mut ColumnReader, chain: &mut Vec<u64>) -> Result<(), Error> {
-        chain.clear();
-        match columns.take(Column::KernelChain)? {
-            0 => {}
-            1 => {
-                let new = self.new_kernel_chains.take((columns, &mut self.dictionary), chains::KERNEL)?;
-                chain.extend_from_slice(new);
-                self.kernel_addresses += chain.len();
-                if self.kernel_addresses > KERNEL_ADDRESSES_LIMIT {
-                    return Err(
-                        columns.unexpected(Column::KernelChain, "kernel chains of at most 16,777,216 addresses")
-                    );
+    /// The next kernel chain, as its column has it when it is not new.
+    fn take_kernel_chain(&mut self, columns: &mut ColumnReader) -> Result<u64, Error> {
+        let number = columns.take(Column::KernelChain)?;
+        if number == 1 {
+            let new = self.new_kernel_chains.take((columns, &mut self.dictionary), chains::KERNEL)?;
+            self.kernel_addresses += new.len();
+            self.kernel_chains.push(new.to_vec());
+            if self.kernel_addresses > KERNEL_ADDRESSES_LIMIT {
+                return Err(columns.unexpected(Column::KernelChain, "kernel chains of at most 16,777,216 addresses"));
+            }
+            return Ok(self.kernel_chains.len() as u64 + 1);
+        }
+        if number > self.kernel_chains.len() as u64 + 1 {
+            return Err(columns.unexpected(Column::KernelChain, "the number of a defined kernel chain"));
+        }
+        Ok(number)
+    }
+
+    fn kernel_chain(&self, number: u64) -> &[u64] {
+        let place = number.checked_sub(2).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| self.kernel_chains.get(place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The user side of the shape at hand.
+    fn take_user(
+        &mut self,
+        columns: &mut ColumnReader,
+        (thread, next): (usize, Next),
+        user: &mut UserState,
+    ) -> Result<(), Error> {
+        let shape = self.before.1;
+        match (shape & 3, next) {
+            (shape::NONE, _) => *user = UserState::None,
+            (shape::CHAIN, Next::Repeated) if shape & shape::UNWOUND == 0 => {
+                *user = UserState::Chain(self.user_chains.before().to_vec());
+            }
+            (shape::CHAIN, Next::Sample | Next::First) => {
+                let addresses = self.user_chains.take((columns, &mut self.dictionary), chains::USER)?;
+                *user = if shape & shape::UNWOUND == 0 {
+                    UserState::Chain(addresses.to_vec())
+                } else {
+                    UserState::Unwound(unwound::take(columns, addresses)?)
+                };
+            }
+            (shape::STACK, Next::Sample | Next::First) => {
+                if !matches!(user, UserState::Stack(_)) {
+                    *user = UserState::Stack(UserStack::default());
                 }
-                self.kernel_chains.push(chain.clone());
+                if let UserState::Stack(stack) = user {
+                    self.take_stack(columns, thread, shape, stack)?;
+                }
             }
-            number => {
-                let known = usize::try_from(number - 2).ok().and_then(|number| self.kernel_chains.get(number));
-                let unknown = || columns.unexpected(Column::KernelChain, "the number of a defined kernel chain");
-                chain.extend_from_slice(known.ok_or_else(unknown)?);
-            }
+            _ => return Err(columns.unexpected(Column::Shape, "a known shape of a sample, which can be repeated")),
         }
         Ok(())
     }

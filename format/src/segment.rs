@@ -202,7 +202,7 @@ impl Samples<'_> {
     #[expect(clippy::should_implement_trait, reason = "it lends the sample, which an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<&Sample>, Error> {
         while self.left == 0 {
-            if let Err(error) = self.columns.require_end() {
+            if let Err(error) = self.columns.require_end().and_then(|()| self.decoder.require_end()) {
                 self.stop();
                 return Err(error);
             }

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::error::Error;
+use crate::repeats::{RepeatReader, RepeatWriter};
 use crate::varint::{fold, unfold};
 
 /// More threads than this are in no segment: the kernel has no more numbers.
@@ -43,8 +44,8 @@ impl ThreadWriter {
         self.known.len()
     }
 
-    /// Ends a frame.
-    pub(crate) fn end_frame(&mut self, columns: &mut ColumnWriter) {
+    /// Ends a frame; `repeats` are of its samples, where these are counts.
+    pub(crate) fn end_frame(&mut self, columns: &mut ColumnWriter, repeats: Option<&mut RepeatWriter>) {
         let first = self.numbers.len();
         self.numbers.resize(self.known.len(), 0);
         self.new.sort_unstable();
@@ -56,8 +57,11 @@ impl ThreadWriter {
             before = pid;
             self.numbers[self.known[&ids] as usize] = (first + number) as u32;
         }
-        for place in self.waiting.drain(..) {
-            columns.put(Column::Thread, u64::from(self.numbers[place as usize]));
+        let count = self.numbers.len() as u32;
+        let numbers = self.waiting.drain(..).map(|place| self.numbers[place as usize]);
+        match repeats {
+            Some(repeats) => repeats.end_frame(columns, numbers, count),
+            None => numbers.for_each(|number| columns.put(Column::Thread, u64::from(number))),
         }
     }
 }
@@ -97,6 +101,16 @@ impl ThreadReader {
         self.threads.len()
     }
 
+    /// The thread of the next sample of a stack: its place among all, and its ids.
+    pub(crate) fn take_repeated(
+        &mut self,
+        columns: &mut ColumnReader,
+        repeats: &mut RepeatReader,
+    ) -> Result<(usize, Ids), Error> {
+        let place = repeats.take_thread(columns, self.threads.len())?;
+        Ok((place, self.threads[place]))
+    }
+
     /// The next sample's thread: its place among all, and its ids. In an earlier version, a place at the end announced a new thread.
     pub(crate) fn take(&mut self, columns: &mut ColumnReader) -> Result<(usize, Ids), Error> {
         let place = columns.take32(Column::Thread)? as usize;
@@ -125,7 +139,7 @@ mod tests {
         let mut length = 0;
         let read = frames.iter().map(|frame| {
             frame.iter().for_each(|ids| _ = writer.put(*ids));
-            writer.end_frame(&mut columns);
+            writer.end_frame(&mut columns, None);
             length += columns.len();
             let mut bytes = Vec::new();
             columns.drain_into(&mut bytes);

@@ -27,7 +27,7 @@ pub(crate) struct Ticks {
     /// Steps from one tick of a CPU to its next, if nothing comes between.
     pub(crate) period: u64,
     /// The step of the sample before.
-    before: u64,
+    pub(crate) before: u64,
     /// The step of each CPU's last sample; 0 when there is none.
     by_cpu: [u64; PLACES],
 }

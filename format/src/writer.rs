@@ -70,6 +70,7 @@ pub struct Writer<W: Write> {
 impl<W: Write> Writer<W> {
     /// Starts a recording: writes the header.
     pub fn create(out: W, header: &Header) -> Result<Self, Error> {
+        let is_counted = header.counted_every > 0 && !header.is_hybrid();
         Ok(Self {
             frames: FrameWriter::create(out, header)?,
             samples_written: 0,
@@ -78,8 +79,8 @@ impl<W: Write> Writer<W> {
             records_written: 0,
             records: RecordBuffer::default(),
             period: header.period,
-            is_counted: header.counted_every > 0 && !header.is_hybrid(),
-            samples: SampleEncoder::new(header.period),
+            is_counted,
+            samples: new_encoder(is_counted, header.period),
             pids: Vec::new(),
             waiting_by_cpu: BTreeMap::new(),
             ticks_by_cpu: BTreeMap::new(),
@@ -179,7 +180,7 @@ impl<W: Write> Writer<W> {
         self.flush()?;
         self.frames.end_segment();
         (self.samples_length, self.records_length, self.records_written) = (0, 0, 0);
-        self.samples = SampleEncoder::new(self.period);
+        self.samples = new_encoder(self.is_counted, self.period);
         self.stream = None;
         Ok(())
     }
@@ -305,4 +306,9 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
+}
+
+/// For the samples of a segment.
+fn new_encoder(is_counted: bool, period: u64) -> SampleEncoder {
+    if is_counted { SampleEncoder::of_counts() } else { SampleEncoder::new(period) }
 }
