@@ -13,7 +13,7 @@ const CONTEXTS: usize = 4;
 /// Bits that hold a length: 0 to 64.
 const LENGTH_BITS: u32 = 7;
 /// Bits below the highest one whose chances are learned; others are as often set as not.
-const LEARNED_BITS: u32 = 6;
+const LEARNED_BITS: u32 = 3;
 const LONGEST: u32 = 64;
 
 /// The chance that a bit is set.
@@ -59,6 +59,8 @@ struct Model {
     lengths: [[Chance; 1 << LENGTH_BITS]; CONTEXTS],
     /// By the length, and the bits below the highest one so far behind a 1.
     bits: [[Chance; 1 << LEARNED_BITS]; LONGEST as usize + 1],
+    /// The lowest bit of a longer number, which is the sign of a difference. By the length.
+    lowest: [Chance; LONGEST as usize + 1],
     before: u32,
 }
 
@@ -67,6 +69,7 @@ impl Model {
         Self {
             lengths: [[Chance::UNKNOWN; 1 << LENGTH_BITS]; CONTEXTS],
             bits: [[Chance::UNKNOWN; 1 << LEARNED_BITS]; LONGEST as usize + 1],
+            lowest: [Chance::UNKNOWN; LONGEST as usize + 1],
             before: 0,
         }
     }
@@ -88,6 +91,7 @@ impl Model {
             let bit = number >> at & 1 != 0;
             let bit = match bits.get_mut(value as usize) {
                 Some(chance) => chance.code(coder, bit),
+                None if at == 0 => self.lowest[length as usize].code(coder, bit),
                 None => coder.code(bit, EVEN),
             };
             value = value << 1 | u64::from(bit);
