@@ -85,8 +85,14 @@ impl CountSets {
                 break;
             }
         }
-        take_stacks(&set.stacks, 0, &mut counts)?;
-        take_stacks(&set.spare, IS_SPARE, &mut counts)?;
+        let mut is_one_step = true;
+        for id in counts.stack_ids() {
+            let map = if id & IS_SPARE == 0 { &set.stacks } else { &set.spare };
+            let addresses = take_stack(map, &(id & !IS_SPARE).to_le_bytes(), &mut is_one_step)?;
+            addresses.into_iter().for_each(|addresses| counts.add_stack(id, &addresses));
+        }
+        clear_stacks(&set.stacks, &mut is_one_step)?;
+        clear_stacks(&set.spare, &mut is_one_step)?;
         Ok(counts)
     }
 }
@@ -126,18 +132,11 @@ fn longest_chain() -> u32 {
     allowed.unwrap_or(MOST).clamp(1, MOST)
 }
 
-/// Reads and clears a map of stacks, whose ids have this flag where they are referred to.
-fn take_stacks(map: &MapHandle, flag: u32, counts: &mut Counts) -> Result<()> {
+/// Clears a map of stacks of those that no count refers to: there was no room for it.
+fn clear_stacks(map: &MapHandle, is_one_step: &mut bool) -> Result<()> {
     // The kernel finds the next key by the one before: so none is deleted meanwhile.
     let ids: Vec<Vec<u8>> = map.keys().collect();
-    let mut is_one_step = true;
-    for id in ids {
-        let addresses = take_stack(map, &id, &mut is_one_step)?;
-        if let (Some(addresses), Some(id)) = (addresses, id.first_chunk()) {
-            counts.add_stack(u32::from_le_bytes(*id) | flag, &addresses);
-        }
-    }
-    Ok(())
+    ids.iter().try_for_each(|id| take_stack(map, id, is_one_step).map(drop))
 }
 
 /// Reads and clears a stack. Older kernels refuse to do so in one step.

@@ -71,6 +71,15 @@ impl Counts {
         });
     }
 
+    /// The ids of the stacks that counts refer to, each once.
+    pub(crate) fn stack_ids(&self) -> Vec<u32> {
+        let ids = self.counts.iter().flat_map(|count| [count.user, count.kernel]);
+        let mut ids: Vec<u32> = ids.filter_map(|id| u32::try_from(id).ok()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// Adds an element of the map of stacks.
     pub(crate) fn add_stack(&mut self, id: u32, addresses: &[u8]) {
         let (words, _) = addresses.as_chunks::<8>();
@@ -211,6 +220,7 @@ mod tests {
         let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         counts.add_stack(2, &words(&[0x1000, 0x2000, 0]));
         counts.add_stack(1, &words(&[u64::MAX, 0]));
+        assert_eq!(counts.stack_ids(), [1, 2]);
         assert_eq!(counts.fill(Sizes { stacks: 100, counts: 4 }), RingFill { bytes: 128, peak: 128, size: 256 });
         assert_eq!(counts.fill(Sizes { stacks: 4, counts: 100 }), RingFill { bytes: 2_032, peak: 2_032, size: 5_080 });
         let ticks: Vec<_> = counts.ticks(|_| false).collect();

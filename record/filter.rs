@@ -104,8 +104,14 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentC
 /// The call chain that the kernel found by frame pointers, up to the first word that is not code. Where a program uses the
 /// register for something else, the kernel takes for return addresses what is none: it may be anything.
 pub(crate) fn call_chain(tick: &Tick<'_>, code: Option<&CodeRanges>) -> Vec<u64> {
-    let is_code = |address: &u64| code.is_some_and(|code| code.find(*address).is_some());
-    let callers = words(tick.user_chain).skip(1).take_while(is_code);
+    // Callers are often where those whom they call are.
+    let mut recent = None;
+    let mut is_code = |address: &u64| {
+        let here = recent.filter(|range| contains(*range, *address));
+        recent = here.or_else(|| code?.find(*address));
+        recent.is_some()
+    };
+    let callers = words(tick.user_chain).skip(1).take_while(&mut is_code);
     [tick.registers[INSTRUCTION_POINTER]].into_iter().chain(callers).collect()
 }
 

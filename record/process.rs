@@ -30,6 +30,11 @@ impl Mapped {
         Self { start, end, offset: self.offset.wrapping_add(start - self.start), module: self.module }
     }
 
+    /// Whether an address is in it.
+    pub(crate) fn contains(&self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
+
     fn holds(&self, other: &Self) -> bool {
         self.start <= other.start && other.end <= self.end && self.part(other.start, other.end) == *other
     }
@@ -137,8 +142,7 @@ impl Process {
     /// The mapping that holds an address.
     pub(crate) fn find(&self, address: u64) -> Option<&Mapped> {
         let after = self.mappings.partition_point(|mapped| mapped.start <= address);
-        let mapped = self.mappings.get(after.checked_sub(1)?)?;
-        (address < mapped.end).then_some(mapped)
+        self.mappings.get(after.checked_sub(1)?).filter(|mapped| mapped.contains(address))
     }
 
     /// Whether more mappings may be remembered.
