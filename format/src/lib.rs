@@ -21,6 +21,7 @@
 //! |---|---|
 //! | 1 records | metadata records: 16-bit tag, 32-bit length, bincode; unknown tags are skipped. Compressed by itself. |
 //! | 6 samples | samples in columns; of earlier versions, kind 2. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
+//! | 7 counts | samples of ticks that were counted, in columns; packed by itself. Earlier versions wrote them as kind 6. |
 //! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. Compressed by itself. |
 //! | 4 totals | [`Totals`]; of a recording that was closed. Compressed by itself. |
 //! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. A file that lacks it alone lacks nothing of the recording, and is read from its start. |
@@ -54,6 +55,10 @@
 //! last tick of their CPU. A recorder that has to slow down says of each sample how many ticks it stands for (its
 //! weight); [`Pace`] records say when and why. All of it, number by number, is in the [`specification`].
 //! That it is enough is tested: `tests/second_reader` in the repository is a reader in Python that was written from it alone.
+//!
+//! Where ticks were counted in the kernel, a flush is a segment, and so small that what a general compressor has to say of itself is a part of it, and what repeats in
+//! it is known beforehand. So its columns are packed number by number, by chances that are learned from the numbers before; samples of one stack follow each other, and have it told once; and
+//! the usual names of kernel functions are numbers of a list that is part of the format.
 //!
 //! A recording can be passed on without its stacks: unwound once, with locations for words. Such an [`UnwoundStack`] is stored as
 //! a chain, which is what the kernel finds by frame pointers: its first 4,096 frames, innermost first, each address but the
@@ -95,7 +100,7 @@
 //! | addresses of a segment's distinct kernel chains | 16,777,216: 128 MiB |
 //! | words of one stack | 524,288: 4 MiB, twice the recorder's largest copy |
 //! | frames of one unwound stack | 524,288 beyond the chain |
-//! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 |
+//! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512, and a byte of the columns of counts as 16 |
 //!
 //! What is beyond is an [`Error`] of its segment, which says so. Memory is needed for one segment at a time, and for a few
 //! dozen bytes for each frame of the file; time grows with the length of the file.

@@ -4,14 +4,16 @@ import struct
 
 import zstandard
 
-from encoding import Malformed, Truncated, crc32c, require
+from counts import columns
+from encoding import Bytes, Malformed, Truncated, crc32c, require
 
 MIB = 1 << 20
 SYNC = bytes.fromhex("f7707265630d0a93")
 FRAME_HEAD = struct.Struct("<8sBBHIIIIIQQI")
 RECORDS, INDEX, TOTALS, FOOTER = 1, 3, 4, 5
+COUNTS = 7
 # Of earlier versions, and of this one.
-SAMPLES = (2, 6)
+SAMPLES = (2, 6, COUNTS)
 
 
 class Frame:
@@ -31,6 +33,8 @@ class Frame:
 
     def decompressed(self, stream):
         """The content. Given in small pieces, so that no piece becomes more than 32 MiB."""
+        if self.kind == COUNTS:
+            return columns(Bytes(self.content), self.length)
         out = bytearray()
         try:
             for at in range(0, len(self.content), 1024):

@@ -4,7 +4,7 @@ from encoding import MASK, Bytes, require, rotate, unfold, unfold_words
 
 MAX_CHAIN, MAX_BEYOND, MAX_RANGES, MAX_WORDS, MAX_WEIGHT = 4096, 524_288, 64, 524_288, 65_536
 MAX_THREADS = 1 << 22
-COLUMNS = 25
+COLUMNS = 30
 
 
 class Thread:
@@ -75,38 +75,53 @@ class SampleState:
         (self.time, self.cpu, self.thread, self.thread_definition, self.kernel_chain, self.kernel_frames, self.shape,
          self.chain, self.top, self.ranges, self.stack, self.new_addresses, self.verdict, self.guessed,
          self.beyond, self.weight, self.dropped, self.kernel_dropped, self.branch, self.kernel_branch, self.callee,
-         self.kernel_callee, self.new_callee, self.new_kernel_callee, self.new_thread) = columns[:COLUMNS]  # fmt: skip
+         self.kernel_callee, self.new_callee, self.new_kernel_callee, self.new_thread, self.repeats,
+         *self.threads_of_counts) = columns[:COLUMNS]  # fmt: skip
         self.period = self.time.leb128()
         pid = 0
         while not self.new_thread.ended():
             pid = (pid + self.new_thread.leb128()) & MASK
             self.add_thread(pid, (pid + unfold(self.new_thread.leb128())) & MASK)
-        self.weighted = not self.weight.ended()
+        self.weighted, self.repeating = not self.weight.ended(), not self.repeats.ended()
+        self.left = 0  # samples that follow with the same stack
         self.user.start_frame(self.chain, self.dropped, self.branch, self.callee, self.new_callee)
         self.kernel.start_frame(
             self.kernel_frames, self.kernel_dropped, self.kernel_branch, self.kernel_callee, self.new_kernel_callee
         )
         for _ in range(count):
             yield self.sample()
+        require(self.left == 0, "samples of a stack are missing")
         require(all(column.ended() for column in columns[:COLUMNS]), "a column is longer than its samples")
 
     def sample(self):
+        repeated = self.left > 0
+        if repeated:
+            self.left -= 1
+        elif self.repeating:
+            self.left, self.place = self.repeats.leb128(), 0
         cpu = self.cpu.leb128()
         require(cpu < 1 << 32, "a CPU's number is too large")
         last = self.last[cpu % 256]
-        due = last + self.period if last else self.before
+        due = last + self.period if last and not self.repeating else self.before
         step = (due + unfold(self.time.leb128())) & MASK
         self.last[cpu % 256] = self.before = step
         weight = self.weight.leb128() + 1 if self.weighted else 1
         require(weight <= MAX_WEIGHT, "a weight is too large")
         thread = self.read_thread()
-        kernel = self.read_kernel_chain()
+        if not repeated:
+            self.kernel_before, self.shape_before = self.read_kernel_chain(), self.shape.leb128()
+        kernel = self.kernel_before
         return thread.pid, weight, (
             f"sample {step * 1024 & MASK} weight {weight} pid {thread.pid} tid {thread.tid} cpu {cpu} kernel {many(kernel)} "
-            f"{self.read_user(thread)}"
+            f"{self.read_user(thread, repeated)}"
         )
 
     def read_thread(self):
+        if self.repeating:
+            distance = self.threads_of_counts[min(self.left.bit_length(), 3)].leb128()
+            require(distance < len(self.threads), "a thread that is not defined")
+            self.place = (self.place + distance) % len(self.threads)
+            return self.threads[self.place]
         place = self.thread.leb128()
         require(place <= len(self.threads), "a thread that is not defined")
         if place == len(self.threads):
@@ -136,11 +151,14 @@ class SampleState:
         require(number - 2 < len(self.chains), "a kernel chain that is not defined")
         return self.chains[number - 2]
 
-    def read_user(self, thread):
-        shape = self.shape.leb128()
+    def read_user(self, thread, repeated):
+        shape = self.shape_before
         require(shape & 3 != 3, "an unknown shape")
         if shape & 3 == 0:
             return "none"
+        if repeated:
+            require(shape & 3 == 1 and not shape & 16, "a stack that cannot be repeated")
+            return f"chain {many(self.user.before)}"
         if shape & 3 == 1:
             chain = self.user.read(self)
             return self.read_unwound(chain) if shape & 16 else f"chain {many(chain)}"

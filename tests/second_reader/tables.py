@@ -1,9 +1,12 @@
 """Records in columns: what happened to processes, names of kernel functions, modules and their layouts."""
 
+import pathlib
+
 from encoding import MASK, Bytes, Malformed, require, unfold
 
 MIB = 1 << 20
-PROCESSES, KERNEL_SYMBOLS, KERNEL_FUNCTIONS, MODULES = 20, 21, 22, 23
+KNOWN_NAMES = pathlib.Path(__file__).parents[2] / "format/src/tables/kernel_names.txt"
+PROCESSES, KERNEL_SYMBOLS, KERNEL_FUNCTIONS, MODULES, KERNEL_NAMES = range(20, 25)
 PROCESS, THREAD, FORK, EXEC, EXIT, MAPPING, MODULE, LAYOUT = range(1, 9)
 MODULE_KINDS = ("File", "Vdso", "Anonymous")
 PAGE = 4096
@@ -44,13 +47,14 @@ class Table:
         require(number <= 1, "a bool that is neither")
         return number == 1
 
-    def text(self, column, new):
+    def text(self, column, new, known=None):
+        texts = self.texts if known is None else known
         number = self.next(column)
         if number == 0:
-            self.texts.append(self.new_text(new))
-            return self.texts[-1]
-        require(number <= len(self.texts), "a text that is not defined")
-        return self.texts[number - 1]
+            texts.append(self.new_text(new))
+            return texts[-1]
+        require(number <= len(texts), "a text that is not defined")
+        return texts[number - 1]
 
     def count(self, *texts):
         self.cost += 64 + sum(len(text.encode() if isinstance(text, str) else text) for text in texts)
@@ -132,6 +136,28 @@ def kernel_functions(content):
     yield "KernelSymbols", dict(symbols=symbols)
 
 
+def kernel_names(content):
+    """The same, where names that are known everywhere are told by their distance in the list of these."""
+    table = Table(content, 9)
+    known = KNOWN_NAMES.read_text().splitlines()
+    end, place, symbols, rests = 0, 0, [], []
+    for _ in range(table.next(0)):
+        address = (end + sixteen_times(table.next(1))) & MASK
+        size = sixteen_times(table.next(2))
+        end = (address + size) & MASK
+        step = table.next(3)
+        require(step <= len(known), "a name that is not known")
+        if step == 0:
+            name = utf8(table.columns[6].take_until(0))
+        else:
+            place = (place + step - 1) % len(known) + 1
+            name = known[place - 1] + table.text(7, 8, rests)
+        symbols.append(dict(address=address, size=size, name=name, module=table.text(4, 5)))
+        table.count(name, symbols[-1]["module"])
+    table.end()
+    yield "KernelSymbols", dict(symbols=symbols)
+
+
 def sixteen_times(number):
     return (number << 4 | number >> 60) & MASK
 
@@ -177,4 +203,10 @@ def read_loads(table):
         end = (offset + file_size) & MASK
 
 
-TABLES = {PROCESSES: processes, KERNEL_SYMBOLS: kernel_symbols, KERNEL_FUNCTIONS: kernel_functions, MODULES: modules}
+TABLES = {
+    PROCESSES: processes,
+    KERNEL_SYMBOLS: kernel_symbols,
+    KERNEL_FUNCTIONS: kernel_functions,
+    MODULES: modules,
+    KERNEL_NAMES: kernel_names,
+}

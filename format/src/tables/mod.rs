@@ -2,6 +2,7 @@
 //! side in columns they take a fraction of the space. A table is one record in the file, and stands for those in it.
 
 mod kernel;
+mod kernel_names;
 mod modules;
 mod processes;
 mod texts;
@@ -13,10 +14,11 @@ pub(crate) use modules::ModuleTable;
 pub(crate) use processes::ProcessTable;
 
 pub(crate) const PROCESSES: u16 = 20;
-/// Of earlier versions.
+/// Of earlier versions, as the next one.
 const KERNEL_SYMBOLS: u16 = 21;
 const KERNEL_FUNCTIONS: u16 = 22;
 pub(crate) const MODULES: u16 = 23;
+const KERNEL_NAMES: u16 = 24;
 
 /// The records of a table stand for no more bytes than one record may have.
 const LENGTH_LIMIT: u64 = 16 << 20;
@@ -47,6 +49,7 @@ pub(crate) fn take(tag: u16, bytes: &[u8], records: &mut Vec<Record>) -> Result<
         PROCESSES => processes::take(bytes, records).map(Some),
         KERNEL_SYMBOLS => kernel::take_symbols(bytes, records).map(Some),
         KERNEL_FUNCTIONS => kernel::take_functions(bytes, records).map(Some),
+        KERNEL_NAMES => kernel::take_names(bytes, records).map(Some),
         MODULES => modules::take(bytes, records).map(Some),
         _ => Ok(None),
     }

@@ -106,7 +106,7 @@ proptest! {
 
     /// Arbitrary columns give records or an error, never a panic.
     #[test]
-    fn arbitrary_columns_are_safe(tag in PROCESSES..=MODULES, columns in vec(vec(0u8..9, 0..9), 0..11)) {
+    fn arbitrary_columns_are_safe(tag in PROCESSES..=KERNEL_NAMES, columns in vec(vec(0u8..9, 0..9), 0..11)) {
         let mut bytes = vec![columns.len() as u8];
         for column in columns {
             bytes.push(column.len() as u8);
