@@ -45,7 +45,7 @@ fn inside(file: &[u8], max_size: usize, seed: u32) -> Option<Vec<u8>> {
 fn change_head(frame: &mut RawFrame, seed: u32) {
     let number = seed / 8;
     match seed % 8 {
-        0 => frame.kind = (number % 7) as u8,
+        0 => frame.kind = (number % 8) as u8,
         1 => frame.flags ^= 1,
         2 => frame.segment = number,
         3 => frame.items = number,

@@ -1,4 +1,4 @@
-//! Arbitrary columns in a valid frame of samples, or in a table of records: the decoder gives them or says what is wrong.
+//! Arbitrary columns in a valid frame of samples or counts, or in a table of records: the decoder gives them or says what is wrong.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -18,8 +18,8 @@ fuzz_target!(|frames: (u8, &[u8])| {
     let mut raw = EMPTY.clone();
     // Two frames of one segment: what the first defines, the second refers to.
     let (first, second) = columns.split_at(columns.len() / 2);
-    let frame = |flags, content: &[u8]| RawFrame {
-        kind: 6,
+    let frame = |kind, flags, content: &[u8]| RawFrame {
+        kind,
         flags,
         items: u32::from(items),
         content: content.to_vec(),
@@ -30,11 +30,14 @@ fuzz_target!(|frames: (u8, &[u8])| {
         let content = head.chain(columns.iter().copied()).collect();
         RawFrame { kind: 1, flags: 1, items: 1, content, ..RawFrame::default() }
     };
-    raw.frames = match items % 6 {
-        0 => vec![frame(1, columns)],
-        1 => vec![frame(1, first), frame(0, second)],
-        // One of the four tables, from two on.
-        number => vec![table(18 + number)],
+    raw.frames = match items % 9 {
+        0 => vec![frame(6, 1, columns)],
+        1 => vec![frame(6, 1, first), frame(6, 0, second)],
+        // Counts: packed, or as they are where they are no columns.
+        2 => vec![frame(7, 1, columns)],
+        3 => vec![frame(7, 1, first), frame(7, 0, second)],
+        // One of the five tables, from four on.
+        number => vec![table(16 + number)],
     };
     let Ok(file) = raw.put_together() else { return };
     let Ok(recording) = Recording::open(&file) else { return };

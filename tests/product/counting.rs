@@ -60,8 +60,8 @@ fn a_flush_is_told_at_once() {
     assert!(folded.of_comm("three") > 0 && folded.of_comm("one") > 0, "{folded}");
     let file = fs::read(recorded.path()).unwrap();
     let frames = RawRecording::take_apart(&file).unwrap().frames;
-    let kinds: Vec<u8> = frames.iter().map(|frame| frame.kind).filter(|kind| [1, 6].contains(kind)).collect();
-    assert!(kinds == [1, 6] || kinds == [1, 6, 1], "{kinds:?}");
+    let kinds: Vec<u8> = frames.iter().map(|frame| frame.kind).filter(|kind| [1, 7].contains(kind)).collect();
+    assert!(kinds == [1, 7] || kinds == [1, 7, 1], "{kinds:?}");
     let recording = Recording::open(&file).unwrap();
     for record in recording.segments().iter().flat_map(|segment| segment.records().unwrap()) {
         let of_thread = match &record {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod copied;
+mod counts;
 mod evolution;
 mod frames;
 mod parts;
