@@ -10,8 +10,10 @@ use crate::varint;
 
 /// Lengths of numbers before that are told apart: 0, 1, 2, and more.
 const CONTEXTS: usize = 4;
-/// Bits that hold a length: 0 to 64.
-const LENGTH_BITS: u32 = 7;
+/// Lengths below this are told in so many bits; others have this there, and in as many bits as follow how much longer they are.
+const LONG: u32 = 7;
+const SHORT_BITS: u32 = 3;
+const MORE_BITS: u32 = 6;
 /// Bits below the highest one whose chances are learned; others are as often set as not.
 const LEARNED_BITS: u32 = 3;
 const LONGEST: u32 = 64;
@@ -56,7 +58,8 @@ impl Chance {
 /// What is known of a column.
 struct Model {
     /// By the length of the number before, and the bits of this one's so far behind a 1.
-    lengths: [[Chance; 1 << LENGTH_BITS]; CONTEXTS],
+    lengths: [[Chance; 1 << SHORT_BITS]; CONTEXTS],
+    more: [[Chance; 1 << MORE_BITS]; CONTEXTS],
     /// By the length, and the bits below the highest one so far behind a 1.
     bits: [[Chance; 1 << LEARNED_BITS]; LONGEST as usize + 1],
     /// The lowest bit of a longer number, which is the sign of a difference. By the length.
@@ -67,23 +70,28 @@ struct Model {
 impl Model {
     fn new() -> Self {
         Self {
-            lengths: [[Chance::UNKNOWN; 1 << LENGTH_BITS]; CONTEXTS],
+            lengths: [[Chance::UNKNOWN; 1 << SHORT_BITS]; CONTEXTS],
+            more: [[Chance::UNKNOWN; 1 << MORE_BITS]; CONTEXTS],
             bits: [[Chance::UNKNOWN; 1 << LEARNED_BITS]; LONGEST as usize + 1],
             lowest: [Chance::UNKNOWN; LONGEST as usize + 1],
             before: 0,
         }
     }
 
+    /// Passes a length, which may be more than a number has.
+    #[inline]
+    fn code_length(&mut self, coder: &mut impl Coder, length: u32) -> u32 {
+        let context = (self.before as usize).min(CONTEXTS - 1);
+        match code_tree(&mut self.lengths[context], coder, length.min(LONG)) {
+            LONG => LONG + code_tree(&mut self.more[context], coder, length.saturating_sub(LONG)),
+            short => short,
+        }
+    }
+
     /// Passes a number; `None` for what is none.
     #[inline]
     fn code(&mut self, coder: &mut impl Coder, number: u64) -> Option<u64> {
-        let length = u64::BITS - number.leading_zeros();
-        let lengths = &mut self.lengths[(self.before as usize).min(CONTEXTS - 1)];
-        let mut place = 1;
-        for at in (0..LENGTH_BITS).rev() {
-            place = place << 1 | usize::from(lengths[place].code(coder, length >> at & 1 != 0));
-        }
-        let length = place as u32 - (1 << LENGTH_BITS);
+        let length = self.code_length(coder, u64::BITS - number.leading_zeros());
         let bits = self.bits.get_mut(length as usize)?;
         self.before = length;
         let mut value = u64::from(length > 0);
@@ -98,6 +106,16 @@ impl Model {
         }
         Some(value)
     }
+}
+
+/// Passes the bits of a value, from the highest down.
+#[inline]
+fn code_tree<const PLACES: usize>(chances: &mut [Chance; PLACES], coder: &mut impl Coder, value: u32) -> u32 {
+    let mut place = 1;
+    for at in (0..PLACES.trailing_zeros()).rev() {
+        place = place << 1 | usize::from(chances[place].code(coder, value >> at & 1 != 0));
+    }
+    place as u32 - PLACES as u32
 }
 
 /// Appends columns, each of which has its length in front, as a frame of counts has them: how many columns, how many numbers each has,

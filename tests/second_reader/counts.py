@@ -6,7 +6,8 @@ BYTES_AHEAD = 4
 EVEN = 1 << 15
 LEAST = 24
 RATES = [4 * 65_536 // (4 * number + 7) for number in range(80)]
-LENGTH_BITS, LONGEST, LEARNED_BITS, LONGEST_BEFORE = 7, 64, 3, 3
+LONG, SHORT_BITS, MORE_BITS = 7, 3, 6
+LONGEST, LEARNED_BITS, LONGEST_BEFORE = 64, 3, 3
 
 
 class Chances:
@@ -59,14 +60,22 @@ class Bits:
         return self.taken - len(self.content) - BYTES_AHEAD
 
 
+def tree(chances, what, bits):
+    """So many bits, the highest first."""
+    place = 1
+    for _ in range(bits):
+        place = place << 1 | chances.next((what, place))
+    return place - (1 << bits)
+
+
 def numbers(bits, count):
     """A column of so many numbers."""
     chances, before = Chances(bits), 0
     for _ in range(count):
-        place = 1
-        for _ in range(LENGTH_BITS):
-            place = place << 1 | chances.next(("length", min(before, LONGEST_BEFORE), place))
-        length = place - (1 << LENGTH_BITS)
+        context = min(before, LONGEST_BEFORE)
+        length = tree(chances, ("short", context), SHORT_BITS)
+        if length == LONG:
+            length += tree(chances, ("more", context), MORE_BITS)
         require(length <= LONGEST, "a number of more than 64 bits")
         number = min(length, 1)
         for left in reversed(range(length - 1)):

@@ -72,6 +72,6 @@ mod tests {
     /// The list never changes: recordings have its numbers.
     #[test]
     fn the_list_is_what_it_was() {
-        assert_eq!((NAMES.len(), crc32c::crc32c(LIST.as_bytes())), (0, 0));
+        assert_eq!((NAMES.len(), crc32c::crc32c(LIST.as_bytes())), (2_998, 3_147_947_366));
     }
 }
