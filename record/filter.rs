@@ -111,8 +111,11 @@ pub(crate) fn call_chain(tick: &Tick<'_>, code: Option<&CodeRanges>) -> Vec<u64>
         recent = here.or_else(|| code?.find(*address));
         recent.is_some()
     };
-    let callers = words(tick.user_chain).skip(1).take_while(&mut is_code);
-    [tick.registers[INSTRUCTION_POINTER]].into_iter().chain(callers).collect()
+    let callers = words(tick.user_chain).skip(1);
+    let mut chain = Vec::with_capacity(1 + callers.len());
+    chain.push(tick.registers[INSTRUCTION_POINTER]);
+    chain.extend(callers.take_while(&mut is_code));
+    chain
 }
 
 fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[StackRange], words: &mut Vec<StackWord>) {

@@ -48,14 +48,14 @@ impl KernelNames {
                 self.known.insert(symbol.address, symbol);
             }
         }
-        let mut symbols: Vec<KernelSymbol> = addresses
+        let mut symbols: Vec<&KernelSymbol> = addresses
             .iter()
             .filter_map(|address| self.find(*address))
             .filter(|symbol| !self.given.contains(&symbol.address))
-            .cloned()
             .collect();
-        symbols.sort_by_key(|symbol| symbol.address);
+        symbols.sort_unstable_by_key(|symbol| symbol.address);
         symbols.dedup_by_key(|symbol| symbol.address);
+        let symbols: Vec<KernelSymbol> = symbols.into_iter().cloned().collect();
         self.given.extend(symbols.iter().map(|symbol| symbol.address));
         Ok((!symbols.is_empty()).then_some(KernelSymbols { symbols }))
     }

@@ -43,8 +43,8 @@ struct Row {
     cpu: u32,
     weight: u32,
     /// Innermost first.
-    kernel: Box<[u64]>,
-    user: Option<Box<[u64]>>,
+    kernel: Vec<u64>,
+    user: Option<Vec<u64>>,
 }
 
 impl Rows {
@@ -64,22 +64,23 @@ impl Rows {
         *last = time.max(*last);
     }
 
-    /// Adds a row, which comes after what was noted so far.
-    fn add(&mut self, sample: &Sample) {
+    /// Adds a row, which comes after what was noted so far, and takes its stack from the sample.
+    fn add(&mut self, sample: &mut Sample) {
         let start = self.start.unwrap_or(sample.time);
         let recorded = self.recorded.get(&sample.pid).copied().unwrap_or_default();
-        let user: Option<Box<[u64]>> = match &sample.user {
-            UserState::Chain(addresses) => Some(addresses.as_slice().into()),
+        let user = match std::mem::take(&mut sample.user) {
+            UserState::Chain(addresses) => Some(addresses),
             _ => None,
         };
-        self.addresses += sample.kernel_chain.len() + user.as_ref().map_or(0, |addresses| addresses.len());
+        let kernel = std::mem::take(&mut sample.kernel_chain);
+        self.addresses += kernel.len() + user.as_ref().map_or(0, Vec::len);
         self.rows.push(Row {
             time: start.max(recorded).min(sample.time),
             pid: sample.pid,
             tid: sample.tid,
             cpu: sample.cpu,
             weight: sample.weight,
-            kernel: sample.kernel_chain.as_slice().into(),
+            kernel,
             user,
         });
     }
@@ -92,7 +93,7 @@ impl Rows {
     fn take(&mut self) -> Vec<Row> {
         self.addresses = 0;
         let mut rows = std::mem::take(&mut self.rows);
-        rows.sort_by(Row::order);
+        rows.sort_unstable_by(Row::order);
         rows
     }
 }
@@ -179,7 +180,7 @@ impl<W: Write> Stream<W> {
         }
         self.note_chain(tick);
         self.tally.counted(Program { pid: tick.pid, exec: tick.exec }, tick.cpu, tick.weight);
-        self.rows.add(&self.sample);
+        self.rows.add(&mut self.sample);
         if self.rows.are_many() { self.write_rows() } else { Ok(()) }
     }
 
@@ -193,8 +194,8 @@ impl<W: Write> Stream<W> {
     /// Writes all rows that wait.
     pub(super) fn write_rows(&mut self) -> Result<()> {
         for Row { time, pid, tid, cpu, weight, kernel, user } in self.rows.take() {
-            let user = user.map_or(UserState::None, |addresses| UserState::Chain(addresses.into()));
-            let sample = Sample { time, pid, tid, cpu, weight, kernel_chain: kernel.into(), user };
+            let user = user.map_or(UserState::None, UserState::Chain);
+            let sample = Sample { time, pid, tid, cpu, weight, kernel_chain: kernel, user };
             self.writer.sample_in_space(&sample, COUNTED).context("writing a sample")?;
         }
         Ok(())
@@ -224,12 +225,12 @@ mod tests {
     #[test]
     fn rows_come_when_their_process_changed() {
         let mut rows = Rows { start: Some(100), ..Rows::default() };
-        rows.add(&sample(100, 1, &[5], &[]));
-        rows.add(&sample(150, 2, &[5], &[]));
+        rows.add(&mut sample(100, 1, &[5], &[]));
+        rows.add(&mut sample(150, 2, &[5], &[]));
         rows.note(&Record::Exec(Exec { time: 200, pid: 2, comm: String::new() }));
         rows.note(&Record::Loss(Loss::at(300, LossCause::RingFull, 1)));
-        rows.add(&sample(250, 2, &[5], &[]));
-        rows.add(&sample(350, 1, &[5], &[]));
+        rows.add(&mut sample(250, 2, &[5], &[]));
+        rows.add(&mut sample(350, 1, &[5], &[]));
         let times: Vec<_> = rows.take().into_iter().map(|row| (row.time, row.pid)).collect();
         assert_eq!(times, [(100, 1), (100, 1), (100, 2), (200, 2)]);
         assert_eq!((rows.addresses, rows.rows.len()), (0, 0));
@@ -240,10 +241,10 @@ mod tests {
     fn stacks_with_the_same_callers_are_neighbours() {
         let mut rows = Rows { start: Some(1), ..Rows::default() };
         for (user, kernel) in [(&[9, 1][..], &[][..]), (&[1, 2], &[]), (&[3, 1], &[8]), (&[3, 1], &[])] {
-            rows.add(&sample(1, 7, user, kernel));
+            rows.add(&mut sample(1, 7, user, kernel));
         }
         let rows = rows.take();
-        let stacks: Vec<_> = rows.iter().map(|row| (row.user.as_deref().unwrap(), &*row.kernel)).collect();
+        let stacks: Vec<_> = rows.iter().map(|row| (row.user.as_deref().unwrap(), &row.kernel[..])).collect();
         assert_eq!(stacks, [(&[3, 1][..], &[][..]), (&[3, 1], &[8]), (&[9, 1], &[]), (&[1, 2], &[])]);
     }
 
@@ -253,7 +254,7 @@ mod tests {
         let mut rows = Rows { start: Some(1), ..Rows::default() };
         let deep = vec![3; 1 << 10];
         let count = (0..).find(|_| {
-            rows.add(&sample(1, 7, &deep, &[]));
+            rows.add(&mut sample(1, 7, &deep, &[]));
             rows.are_many()
         });
         assert_eq!(count, Some(MOST_ADDRESSES / deep.len() - 1));
