@@ -1,5 +1,7 @@
 //! What the kernel has counted of stacks since it was read last; bpf/count.h.
 
+use std::ops::Range;
+
 use profrec_format::Sample;
 use rustc_hash::FxHashMap;
 
@@ -21,8 +23,10 @@ const ENOSPC: i32 = 28;
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     counts: Vec<Count>,
-    /// Addresses, innermost first, by the ids of stacks.
-    stacks: FxHashMap<u32, Box<[u8]>>,
+    /// Where the addresses of stacks are, by their ids.
+    stacks: FxHashMap<u32, Range<usize>>,
+    /// Those of all stacks, of each the innermost first.
+    addresses: Vec<u8>,
     /// Nothing that is counted from then on is in it.
     pub(crate) until: u64,
 }
@@ -85,7 +89,9 @@ impl Counts {
         let (words, _) = addresses.as_chunks::<8>();
         // The rest of the element is zeros.
         let length = words.iter().position(|word| *word == [0; 8]).unwrap_or(words.len());
-        self.stacks.insert(id, addresses[..8 * length].into());
+        let start = self.addresses.len();
+        self.addresses.extend_from_slice(&addresses[..8 * length]);
+        self.stacks.insert(id, start..self.addresses.len());
     }
 
     /// Whether nothing was counted.
@@ -155,7 +161,7 @@ impl Counts {
 
     fn stack(&self, id: i32) -> &[u8] {
         let id = u32::try_from(id).ok();
-        id.and_then(|id| self.stacks.get(&id)).map_or(&[], |addresses| addresses)
+        id.and_then(|id| self.stacks.get(&id)).map_or(&[], |place| &self.addresses[place.clone()])
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use zstd::bulk::Compressor;
 use zstd::stream::raw::Encoder;
 
-use crate::compression::{compress_last, compress_piece, flush_stream, new_stream};
+use crate::compression::{compress_piece, new_stream};
 use crate::error::Error;
 use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
@@ -34,6 +34,8 @@ const BUSY_LEVEL: i32 = 3;
 const MANY_BYTES: usize = 450;
 /// Of metadata.
 const COMPRESSION_LEVEL: i32 = 3;
+/// Of that of a flush of counts, which comes once in many seconds.
+const FLUSH_LEVEL: i32 = 6;
 
 /// Writes a recording. What is buffered is lost when it is dropped: call [`Writer::finish`].
 ///
@@ -85,7 +87,7 @@ impl<W: Write> Writer<W> {
             waiting_by_cpu: BTreeMap::new(),
             ticks_by_cpu: BTreeMap::new(),
             stream: None,
-            alone: Compressor::new(COMPRESSION_LEVEL)?,
+            alone: Compressor::new(if is_counted { FLUSH_LEVEL } else { COMPRESSION_LEVEL })?,
             raw: Vec::new(),
             compressed: Vec::new(),
         })
@@ -249,12 +251,7 @@ impl<W: Write> Writer<W> {
         self.raw.clear();
         records.drain_into(&mut self.raw);
         self.records_length += self.raw.len() as u64 + cost;
-        if self.is_counted {
-            compress_last(flush_stream()?, &self.raw, &mut self.compressed)?;
-            self.write_frame(FrameKind::Records, records.count, records.times())?;
-        } else {
-            self.write_alone(FrameKind::Records, records.count, records.times())?;
-        }
+        self.write_alone(FrameKind::Records, records.count, records.times())?;
         self.frames.add_times(&records.losses, &records.metrics);
         Ok(())
     }
