@@ -147,7 +147,9 @@ fn decode(recording: &Recording<'_>) -> u64 {
 /// Each column's bytes a sample: as it is, and compressed by itself: at the level of the writer, or, of counts, flush by flush.
 fn show_columns(file: &[u8], samples: f64) {
     let (mut columns, mut packed) = (vec![Vec::new(); COLUMNS.len()], vec![0; COLUMNS.len()]);
-    for frame in RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| [SAMPLES, COUNTS].contains(&frame.kind)) {
+    for frame in
+        RawRecording::take_apart(file).unwrap().frames.iter().filter(|frame| [SAMPLES, COUNTS].contains(&frame.kind))
+    {
         let mut at = 0;
         let count = number(&frame.content, &mut at);
         for (column, packed) in columns.iter_mut().zip(&mut packed).take(count) {
@@ -160,7 +162,9 @@ fn show_columns(file: &[u8], samples: f64) {
             at += length;
         }
     }
-    for ((name, column), packed) in COLUMNS.iter().zip(columns).zip(packed).filter(|((_, column), _)| !column.is_empty()) {
+    for ((name, column), packed) in
+        COLUMNS.iter().zip(columns).zip(packed).filter(|((_, column), _)| !column.is_empty())
+    {
         let alone = if packed > 0 { packed } else { zstd::bulk::compress(&column, 6).unwrap().len() };
         println!(
             "    {:>8.2} raw, {:>7.3} compressed alone: {name}",

@@ -124,15 +124,16 @@ mod header;
 #[allow(clippy::unwrap_used)]
 mod hostile;
 mod index;
+mod kernel_chains;
 mod loss;
 mod metadata;
 mod numbers;
 mod outcome;
 mod pace;
+mod range_coder;
 #[cfg(any(test, feature = "raw"))]
 #[doc(hidden)]
 pub mod raw;
-mod range_coder;
 mod reader;
 mod record;
 mod record_buffer;

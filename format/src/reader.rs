@@ -210,7 +210,9 @@ impl<'a> Walk<'a> {
             FrameKind::Footer => {}
             // What a later version closes a recording with.
             FrameKind::Unknown(_) if self.index.is_some() => {}
-            FrameKind::Records | FrameKind::Samples | FrameKind::Counts | FrameKind::Unknown(_) => self.add_to_segment(frame),
+            FrameKind::Records | FrameKind::Samples | FrameKind::Counts | FrameKind::Unknown(_) => {
+                self.add_to_segment(frame)
+            }
         }
     }
 

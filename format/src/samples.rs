@@ -1,12 +1,11 @@
 //! Samples to columns and back. Both sides keep the same state for the length of a segment: the
 //! threads, the code addresses, the kernel chains and each thread's last stack.
 
-use rustc_hash::FxHashMap;
-
 use crate::chains::{self, ChainReader, ChainWriter};
 use crate::columns::{Column, ColumnReader, ColumnWriter};
 use crate::dictionary::{DictionaryReader, DictionaryWriter};
 use crate::error::Error;
+use crate::kernel_chains::{KernelChainReader, KernelChainWriter};
 use crate::repeats::{Next, RepeatReader, RepeatWriter};
 use crate::sample::{MAX_REGISTERS, Registers, Sample, StackRange, StackWord, UnwoundStack, UserStack, UserState};
 use crate::stack::{StackSpan, WORDS_LIMIT, put_register, put_words, take_register, take_words};
@@ -16,8 +15,6 @@ use crate::unwound;
 use crate::varint::{fold, fold_words, unfold, unfold_words};
 use crate::weights::{WeightDecoder, WeightEncoder};
 
-/// More addresses than this, all distinct chains of the kernel together, are in no segment: 128 MiB.
-pub(crate) const KERNEL_ADDRESSES_LIMIT: usize = 16 << 20;
 /// More ranges than this are in no sample.
 const RANGES_LIMIT: u64 = 64;
 
@@ -58,10 +55,7 @@ pub(crate) struct SampleEncoder {
     dictionary: DictionaryWriter,
     threads: ThreadWriter,
     last_stacks: Vec<LastStack>,
-    kernel_chains: FxHashMap<Vec<u64>, u32>,
-    /// In these chains.
-    kernel_addresses: usize,
-    new_kernel_chains: ChainWriter,
+    kernel_chains: KernelChainWriter,
     user_chains: ChainWriter,
     new_kernel: Vec<u64>,
     count: u32,
@@ -97,7 +91,7 @@ impl SampleEncoder {
 
     /// Addresses of the kernel's chains that the segment has.
     pub(crate) fn kernel_addresses(&self) -> usize {
-        self.kernel_addresses
+        self.kernel_chains.addresses()
     }
 
     /// Bytes that wait to be drained.
@@ -160,14 +154,13 @@ impl SampleEncoder {
 
     /// Whether a sample repeats the stack of the one before, which is told already.
     fn repeat(&mut self, sample: &Sample) -> bool {
-        let kernel_chain = self.kernel_chain_number(&sample.kernel_chain);
-        let is_same = kernel_chain == Some(self.before.0)
+        let Some(repeats) = &mut self.repeats else { return false };
+        let is_same = self.kernel_chains.known(&sample.kernel_chain) == Some(self.before.0)
             && match &sample.user {
                 UserState::None => self.before.1 == shape::NONE,
                 UserState::Chain(addresses) => self.before.1 == shape::CHAIN && self.user_chains.is_before(addresses),
                 UserState::Stack(_) | UserState::Unwound(_) => false,
             };
-        let Some(repeats) = &mut self.repeats else { return false };
         if !is_same || !repeats.repeat() {
             repeats.start();
             return false;
@@ -178,27 +171,17 @@ impl SampleEncoder {
         true
     }
 
-    /// A kernel chain as its column has it, unless it is new.
-    fn kernel_chain_number(&self, chain: &[u64]) -> Option<u64> {
-        if chain.is_empty() { Some(0) } else { self.kernel_chains.get(chain).map(|number| u64::from(*number) + 2) }
-    }
-
     fn put_shape(&mut self, shape: u64) {
         self.columns.put(Column::Shape, shape);
         self.before.1 = shape;
     }
 
     fn put_kernel_chain(&mut self, chain: &[u64]) {
-        if let Some(number) = self.kernel_chain_number(chain) {
-            self.before.0 = number;
-            return self.columns.put(Column::KernelChain, number);
+        let (number, is_new) = self.kernel_chains.put((&mut self.columns, &mut self.dictionary), chain);
+        self.before.0 = number;
+        if is_new {
+            self.new_kernel.extend_from_slice(chain);
         }
-        self.before.0 = self.kernel_chains.len() as u64 + 2;
-        self.kernel_chains.insert(chain.to_vec(), self.kernel_chains.len() as u32);
-        self.kernel_addresses += chain.len();
-        self.new_kernel.extend_from_slice(chain);
-        self.columns.put(Column::KernelChain, 1);
-        self.new_kernel_chains.put((&mut self.columns, &mut self.dictionary), chains::KERNEL, chain);
     }
 
     fn put_chain(&mut self, shape: u64, addresses: &[u64]) {
@@ -265,10 +248,7 @@ pub(crate) struct SampleDecoder {
     dictionary: DictionaryReader,
     threads: ThreadReader,
     last_stacks: Vec<LastStack>,
-    kernel_chains: Vec<Vec<u64>>,
-    /// In these chains.
-    kernel_addresses: usize,
-    new_kernel_chains: ChainReader,
+    kernel_chains: KernelChainReader,
     user_chains: ChainReader,
     weights: WeightDecoder,
     repeats: RepeatReader,
@@ -287,7 +267,7 @@ impl SampleDecoder {
         self.weights.start_frame(columns);
         self.repeats.start_frame(columns);
         self.user_chains.start_frame(columns, chains::USER);
-        self.new_kernel_chains.start_frame(columns, chains::KERNEL);
+        self.kernel_chains.start_frame(columns);
         Ok(())
     }
 
@@ -307,10 +287,11 @@ impl SampleDecoder {
         sample.weight = self.weights.take(columns)?;
         let thread = self.take_thread(columns, sample)?;
         if next != Next::Repeated {
-            self.before = (self.take_kernel_chain(columns)?, columns.take(Column::Shape)?);
+            let chain = self.kernel_chains.take(columns, &mut self.dictionary)?;
+            self.before = (chain, columns.take(Column::Shape)?);
         }
         sample.kernel_chain.clear();
-        sample.kernel_chain.extend_from_slice(self.kernel_chain(self.before.0));
+        sample.kernel_chain.extend_from_slice(self.kernel_chains.chain(self.before.0));
         self.take_user(columns, (thread, next), &mut sample.user)
     }
 
@@ -322,29 +303,6 @@ impl SampleDecoder {
         (sample.pid, sample.tid) = ids;
         self.last_stacks.resize_with(self.threads.len(), LastStack::default);
         Ok(place)
-    }
-
-    /// The next kernel chain, as its column has it when it is not new.
-    fn take_kernel_chain(&mut self, columns: &mut ColumnReader) -> Result<u64, Error> {
-        let number = columns.take(Column::KernelChain)?;
-        if number == 1 {
-            let new = self.new_kernel_chains.take((columns, &mut self.dictionary), chains::KERNEL)?;
-            self.kernel_addresses += new.len();
-            self.kernel_chains.push(new.to_vec());
-            if self.kernel_addresses > KERNEL_ADDRESSES_LIMIT {
-                return Err(columns.unexpected(Column::KernelChain, "kernel chains of at most 16,777,216 addresses"));
-            }
-            return Ok(self.kernel_chains.len() as u64 + 1);
-        }
-        if number > self.kernel_chains.len() as u64 + 1 {
-            return Err(columns.unexpected(Column::KernelChain, "the number of a defined kernel chain"));
-        }
-        Ok(number)
-    }
-
-    fn kernel_chain(&self, number: u64) -> &[u64] {
-        let place = number.checked_sub(2).and_then(|place| usize::try_from(place).ok());
-        place.and_then(|place| self.kernel_chains.get(place)).map_or(&[], Vec::as_slice)
     }
 
     /// The user side of the shape at hand.

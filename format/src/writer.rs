@@ -12,12 +12,13 @@ use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
 use crate::header::{Header, Totals};
 use crate::index::{self, SegmentSummary};
+use crate::kernel_chains::KERNEL_ADDRESSES_LIMIT;
 use crate::metadata;
 use crate::numbers;
 use crate::record::Record;
 use crate::record_buffer::RecordBuffer;
 use crate::sample::Sample;
-use crate::samples::{KERNEL_ADDRESSES_LIMIT, NewAddresses, SampleEncoder};
+use crate::samples::{NewAddresses, SampleEncoder};
 use crate::segment::{RECORDS, RECORDS_LIMIT, SAMPLES_LIMIT, Segment};
 
 /// Buffered bytes after which a frame is written without being asked for.
