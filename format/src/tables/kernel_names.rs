@@ -66,7 +66,7 @@ mod tests {
         let step = |name| Place::default().step_to(name);
         let (place, _) = step("schedule").unwrap();
         assert_eq!(step("schedule.isra.0"), Some((place, ".isra.0")));
-        assert_eq!(["schedules", "", ".schedule"].map(|name| step(name)), [None; 3]);
+        assert_eq!(["schedules", "", ".schedule"].map(step), [None; 3]);
     }
 
     /// The list never changes: recordings have its numbers.
