@@ -32,8 +32,20 @@ impl Chance {
     }
 }
 
-/// The bytes of the recording.
+/// How often counts are flushed where samples are that.
+const FLUSH: u64 = 250_000_000;
+
+/// The bytes of the recording, where it is one of samples.
 pub(crate) fn recording_of_every_kind() -> Vec<u8> {
+    recording(0)
+}
+
+/// The same where samples are counts.
+pub(crate) fn counts_of_every_kind() -> Vec<u8> {
+    recording(FLUSH)
+}
+
+fn recording(counted_every: u64) -> Vec<u8> {
     let header = Header {
         recorder: "1.2.3".into(),
         host: "a \"host\"\n\u{1f}\u{7f}é\u{2028}🦀".into(),
@@ -53,7 +65,7 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
             boot_realtime: 1 << 60,
             suspended: 7,
         },
-        counted_every: 250_000_000,
+        counted_every,
         ..Header::default()
     };
     let mut writer = Writer::create(Vec::new(), &header).unwrap();
@@ -76,12 +88,17 @@ pub(crate) fn recording_of_every_kind() -> Vec<u8> {
                     sample.weight = 1 << chance.below(17);
                 }
                 writer.sample(&sample).unwrap();
+                // Other threads with the same stack.
+                for _ in 0..chance.below(9).saturating_sub(4) {
+                    sample.tid += 1;
+                    writer.sample(&sample).unwrap();
+                }
             }
             writer.record(&Record::Exit(Exit { time, pid: 1, tid: 2 })).unwrap();
             writer.flush().unwrap();
         }
     }
-    let samples = SEGMENTS * FRAMES * SAMPLES;
+    let samples = writer.samples_written();
     let lost = vec![(LossCause::RingFull, 3), (LossCause::Other(101), u64::MAX)];
     let stop = StopReason::Other(77);
     let weight = writer.ticks_written();
@@ -192,7 +209,10 @@ fn every_record(time: u64) -> Vec<Record> {
     let load = LoadSegment { offset: 1, address: 2, file_size: 3, executable: true };
     let symbol = |name: &str| Symbol { address: u64::MAX, size: 0, name: name.into() };
     let jitted = |name: &str| JitSymbol { time, address: u64::MAX, size: 1, name: name.into() };
-    let kernel_symbol = KernelSymbol { address: 1 << 63, size: 5, name: "f".into(), module: "m".into() };
+    let kernel_symbol = |name: &str| KernelSymbol { address: 1 << 63, size: 5, name: name.into(), module: "m".into() };
+    // Names that every recording has, and what compilers make of them, and others.
+    let kernel_symbols =
+        ["f", "schedule", "vfs_read", "schedule.isra.0", "schedules", ".x", "vfs_write.cold", "schedule.cold"];
     vec![
         Record::Process(Process {
             time,
@@ -223,7 +243,7 @@ fn every_record(time: u64) -> Vec<Record> {
         Record::FunctionExtents(FunctionExtents { module: 9, ranges: vec![(1, 2), (3, u64::MAX)] }),
         Record::PerfMap(PerfMap { pid: 1, symbols: vec![jitted("é\n"), jitted("")], trouble: "refused".into() }),
         Record::Image(Image { module: 10, bytes: vec![0; 300] }),
-        Record::KernelSymbols(KernelSymbols { symbols: vec![kernel_symbol] }),
+        Record::KernelSymbols(KernelSymbols { symbols: kernel_symbols.map(kernel_symbol).to_vec() }),
         Record::Loss(Loss::at(time, LossCause::NotWritten, 1)),
         Record::Loss(Loss { since: time - 5, cpu: Some(0), ..Loss::at(time, LossCause::Other(102), 2) }),
         Record::Pace(Pace {

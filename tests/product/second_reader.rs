@@ -9,7 +9,7 @@ use std::process::Command;
 use profrec_format::raw::{RawFrame, RawRecording};
 use profrec_format::{Damage, DamageKind, Record, Recording, Sample, UnwoundFrame, UserState};
 
-use crate::every_kind::recording_of_every_kind;
+use crate::every_kind::{counts_of_every_kind, recording_of_every_kind};
 use crate::programs::{repository, run};
 
 /// A Python that has the module zstandard: the first of that name, or Debian's.
@@ -193,8 +193,16 @@ fn agrees_on_every_fixture() {
 /// Both agree on what no fixture has: all kinds of records, several segments, odd stacks.
 #[test]
 fn agrees_on_all_that_can_be_written() {
-    let path = written("every-kind", &recording_of_every_kind());
-    assert!(compare("a recording of every kind", &path, 0));
+    let samples = agree_on_all(6, &recording_of_every_kind());
+    assert_eq!(agree_on_all(7, &counts_of_every_kind()), samples);
+}
+
+/// They agree on a recording whose samples are in frames of this kind. Gives the lines of its samples.
+fn agree_on_all(kind: u8, file: &[u8]) -> Vec<String> {
+    let raw = RawRecording::take_apart(file).unwrap();
+    assert!(raw.frames.iter().all(|frame| ![6, 7].contains(&frame.kind) || frame.kind == kind));
+    let path = written(&format!("every-kind-{kind}"), file);
+    assert!(compare(&format!("a recording of every kind, {kind}"), &path, 0));
     let (text, _) = second(&path);
     let segments = text.lines().filter(|line| *line == "segment").count();
     assert_eq!(segments, 3);
@@ -216,12 +224,18 @@ fn agrees_on_all_that_can_be_written() {
     ] {
         assert!(text.contains(part), "{part}");
     }
+    text.lines().filter(|line| line.starts_with("sample ")).map(str::to_owned).collect()
 }
 
 /// Both read over what a later version may add: records, frames, columns and fields that they do not know.
 #[test]
 fn agrees_on_what_a_later_version_adds() {
-    let mut raw = RawRecording::take_apart(&recording_of_every_kind()).unwrap();
+    agree_on_what_is_added(&recording_of_every_kind());
+    agree_on_what_is_added(&counts_of_every_kind());
+}
+
+fn agree_on_what_is_added(file: &[u8]) {
+    let mut raw = RawRecording::take_apart(file).unwrap();
     raw.head.extend(b"a longer header");
     let mut unknown = 0;
     for frame in &mut raw.frames {
@@ -230,7 +244,7 @@ fn agrees_on_what_a_later_version_adds() {
                 frame.content.extend([0xe7, 3, 5, 0, 0, 0, 1, 2, 3, 4, 5]);
                 unknown += 1;
             }
-            6 => {
+            6 | 7 => {
                 frame.content[0] += 1;
                 frame.content.extend([2, 7, 7]);
             }
@@ -267,13 +281,17 @@ fn agrees_on_what_an_earlier_version_lacks() {
 /// Both say the same of a recording that was cut or damaged, and read the same of the rest.
 #[test]
 fn agrees_on_what_is_left() {
-    let whole = recording_of_every_kind();
+    agree_on_what_is_left(&recording_of_every_kind());
+    agree_on_what_is_left(&counts_of_every_kind());
+}
+
+fn agree_on_what_is_left(whole: &[u8]) {
     let start = 20 + u32::from_le_bytes(whole[12..16].try_into().unwrap()) as usize;
     for step in 0..12 {
         let at = start + 1 + (whole.len() - start - 2) * step / 11;
         let path = written("cut", &whole[..at]);
         assert!(!compare(&format!("cut at byte {at} of {}", whole.len()), &path, 0));
-        let mut damaged = whole.clone();
+        let mut damaged = whole.to_vec();
         damaged[at] ^= 0x10;
         let path = written("damaged", &damaged);
         assert!(!compare(&format!("damaged at byte {at} of {}", whole.len()), &path, 0));
