@@ -51,17 +51,16 @@ const NOTE: u32 = 4;
 pub(crate) const EH_FRAME_HEADER: u32 = 0x6474_e550;
 
 /// The headers of a 64-bit little-endian ELF file.
-pub(crate) struct Elf<'a> {
-    file: &'a File,
+pub(crate) struct Elf {
     pub(crate) segments: Vec<Segment>,
     section_headers: (u64, u16, u16),
     file_header: [u8; 64],
     program_headers: Vec<u8>,
 }
 
-impl<'a> Elf<'a> {
+impl Elf {
     /// Reads the file's header and program headers.
-    pub(crate) fn open(file: &'a File) -> io::Result<Self> {
+    pub(crate) fn open(file: &File) -> io::Result<Self> {
         let mut head = [0; 64];
         file.read_exact_at(&mut head, 0)?;
         if head[..6] != *b"\x7fELF\x02\x01" {
@@ -75,7 +74,7 @@ impl<'a> Elf<'a> {
         }
         let table = read(file, offset, usize::from(count) * 56)?;
         let segments = table.chunks_exact(56).map(segment).collect();
-        Ok(Self { file, segments, section_headers, file_header: head, program_headers: table })
+        Ok(Self { segments, section_headers, file_header: head, program_headers: table })
     }
 
     /// Where a program begins; 0 when the file is none.
@@ -84,37 +83,37 @@ impl<'a> Elf<'a> {
     }
 
     /// The GNU build-id; empty when there is none.
-    pub(crate) fn build_id(&self) -> Vec<u8> {
+    pub(crate) fn build_id(&self, file: &File) -> Vec<u8> {
         let notes = self.segments.iter().filter(|segment| segment.kind == NOTE && segment.file_size <= MAX_NOTES);
         notes
-            .filter_map(|segment| read(self.file, segment.offset, segment.file_size as usize).ok())
+            .filter_map(|segment| read(file, segment.offset, segment.file_size as usize).ok())
             .find_map(|notes| find_build_id(&notes))
             .unwrap_or_default()
     }
 
     /// What identifies the file when it has no build-id.
-    pub(crate) fn fingerprint(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn fingerprint(&self, file: &File) -> io::Result<Vec<u8>> {
         let headers = ElfHeaders {
-            file_size: self.file.metadata()?.len(),
+            file_size: file.metadata()?.len(),
             file_header: &self.file_header,
             program_headers: &self.program_headers,
-            section_headers: &self.section_table()?,
+            section_headers: &self.section_table(file)?,
         };
         Ok(headers.fingerprint())
     }
 
-    fn section_table(&self) -> io::Result<Vec<u8>> {
+    fn section_table(&self, file: &File) -> io::Result<Vec<u8>> {
         let (offset, count, _) = self.section_headers;
-        read(self.file, offset, usize::from(count) * 64)
+        read(file, offset, usize::from(count) * 64)
     }
 
     /// All sections with their names. Files without section headers give none.
-    pub(crate) fn sections(&self) -> io::Result<Vec<(String, Section)>> {
-        let sections: Vec<Section> = self.section_table()?.chunks_exact(64).map(section).collect();
+    pub(crate) fn sections(&self, file: &File) -> io::Result<Vec<(String, Section)>> {
+        let sections: Vec<Section> = self.section_table(file)?.chunks_exact(64).map(section).collect();
         let Some(names) = sections.get(usize::from(self.section_headers.2)) else {
             return Ok(Vec::new());
         };
-        let names = read(self.file, names.offset, usize::try_from(names.size).unwrap_or(usize::MAX))?;
+        let names = read(file, names.offset, usize::try_from(names.size).unwrap_or(usize::MAX))?;
         Ok(sections.into_iter().map(|section| (text_at(&names, section.name as usize), section)).collect())
     }
 
@@ -231,7 +230,7 @@ mod tests {
         let code = elf.segments.iter().find(|segment| segment.executable).unwrap();
         assert_eq!(elf.offset_of(code.address + 5), Some(code.offset + 5));
         assert_eq!(elf.address_of(code.offset + 5), Some(code.address + 5));
-        assert!(elf.sections().unwrap().iter().any(|(name, _)| name == ".eh_frame"));
+        assert!(elf.sections(&file).unwrap().iter().any(|(name, _)| name == ".eh_frame"));
     }
 
     /// Thousands of sections that share one endless name take little memory, and no offset overflows.
@@ -256,7 +255,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &bytes).unwrap();
         let elf = Elf::open(&file).unwrap();
-        let sections = elf.sections().unwrap();
+        let sections = elf.sections(&file).unwrap();
         assert_eq!(sections.len(), SECTIONS);
         assert!(sections.iter().all(|(name, _)| name.len() == MAX_NAME));
         assert_eq!((elf.offset_of(0x1005), elf.offset_of(0x1006)), (Some(u64::MAX), None));
@@ -274,8 +273,8 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, &bytes).unwrap();
             let Ok(elf) = Elf::open(&file) else { return Ok(()) };
-            elf.build_id();
-            let _unreadable = (elf.sections().is_ok(), elf.fingerprint().is_ok());
+            elf.build_id(&file);
+            let _unreadable = (elf.sections(&file).is_ok(), elf.fingerprint(&file).is_ok());
             for number in [0, 1, 1 << 40, u64::MAX] {
                 elf.offset_of(number);
                 elf.address_of(number);

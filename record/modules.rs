@@ -72,11 +72,11 @@ impl Modules {
         // The state at the start, or a kernel that does not tell build-ids: read it, because the same
         // file may be told by its build-id later.
         let file = open_mapped(place).ok().filter(|file| has_inode(file, inode));
-        let elf = file.as_ref().and_then(|file| Elf::open(file).ok());
-        let build_id = elf.as_ref().map_or_else(Vec::new, Elf::build_id);
+        let headers = file.as_ref().and_then(|file| Some((Elf::open(file).ok()?, file)));
+        let build_id = headers.as_ref().map_or_else(Vec::new, |(elf, file)| elf.build_id(file));
         let by_inode = (path.to_owned(), identity);
         let id = if build_id.is_empty() {
-            let fingerprint = elf.and_then(|elf| elf.fingerprint().ok());
+            let fingerprint = headers.and_then(|(elf, file)| elf.fingerprint(file).ok());
             self.found_in_proc(&by_inode, fingerprint.as_deref()).unwrap_or_else(|| {
                 let id = self.add(kind, path, by_inode.1.clone(), file);
                 if let Some(known) = self.modules.last_mut() {
@@ -217,7 +217,7 @@ fn has_inode(file: &File, inode: u64) -> bool {
 
 /// Whether a file opened by its path has the build-id that the kernel reported.
 fn is_what_was_mapped(file: &File, build_id: &[u8]) -> bool {
-    build_id.is_empty() || Elf::open(file).is_ok_and(|elf| elf.build_id() == build_id)
+    build_id.is_empty() || Elf::open(file).is_ok_and(|elf| elf.build_id(file) == build_id)
 }
 
 #[cfg(test)]

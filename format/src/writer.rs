@@ -6,7 +6,7 @@ use std::io::Write;
 use zstd::bulk::Compressor;
 use zstd::stream::raw::Encoder;
 
-use crate::compression::{compress_last, compress_piece, flush_stream, new_stream};
+use crate::compression::{busy_stream, compress_last, compress_piece, flush_stream, new_stream};
 use crate::error::Error;
 use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
@@ -29,7 +29,6 @@ const SEGMENT_TIME: u64 = 60_000_000_000;
 const SAMPLES_LEVEL: i32 = 6;
 /// Of samples in a segment that begins with many bytes a sample, before compression: what a tenth of them is worth in
 /// CPU time is too much.
-const BUSY_LEVEL: i32 = 3;
 const MANY_BYTES: usize = 450;
 /// Of metadata.
 const COMPRESSION_LEVEL: i32 = 3;
@@ -271,7 +270,7 @@ impl<W: Write> Writer<W> {
             none if self.is_counted => none.insert(flush_stream()?),
             none => {
                 let many = self.raw.len() > MANY_BYTES * items as usize;
-                none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
+                none.insert(if many { busy_stream() } else { new_stream(SAMPLES_LEVEL) }?)
             }
         };
         compress_piece(stream, &self.raw, &mut self.compressed)?;

@@ -3,6 +3,7 @@
 //! beside the sampling; it is asked through a bounded channel and answers with records.
 
 mod amount;
+mod covered;
 mod gatherer;
 mod run_time_code;
 mod slices;

@@ -10,12 +10,12 @@ use crate::symbols::SymbolIndex;
 /// Whether a chain that ends there is whole. The address is one that a call returns to.
 pub(crate) fn is_in_start_code(
     address: u64,
-    elf: &Elf<'_>,
+    elf: &Elf,
     (cfi, symbols): (&mut Cfi, &mut SymbolIndex),
     file: &mut PagedFile<'_>,
 ) -> bool {
     // Go keeps frame pointers everywhere; where its chains end, there is no CFI, and without symbols no name.
-    if elf.sections().is_ok_and(|sections| sections.iter().any(|(name, _)| name == ".gopclntab")) {
+    if elf.sections(file.file).is_ok_and(|sections| sections.iter().any(|(name, _)| name == ".gopclntab")) {
         return true;
     }
     let in_call = address.wrapping_sub(1);
@@ -31,7 +31,7 @@ pub(crate) fn is_in_start_code(
         symbols.find(next, file).is_some_and(|symbol| symbol.address == next && stands_behind_start_code(&symbol.name));
     // A frame that was put there by hand, as those of coroutines are: no call is before a function's first instruction.
     let was_put_there = found.start == address;
-    is_before || was_put_there || found.marks_end || (entry > 0 && found.start <= entry && entry < found.end)
+    is_before || was_put_there || found.marks_end() || (entry > 0 && found.start <= entry && entry < found.end)
 }
 
 #[cfg(test)]
