@@ -53,7 +53,7 @@ pub(crate) fn record(
 ) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     sink.wait_until(stop.end());
-    let clocks = Clocks::choose(&target, !args.no_inherit)?;
+    let clocks = Clocks::choose(&target, !args.no_inherit);
     let counting = Counting::of(args);
     let settings = Settings::of(args, &target, &clocks, counting.as_ref())?;
     let (mut sampler, ring) = Sampler::load(settings)?;
