@@ -51,6 +51,7 @@ mod modules;
 mod narrowing;
 mod online_cpus;
 mod open_files;
+mod opener;
 mod outcomes;
 mod output;
 mod own_cost;
