@@ -59,9 +59,22 @@ struct Known {
 
 impl Modules {
     /// Whether there may be more of them.
-    pub(crate) fn have_room(&self) -> bool {
+    fn have_room(&self) -> bool {
         // Files that are told by their build-id and by their inode are in it twice.
         self.ids.len() < 2 * MOST_MODULES && self.modules.len() < MOST_MODULES
+    }
+
+    /// As many as there may be, all of which are gone.
+    #[cfg(test)]
+    pub(crate) fn fill(&mut self) {
+        let place = |number: usize| format!("/no/such/file/{number}");
+        (0..MOST_MODULES)
+            .for_each(|number| _ = self.add(ModuleKind::File, &place(number), FileIdentity::BuildId(vec![1]), None));
+    }
+
+    /// Whether what is mapped at this path gets no number for there are too many modules, and not because it holds no code of interest.
+    pub(crate) fn refuse(&self, path: &str) -> bool {
+        !self.have_room() && classify(path).is_some()
     }
 
     /// The number of what is mapped at `place`; `None` for memory that holds no code of interest, and when there are too
