@@ -25,15 +25,22 @@ pub(crate) struct MapsLine {
 /// A line is a path (4,096 bytes, of which `\n` takes four) and some numbers.
 const MAX_LINE: u64 = 20 << 10;
 
-/// Fails where nothing could be learnt of any process.
+/// Fails where nothing could be learnt of any process, or only of others than those that the kernel tells of.
 pub(crate) fn check_proc() -> Result<()> {
-    if fs::exists("/proc/self/maps").unwrap_or(false) {
-        return Ok(());
+    const HELP: &str = "as root: mount -t proc proc /proc";
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        bail!(Refused::new("/proc is missing: what processes have mapped is read there", HELP));
+    };
+    if is_of_outer_namespace(&status) {
+        bail!(Refused::new("/proc has the process ids of another namespace than profrec's own", HELP));
     }
-    bail!(Refused::new(
-        "/proc is missing: what processes have mapped is read there",
-        "as root: mount -t proc proc /proc"
-    ))
+    Ok(())
+}
+
+/// Whether a process has other ids than the one that is shown: its own namespace is inside of the one that is shown.
+fn is_of_outer_namespace(status: &str) -> bool {
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_ascii_whitespace().count() > 1)
 }
 
 /// Hands the executable mappings of a process to `each`, in the order of their addresses, as long as that wants more.
@@ -222,6 +229,14 @@ mod tests {
         assert!(threads(pid).unwrap().contains(&pid));
         assert!(!thread_name(pid, pid).is_empty());
         assert!(!parent_and_kind(pid).unwrap().1);
+    }
+
+    /// Where `/proc` is that of an outer namespace, a process has an id more.
+    #[test]
+    fn an_outer_namespace_shows() {
+        let status = |ids: &str| is_of_outer_namespace(&format!("Name:\tx\nNSpid:\t{ids}\nNSpgid:\t1\t2\n"));
+        assert_eq!(["7", "123\t7", "5\t4\t1"].map(status), [false, true, true]);
+        assert!(!is_of_outer_namespace("Name:\tx\n") && check_proc().is_ok());
     }
 
     /// Children of several processes are found once each, and none of the processes themselves.

@@ -253,6 +253,7 @@ impl Evidence {
         while !self.is_idle() {
             let wait = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
             if wait.is_zero() {
+                self.waiting.tell();
                 break;
             }
             if let Ok(answer) = self.answers.recv_timeout(wait) {
@@ -337,11 +338,12 @@ mod tests {
         assert!(is_asked(&mut evidence) && !is_asked(&mut evidence));
     }
 
-    /// A thread that has ended is waited for no longer, whatever it was asked, and that it has is told once.
+    /// What is not answered in time is told. A thread that has ended is waited for no longer, whatever it was asked, and that it has is told once.
     #[test]
-    fn who_has_ended_is_not_waited_for() {
+    fn who_does_not_answer_is_told() {
         let (mut evidence, asked) = Evidence::unanswered();
         evidence.code(vec![(1, 1)]);
+        assert!(evidence.finish(Instant::now()).is_empty() && evidence.waiting.is_told);
         assert!(!evidence.is_idle() && !evidence.is_over);
         drop(asked);
         let start = Instant::now();
