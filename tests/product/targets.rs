@@ -75,9 +75,9 @@ fn children_forked_later() {
 /// had children before.
 #[test]
 fn children_forked_while_the_recorder_starts() {
-    const CHILDREN: usize = 20;
+    const CHILDREN: usize = 8;
     let _guard = needs_root!();
-    let fork = format!("{} 60 & sleep 0.03", fixture("recursion").display());
+    let fork = format!("{} 60 & sleep 0.05", fixture("recursion").display());
     let forks = format!("i=0; while [ $i -lt {CHILDREN} ]; do {fork}; i=$((i+1)); done; wait");
     for before in ["", "sleep 60 &"] {
         // In a session of its own, which is ended with all children.
@@ -85,7 +85,7 @@ fn children_forked_while_the_recorder_starts() {
         let pid = shell.pid();
         let recorded = {
             let place = Place::new();
-            let output = succeed(place.record().args(["-q", "-F", "999", "-d", "2s", "-p", &pid]));
+            let output = succeed(place.record().args(["-q", "-F", "999", "-d", "5s", "-p", &pid]));
             place.recorded(output)
         };
         succeed(Command::new("kill").args(["-KILL", "--", &format!("-{pid}")]));
