@@ -13,6 +13,8 @@ const MAX_HEADERS: usize = 1 << 20;
 /// A section's name is no longer; it would be there once for each section that claims it.
 const MAX_NAME: usize = 256;
 const MAX_NOTES: u64 = 64 << 10;
+/// Segments of notes that are looked at; programs have three.
+const MAX_NOTE_SEGMENTS: usize = 64;
 
 /// A program header that matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl Elf {
     pub(crate) fn build_id(&self, file: &File) -> Vec<u8> {
         let notes = self.segments.iter().filter(|segment| segment.kind == NOTE && segment.file_size <= MAX_NOTES);
         notes
+            .take(MAX_NOTE_SEGMENTS)
             .filter_map(|segment| read(file, segment.offset, segment.file_size as usize).ok())
             .find_map(|notes| find_build_id(&notes))
             .unwrap_or_default()
@@ -231,6 +234,31 @@ mod tests {
         assert_eq!(elf.offset_of(code.address + 5), Some(code.offset + 5));
         assert_eq!(elf.address_of(code.offset + 5), Some(code.address + 5));
         assert!(elf.sections(&file).unwrap().iter().any(|(name, _)| name == ".eh_frame"));
+    }
+
+    /// A build-id is found behind other notes, but not behind more segments of them than any program has.
+    #[test]
+    fn notes_are_bounded() {
+        let build_id = |before: usize| {
+            let mut bytes = vec![0; 64 + 56 * (before + 1)];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            bytes[32] = 64;
+            (bytes[54], bytes[56]) = (56, before as u8 + 1);
+            for number in 0..=before {
+                let at = 64 + 56 * number;
+                bytes[at..at + 4].copy_from_slice(&NOTE.to_le_bytes());
+            }
+            let (last, note) = (64 + 56 * before, bytes.len() as u64);
+            bytes[last + 8..last + 16].copy_from_slice(&note.to_le_bytes());
+            bytes[last + 32] = 20;
+            bytes.extend([4_u32, 4, 3].iter().flat_map(|number| number.to_le_bytes()));
+            bytes.extend(b"GNU\0\x07\x07\x07\x07");
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            Elf::open(&file).unwrap().build_id(&file)
+        };
+        assert_eq!([0, 63].map(build_id), [[7; 4]; 2]);
+        assert_eq!(build_id(64), []);
     }
 
     /// Thousands of sections that share one endless name take little memory, and no offset overflows.
