@@ -10,6 +10,8 @@ use profrec_format::ElfHeaders;
 
 /// Headers and notes beyond this are not ones that a linker makes.
 const MAX_HEADERS: usize = 1 << 20;
+/// Linkers make about a dozen; they stay in memory as long as the module.
+const MAX_SEGMENTS: u16 = 1024;
 /// A section's name is no longer; it would be there once for each section that claims it.
 const MAX_NAME: usize = 256;
 const MAX_NOTES: u64 = 64 << 10;
@@ -57,7 +59,8 @@ pub(crate) struct Elf {
     pub(crate) segments: Vec<Segment>,
     section_headers: (u64, u16, u16),
     file_header: [u8; 64],
-    program_headers: Vec<u8>,
+    /// Where the program headers are, and how many.
+    program_headers: (u64, u16),
 }
 
 impl Elf {
@@ -74,9 +77,11 @@ impl Elf {
         if size != 56 || (section_headers.1 != 0 && fields.u16(58) != 64) {
             return Err(invalid("ELF headers of an unknown size"));
         }
-        let table = read(file, offset, usize::from(count) * 56)?;
-        let segments = table.chunks_exact(56).map(segment).collect();
-        Ok(Self { segments, section_headers, file_header: head, program_headers: table })
+        if count > MAX_SEGMENTS {
+            return Err(invalid("more program headers than a linker makes"));
+        }
+        let segments = program_table(file, (offset, count))?.chunks_exact(56).map(segment).collect();
+        Ok(Self { segments, section_headers, file_header: head, program_headers: (offset, count) })
     }
 
     /// Where a program begins; 0 when the file is none.
@@ -99,7 +104,7 @@ impl Elf {
         let headers = ElfHeaders {
             file_size: file.metadata()?.len(),
             file_header: &self.file_header,
-            program_headers: &self.program_headers,
+            program_headers: &program_table(file, self.program_headers)?,
             section_headers: &self.section_table(file)?,
         };
         Ok(headers.fingerprint())
@@ -134,6 +139,10 @@ impl Elf {
         let load = loads().find(|load| load.executable).or_else(|| loads().next())?;
         load.address.checked_add(offset - load.offset)
     }
+}
+
+fn program_table(file: &File, (offset, count): (u64, u16)) -> io::Result<Vec<u8>> {
+    read(file, offset, usize::from(count) * 56)
 }
 
 fn segment(bytes: &[u8]) -> Segment {
@@ -259,6 +268,21 @@ mod tests {
         };
         assert_eq!([0, 63].map(build_id), [[7; 4]; 2]);
         assert_eq!(build_id(64), []);
+    }
+
+    /// A file with more program headers than would be kept for a module is none.
+    #[test]
+    fn segments_are_bounded() {
+        let is_opened = |count: u16| {
+            let mut bytes = vec![0; 64 + 56 * usize::from(count)];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            (bytes[32], bytes[54]) = (64, 56);
+            bytes[56..58].copy_from_slice(&count.to_le_bytes());
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            Elf::open(&file).is_ok()
+        };
+        assert_eq!([0, MAX_SEGMENTS, MAX_SEGMENTS + 1].map(is_opened), [true, true, false]);
     }
 
     /// Thousands of sections that share one endless name take little memory, and no offset overflows.

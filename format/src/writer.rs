@@ -27,8 +27,7 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const SEGMENT_TIME: u64 = 60_000_000_000;
 /// Of samples: the first level that looks for a better match one byte later, which is worth a tenth.
 const SAMPLES_LEVEL: i32 = 6;
-/// Of samples in a segment that begins with many bytes a sample, before compression: what a tenth of them is worth in
-/// CPU time is too much.
+/// Samples of a segment that begins with so many bytes a sample, before compression, take more CPU time than a tenth of their bytes is worth.
 const MANY_BYTES: usize = 450;
 /// Of metadata.
 const COMPRESSION_LEVEL: i32 = 3;
