@@ -93,8 +93,8 @@ struct scratch {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct scratch)); /* a type would contradict the size that the recorder sets */
 } scratch SEC(".maps");
 
 /* What a tick of the recorder's own clocks stands for, by their numbers, which start with 1. */

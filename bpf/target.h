@@ -17,7 +17,7 @@ const volatile bool only_comms = false; /* keep those of threads and processes w
 /* Process or thread ids. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 16384);
 	__type(key, __u32);
 	__type(value, __u8);
 } targets SEC(".maps");

@@ -6,11 +6,14 @@
 //! samples with inherited clocks, 205 with CPU-wide ones.) So these clocks are for processes that are
 //! there and stay; a command, or processes that have children, get one clock a CPU and a filter at the
 //! top of the BPF program. So do processes with many threads, each of which would need its own clock.
+//!
+//! A target does not stand still until all is in place: threads and child processes that came meanwhile are looked for
+//! afterwards, until there are none.
 
 use std::io::Write;
 
 use anyhow::Result;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::perf_event::Scope;
 use crate::proc_maps;
@@ -21,6 +24,8 @@ use crate::target::Target;
 
 /// With more threads than this, clocks are CPU-wide.
 pub(crate) const MOST_THREAD_CLOCKS: usize = 64;
+/// Whoever creates threads or processes faster than they can be looked for is not waited for.
+const MOST_ROUNDS: usize = 100;
 
 /// Which clocks a recording uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +45,23 @@ pub(crate) enum Clocks {
 
 impl Clocks {
     /// What suits the target.
-    pub(crate) fn choose(target: &Target, inherit: bool) -> Result<Self> {
-        Ok(match target {
+    pub(crate) fn choose(target: &Target, inherit: bool) -> Self {
+        match target {
             Target::Machine => Self::Cpus,
             Target::Command(_) => Self::FilteredCpus,
             Target::Threads(threads) if threads.len() <= MOST_THREAD_CLOCKS => Self::OneThread,
             Target::Threads(_) => Self::FilteredCpus,
             Target::Processes(pids) => {
-                let mut threads = 0;
-                for pid in pids {
-                    threads += proc_maps::threads(*pid)?.len();
-                }
-                let has_children = inherit && pids.iter().any(|pid| !proc_maps::descendants(*pid).is_empty());
+                // Children that were found with the others may have ended since.
+                let threads: usize = pids.iter().map(|pid| proc_maps::threads(*pid).map_or(0, |all| all.len())).sum();
+                let has_children = inherit && pids.iter().any(|pid| !proc_maps::children(*pid).is_empty());
                 if threads > MOST_THREAD_CLOCKS || has_children {
                     Self::FilteredCpus
                 } else {
                     Self::Threads { inherit }
                 }
             }
-        })
+        }
     }
 
     /// Whether ticks of others than the target must be told apart.
@@ -108,6 +111,12 @@ impl Clocks {
                 for id in target.ticking() {
                     sampler.add_target(id)?;
                 }
+                if stream.follows_children() {
+                    each_late_child(&target.pids(), proc_maps::descendants, |child| {
+                        sampler.add_target(child)?;
+                        stream.learn(child, now())
+                    })?;
+                }
                 let mut attached = 0;
                 for &cpu in cpus {
                     attached += usize::from(sampler.attach(Scope::Cpu(cpu), period, Some(stream.side_band()))?);
@@ -118,7 +127,28 @@ impl Clocks {
     }
 }
 
-/// The threads of one process that get clocks.
+/// Tells of the children that came into being before the kernel was told of their parents, whom it follows from then on.
+fn each_late_child(
+    known: &[u32],
+    descendants: impl Fn(&[u32]) -> Vec<u32>,
+    mut each: impl FnMut(u32) -> Result<()>,
+) -> Result<()> {
+    let mut known: FxHashSet<u32> = known.iter().copied().collect();
+    for _ in 0..MOST_ROUNDS {
+        let all: Vec<u32> = known.iter().copied().collect();
+        let mut is_last = true;
+        for child in descendants(&all) {
+            is_last &= !known.insert(child);
+            each(child)?;
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The threads of one process that get clocks, with those of the children that it has meanwhile.
 struct Threads {
     pid: u32,
     inherit: bool,
@@ -126,16 +156,12 @@ struct Threads {
 }
 
 impl Threads {
-    /// Attaches to every thread, and to those that appear meanwhile: a thread whose creator had no
-    /// clock yet has inherited none.
+    /// Attaches to every thread, and to those that appear meanwhile: one whose creator had no clock yet has inherited none.
     fn attach<W: Write>(&self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<usize> {
-        /// A process that creates threads faster than clocks can be attached is not waited for.
-        const MOST_ROUNDS: usize = 100;
         let mut since: FxHashMap<u32, u64> = FxHashMap::default();
         let mut attached = 0;
         for _ in 0..MOST_ROUNDS {
-            let threads = proc_maps::threads(self.pid).unwrap_or_default();
-            let new: Vec<u32> = threads.into_iter().filter(|tid| !since.contains_key(tid)).collect();
+            let new: Vec<u32> = self.all().filter(|tid| !since.contains_key(tid)).collect();
             if new.is_empty() {
                 break;
             }
@@ -152,5 +178,64 @@ impl Threads {
             }
         }
         Ok(attached)
+    }
+
+    /// Those that are there now.
+    fn all(&self) -> impl Iterator<Item = u32> {
+        let children = if self.inherit { proc_maps::descendants(&[self.pid]) } else { Vec::new() };
+        [self.pid].into_iter().chain(children).flat_map(|pid| proc_maps::threads(pid).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Children of children that come while their parents are told of are told of, too; each once.
+    #[test]
+    fn children_that_come_meanwhile_are_told_of() {
+        let children = RefCell::new(BTreeMap::from([(1, vec![2])]));
+        let descendants = |known: &[u32]| -> Vec<u32> {
+            let children = children.borrow();
+            let all = known.iter().filter_map(|pid| children.get(pid)).flatten().copied();
+            all.filter(|child| !known.contains(child)).collect()
+        };
+        let mut told = Vec::new();
+        let tell = |child| {
+            // Until it is told of, it goes on having children.
+            if child < 5 {
+                children.borrow_mut().insert(child, vec![child + 1]);
+            }
+            told.push(child);
+            Ok(())
+        };
+        each_late_child(&[1], descendants, tell).unwrap();
+        assert_eq!(told, [2, 3, 4, 5]);
+    }
+
+    /// A child that has ended since it was found keeps nobody from recording the others.
+    #[test]
+    fn a_child_that_has_ended_has_no_threads() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let clocks = Clocks::choose(&Target::Processes(vec![child.id()]), true);
+        assert_eq!(clocks, Clocks::Threads { inherit: true });
+    }
+
+    /// Whoever has children without end is not waited for.
+    #[test]
+    fn children_without_end_are_not_waited_for() {
+        let mut told = 0;
+        let descendants = |known: &[u32]| vec![known.len() as u32 + 100];
+        each_late_child(&[1], descendants, |_| {
+            told += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(told, MOST_ROUNDS);
     }
 }

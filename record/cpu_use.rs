@@ -62,9 +62,7 @@ impl Triggers {
             Whose::Processes(pids, children) => {
                 let mut all = pids.clone();
                 if *children {
-                    all.extend(pids.iter().flat_map(|pid| proc_maps::descendants(*pid)));
-                    all.sort_unstable();
-                    all.dedup();
+                    all.extend(proc_maps::descendants(pids));
                 }
                 let stats = all.iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default());
                 let ticks: u64 = stats.map(|stat| process(&stat, *children)).sum();

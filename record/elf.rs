@@ -10,9 +10,13 @@ use profrec_format::ElfHeaders;
 
 /// Headers and notes beyond this are not ones that a linker makes.
 const MAX_HEADERS: usize = 1 << 20;
+/// Linkers make about a dozen; they stay in memory as long as the module.
+const MAX_SEGMENTS: u16 = 1024;
 /// A section's name is no longer; it would be there once for each section that claims it.
 const MAX_NAME: usize = 256;
 const MAX_NOTES: u64 = 64 << 10;
+/// Segments of notes that are looked at; programs have three.
+const MAX_NOTE_SEGMENTS: usize = 64;
 
 /// A program header that matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,17 +55,17 @@ const NOTE: u32 = 4;
 pub(crate) const EH_FRAME_HEADER: u32 = 0x6474_e550;
 
 /// The headers of a 64-bit little-endian ELF file.
-pub(crate) struct Elf<'a> {
-    file: &'a File,
+pub(crate) struct Elf {
     pub(crate) segments: Vec<Segment>,
     section_headers: (u64, u16, u16),
     file_header: [u8; 64],
-    program_headers: Vec<u8>,
+    /// Where the program headers are, and how many.
+    program_headers: (u64, u16),
 }
 
-impl<'a> Elf<'a> {
+impl Elf {
     /// Reads the file's header and program headers.
-    pub(crate) fn open(file: &'a File) -> io::Result<Self> {
+    pub(crate) fn open(file: &File) -> io::Result<Self> {
         let mut head = [0; 64];
         file.read_exact_at(&mut head, 0)?;
         if head[..6] != *b"\x7fELF\x02\x01" {
@@ -73,9 +77,11 @@ impl<'a> Elf<'a> {
         if size != 56 || (section_headers.1 != 0 && fields.u16(58) != 64) {
             return Err(invalid("ELF headers of an unknown size"));
         }
-        let table = read(file, offset, usize::from(count) * 56)?;
-        let segments = table.chunks_exact(56).map(segment).collect();
-        Ok(Self { file, segments, section_headers, file_header: head, program_headers: table })
+        if count > MAX_SEGMENTS {
+            return Err(invalid("more program headers than a linker makes"));
+        }
+        let segments = program_table(file, (offset, count))?.chunks_exact(56).map(segment).collect();
+        Ok(Self { segments, section_headers, file_header: head, program_headers: (offset, count) })
     }
 
     /// Where a program begins; 0 when the file is none.
@@ -84,37 +90,38 @@ impl<'a> Elf<'a> {
     }
 
     /// The GNU build-id; empty when there is none.
-    pub(crate) fn build_id(&self) -> Vec<u8> {
+    pub(crate) fn build_id(&self, file: &File) -> Vec<u8> {
         let notes = self.segments.iter().filter(|segment| segment.kind == NOTE && segment.file_size <= MAX_NOTES);
         notes
-            .filter_map(|segment| read(self.file, segment.offset, segment.file_size as usize).ok())
+            .take(MAX_NOTE_SEGMENTS)
+            .filter_map(|segment| read(file, segment.offset, segment.file_size as usize).ok())
             .find_map(|notes| find_build_id(&notes))
             .unwrap_or_default()
     }
 
     /// What identifies the file when it has no build-id.
-    pub(crate) fn fingerprint(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn fingerprint(&self, file: &File) -> io::Result<Vec<u8>> {
         let headers = ElfHeaders {
-            file_size: self.file.metadata()?.len(),
+            file_size: file.metadata()?.len(),
             file_header: &self.file_header,
-            program_headers: &self.program_headers,
-            section_headers: &self.section_table()?,
+            program_headers: &program_table(file, self.program_headers)?,
+            section_headers: &self.section_table(file)?,
         };
         Ok(headers.fingerprint())
     }
 
-    fn section_table(&self) -> io::Result<Vec<u8>> {
+    fn section_table(&self, file: &File) -> io::Result<Vec<u8>> {
         let (offset, count, _) = self.section_headers;
-        read(self.file, offset, usize::from(count) * 64)
+        read(file, offset, usize::from(count) * 64)
     }
 
     /// All sections with their names. Files without section headers give none.
-    pub(crate) fn sections(&self) -> io::Result<Vec<(String, Section)>> {
-        let sections: Vec<Section> = self.section_table()?.chunks_exact(64).map(section).collect();
+    pub(crate) fn sections(&self, file: &File) -> io::Result<Vec<(String, Section)>> {
+        let sections: Vec<Section> = self.section_table(file)?.chunks_exact(64).map(section).collect();
         let Some(names) = sections.get(usize::from(self.section_headers.2)) else {
             return Ok(Vec::new());
         };
-        let names = read(self.file, names.offset, usize::try_from(names.size).unwrap_or(usize::MAX))?;
+        let names = read(file, names.offset, usize::try_from(names.size).unwrap_or(usize::MAX))?;
         Ok(sections.into_iter().map(|section| (text_at(&names, section.name as usize), section)).collect())
     }
 
@@ -132,6 +139,10 @@ impl<'a> Elf<'a> {
         let load = loads().find(|load| load.executable).or_else(|| loads().next())?;
         load.address.checked_add(offset - load.offset)
     }
+}
+
+fn program_table(file: &File, (offset, count): (u64, u16)) -> io::Result<Vec<u8>> {
+    read(file, offset, usize::from(count) * 56)
 }
 
 fn segment(bytes: &[u8]) -> Segment {
@@ -231,7 +242,47 @@ mod tests {
         let code = elf.segments.iter().find(|segment| segment.executable).unwrap();
         assert_eq!(elf.offset_of(code.address + 5), Some(code.offset + 5));
         assert_eq!(elf.address_of(code.offset + 5), Some(code.address + 5));
-        assert!(elf.sections().unwrap().iter().any(|(name, _)| name == ".eh_frame"));
+        assert!(elf.sections(&file).unwrap().iter().any(|(name, _)| name == ".eh_frame"));
+    }
+
+    /// A build-id is found behind other notes, but not behind more segments of them than any program has.
+    #[test]
+    fn notes_are_bounded() {
+        let build_id = |before: usize| {
+            let mut bytes = vec![0; 64 + 56 * (before + 1)];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            bytes[32] = 64;
+            (bytes[54], bytes[56]) = (56, before as u8 + 1);
+            for number in 0..=before {
+                let at = 64 + 56 * number;
+                bytes[at..at + 4].copy_from_slice(&NOTE.to_le_bytes());
+            }
+            let (last, note) = (64 + 56 * before, bytes.len() as u64);
+            bytes[last + 8..last + 16].copy_from_slice(&note.to_le_bytes());
+            bytes[last + 32] = 20;
+            bytes.extend([4_u32, 4, 3].iter().flat_map(|number| number.to_le_bytes()));
+            bytes.extend(b"GNU\0\x07\x07\x07\x07");
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            Elf::open(&file).unwrap().build_id(&file)
+        };
+        assert_eq!([0, 63].map(build_id), [[7; 4]; 2]);
+        assert_eq!(build_id(64), []);
+    }
+
+    /// A file with more program headers than would be kept for a module is none.
+    #[test]
+    fn segments_are_bounded() {
+        let is_opened = |count: u16| {
+            let mut bytes = vec![0; 64 + 56 * usize::from(count)];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            (bytes[32], bytes[54]) = (64, 56);
+            bytes[56..58].copy_from_slice(&count.to_le_bytes());
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            Elf::open(&file).is_ok()
+        };
+        assert_eq!([0, MAX_SEGMENTS, MAX_SEGMENTS + 1].map(is_opened), [true, true, false]);
     }
 
     /// Thousands of sections that share one endless name take little memory, and no offset overflows.
@@ -256,7 +307,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &bytes).unwrap();
         let elf = Elf::open(&file).unwrap();
-        let sections = elf.sections().unwrap();
+        let sections = elf.sections(&file).unwrap();
         assert_eq!(sections.len(), SECTIONS);
         assert!(sections.iter().all(|(name, _)| name.len() == MAX_NAME));
         assert_eq!((elf.offset_of(0x1005), elf.offset_of(0x1006)), (Some(u64::MAX), None));
@@ -274,8 +325,8 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, &bytes).unwrap();
             let Ok(elf) = Elf::open(&file) else { return Ok(()) };
-            elf.build_id();
-            let _unreadable = (elf.sections().is_ok(), elf.fingerprint().is_ok());
+            elf.build_id(&file);
+            let _unreadable = (elf.sections(&file).is_ok(), elf.fingerprint(&file).is_ok());
             for number in [0, 1, 1 << 40, u64::MAX] {
                 elf.offset_of(number);
                 elf.address_of(number);

@@ -103,7 +103,13 @@ impl FlightRecorder {
     /// Takes a closed part. The oldest go, as far as those that are left are long enough, or all are too large.
     pub(crate) fn take(&mut self, mut bytes: Vec<u8>) {
         bytes.shrink_to_fit();
-        let Some((start, end)) = times(&bytes) else { return };
+        let Some((start, end)) = times(&bytes) else {
+            self.failed = true;
+            return put(&format!(
+                "profrec: a part of what --ring holds cannot be read: {} are lost\n",
+                summary::size(bytes.len() as u64)
+            ));
+        };
         self.held += bytes.len() as u64;
         self.taken += bytes.len() as u64;
         self.lasted += end.saturating_sub(start);
@@ -278,6 +284,19 @@ mod tests {
         assert_eq!((recording.header().start_monotonic, totals.end_monotonic), (117 * SECOND, 121 * SECOND));
         assert_eq!((totals.samples, totals.expected, recording.samples_found()), (40, 48, 40));
         assert_eq!((totals.lost[0].1, totals.recorder_cpu, totals.stop), (8, 28, StopReason::Cut));
+    }
+
+    /// A part that is no recording is not held, and that is no success; the others are.
+    #[test]
+    fn a_part_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(folder.path(), 100, 1 << 20, None);
+        for bytes in [part(1), b"no recording".to_vec(), part(2)] {
+            recorder.take(bytes);
+        }
+        let kept = recorder.close(StopReason::Duration);
+        assert!(kept.failed);
+        assert_eq!(Recording::open(&read(folder.path(), 1)).unwrap().samples_found(), 20);
     }
 
     /// Memory is bounded whatever the time: the oldest go, also when nobody asks for anything.

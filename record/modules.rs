@@ -1,15 +1,14 @@
-//! What can be mapped executable: gives every file one number for the whole recording, and opens it
+//! What can be mapped executable: gives every file one number for the whole recording, and has it opened
 //! while the process that maps it is still there.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use profrec_format::{Module, ModuleId, ModuleKind};
 use rustc_hash::FxHashMap;
 
-use crate::elf::Elf;
 use crate::jit;
+use crate::opener::{MappedFile, Opened, Opener};
 use crate::side_band::FileIdentity;
 
 /// Where a module was seen mapped.
@@ -19,6 +18,14 @@ pub(crate) struct Place<'a> {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) path: &'a str,
+}
+
+impl Place<'_> {
+    /// The file that is to be there.
+    fn of(&self, identity: FileIdentity) -> MappedFile {
+        let Self { pid, start, end, path } = *self;
+        MappedFile { pid, start, end, path: path.to_owned(), identity }
+    }
 }
 
 /// More files than any machine runs; a program can make and map new ones without end. What is mapped beyond is outside every
@@ -32,6 +39,7 @@ pub(crate) struct Modules {
     modules: Vec<Known>,
     /// Files that are open, and not yet handed to whoever reads them.
     held: usize,
+    opener: Opener,
 }
 
 /// Files that may wait open; of more, each is opened again when it is needed.
@@ -39,6 +47,7 @@ const MOST_HELD: usize = 256;
 
 struct Known {
     module: Module,
+    identity: FileIdentity,
     /// Open, and not yet handed to whoever reads it.
     file: Option<File>,
     opened: bool,
@@ -50,9 +59,22 @@ struct Known {
 
 impl Modules {
     /// Whether there may be more of them.
-    pub(crate) fn have_room(&self) -> bool {
+    fn have_room(&self) -> bool {
         // Files that are told by their build-id and by their inode are in it twice.
         self.ids.len() < 2 * MOST_MODULES && self.modules.len() < MOST_MODULES
+    }
+
+    /// As many as there may be, all of which are gone.
+    #[cfg(test)]
+    pub(crate) fn fill(&mut self) {
+        let place = |number: usize| format!("/no/such/file/{number}");
+        (0..MOST_MODULES)
+            .for_each(|number| _ = self.add(ModuleKind::File, &place(number), FileIdentity::BuildId(vec![1]), None));
+    }
+
+    /// Whether what is mapped at this path gets no number for there are too many modules, and not because it holds no code of interest.
+    pub(crate) fn refuse(&self, path: &str) -> bool {
+        !self.have_room() && classify(path).is_some()
     }
 
     /// The number of what is mapped at `place`; `None` for memory that holds no code of interest, and when there are too
@@ -66,17 +88,18 @@ impl Modules {
         if !self.have_room() {
             return None;
         }
-        let FileIdentity::Inode { inode, generation, .. } = identity else {
+        let FileIdentity::Inode { generation, .. } = identity else {
             return Some(self.add(kind, path, identity, None));
         };
         // The state at the start, or a kernel that does not tell build-ids: read it, because the same
         // file may be told by its build-id later.
-        let file = open_mapped(place).ok().filter(|file| has_inode(file, inode));
-        let elf = file.as_ref().and_then(|file| Elf::open(file).ok());
-        let build_id = elf.as_ref().map_or_else(Vec::new, Elf::build_id);
+        let opened = self.opener.open(place.of(identity.clone())).ok();
+        let (build_id, fingerprint, file) = match opened {
+            Some(Opened { file, build_id, fingerprint }) => (build_id, fingerprint, Some(file)),
+            None => Default::default(),
+        };
         let by_inode = (path.to_owned(), identity);
         let id = if build_id.is_empty() {
-            let fingerprint = elf.and_then(|elf| elf.fingerprint().ok());
             self.found_in_proc(&by_inode, fingerprint.as_deref()).unwrap_or_else(|| {
                 let id = self.add(kind, path, by_inode.1.clone(), file);
                 if let Some(known) = self.modules.last_mut() {
@@ -115,8 +138,9 @@ impl Modules {
         let module = Module { id, kind, path: path.to_owned(), build_id };
         let file = file.filter(|_| self.held < MOST_HELD);
         self.held += usize::from(file.is_some());
-        self.modules.push(Known { module, opened: file.is_some(), file, defined_in: 0, fingerprint: None });
-        self.ids.insert((path.to_owned(), identity), id);
+        let key = (path.to_owned(), identity.clone());
+        self.modules.push(Known { module, identity, opened: file.is_some(), file, defined_in: 0, fingerprint: None });
+        self.ids.insert(key, id);
         id
     }
 
@@ -156,10 +180,12 @@ impl Modules {
         let known = self.modules.get_mut(id as usize)?;
         let held = known.file.is_some();
         if !known.opened {
-            known.opened = true;
             let place = Place { pid, start, end, path: &known.module.path };
-            // A file that cannot be opened is a module without evidence: the report says so.
-            known.file = open_mapped(place).ok().filter(|file| is_what_was_mapped(file, &known.module.build_id));
+            let opened = self.opener.open(place.of(known.identity.clone()));
+            // A file system that does not answer is asked again for the next segment. Another file that cannot be opened is a module without
+            // evidence: the report says so.
+            known.opened = !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::TimedOut);
+            known.file = opened.ok().map(|opened| opened.file);
         }
         let file = known.file.take();
         self.held -= usize::from(held);
@@ -192,37 +218,12 @@ fn is_shared_memory(path: &str) -> bool {
     ["//", "/dev/zero", "/anon_hugepage", "/SYSV"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// Opens the file behind a mapping: the very one if the rights suffice, else whatever is at its path,
-/// for that process or for us.
-fn open_mapped(place: Place<'_>) -> io::Result<File> {
-    let Place { pid, start, end, path } = place;
-    open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}"))
-        .or_else(|_| open_regular(&format!("/proc/{pid}/root{path}")))
-        .or_else(|_| open_regular(path))
-}
-
-/// Opens a regular file. It is looked at first, because opening a device can do something, and again, because something else may
-/// have taken its place: that must not make us wait for a writer, nor give us a terminal.
-fn open_regular(path: &str) -> io::Result<File> {
-    let require = |metadata: Metadata| if metadata.is_file() { Ok(()) } else { Err(io::ErrorKind::InvalidInput) };
-    require(fs::metadata(path)?)?;
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    require(file.metadata()?)?;
-    Ok(file)
-}
-
-fn has_inode(file: &File, inode: u64) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.ino() == inode)
-}
-
-/// Whether a file opened by its path has the build-id that the kernel reported.
-fn is_what_was_mapped(file: &File, build_id: &[u8]) -> bool {
-    build_id.is_empty() || Elf::open(file).is_ok_and(|elf| elf.build_id() == build_id)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     /// The kernel's many spellings of memory sort into the three kinds.

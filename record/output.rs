@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -110,7 +110,12 @@ fn create(path: &Path, force: bool) -> Result<File> {
     const OWNER_ONLY: u32 = 0o600;
     let mut options = OpenOptions::new();
     options.write(true).mode(OWNER_ONLY);
-    if force {
+    if force && is_of_another_user(path) {
+        // Its owner could read what is written to it.
+        std::fs::remove_file(path)
+            .with_context(|| format!("replacing {}, which belongs to another user", path.display()))?;
+        options.create_new(true);
+    } else if force {
         options.create(true).truncate(true);
     } else {
         options.create_new(true);
@@ -128,6 +133,11 @@ fn create(path: &Path, force: bool) -> Result<File> {
         file.set_permissions(PermissionsExt::from_mode(OWNER_ONLY)).with_context(|| format!("protecting {name}"))?;
     }
     Ok(file)
+}
+
+fn is_of_another_user(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.uid() != own)
 }
 
 /// Removes a recording that holds nothing, because it failed before its first frame: the next attempt
@@ -166,6 +176,26 @@ mod tests {
         Output::open(&path, true, true).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Output::open(&folder.path().join("no/a.prof"), false, false).is_err());
+    }
+
+    /// A file of another user is replaced, and not written to: whoever has it open sees nothing of the recording, and owns nothing of it. One's own
+    /// stays the file that it was.
+    #[test]
+    fn a_file_of_another_user_is_replaced() {
+        const NOBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.prof");
+        for (owner, is_replaced) in [(NOBODY, true), (0, false)] {
+            std::fs::write(&path, "before").unwrap();
+            std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+            let theirs = File::open(&path).unwrap();
+            Output::open(&path, true, false).unwrap().write_all(b"secret").unwrap();
+            let (found, before) = (std::fs::metadata(&path).unwrap(), theirs.metadata().unwrap());
+            assert_eq!((found.uid(), found.ino() != before.ino()), (0, is_replaced));
+        }
     }
 
     /// What failed before its first frame goes; what is no recording, or holds something, stays.

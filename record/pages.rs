@@ -6,25 +6,31 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Small: looking for one FDE among 100,000 touches a few words in each of many pages.
-const PAGE: u64 = 4 << 10;
-/// Together 1 MiB.
-const SLOTS: usize = 256;
+const PAGE: usize = 4 << 10;
+/// A page may be in any of so many slots.
+const WAYS: usize = 4;
+const SETS: usize = 64;
 
-/// A direct-mapped cache of pages of many files.
+/// A cache of pages of many files: of those that share slots, the one that was not used for longest makes room.
 pub(crate) struct Pages {
     slots: Vec<Slot>,
+    /// A page for each slot, 1 MiB; memory only once they are used.
+    bytes: Vec<u8>,
+    uses: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Slot {
     /// The file's number and the page's, when the slot is in use.
     key: Option<(u32, u64)>,
-    bytes: Vec<u8>,
+    /// Bytes of the page that the file has.
+    length: usize,
+    last_use: u64,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { slots: vec![Slot::default(); SLOTS] }
+        Self { slots: vec![Slot::default(); WAYS * SETS], bytes: vec![0; WAYS * SETS * PAGE], uses: 0 }
     }
 }
 
@@ -40,9 +46,7 @@ impl PagedFile<'_> {
     /// Fills `into` with the bytes at `offset`.
     pub(crate) fn read(&mut self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
         while !into.is_empty() {
-            let page = self.page(offset / PAGE)?;
-            let bytes = page.get((offset % PAGE) as usize..).filter(|bytes| !bytes.is_empty());
-            let bytes = bytes.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let bytes = self.rest_of_page(offset)?;
             let count = bytes.len().min(into.len());
             let (now, later) = into.split_at_mut(count);
             now.copy_from_slice(&bytes[..count]);
@@ -53,22 +57,37 @@ impl PagedFile<'_> {
     }
 
     pub(crate) fn read_u32(&mut self, offset: u64) -> io::Result<u32> {
+        if let Some(bytes) = self.rest_of_page(offset)?.first_chunk() {
+            return Ok(u32::from_le_bytes(*bytes));
+        }
         let mut bytes = [0; 4];
         self.read(offset, &mut bytes)?;
         Ok(u32::from_le_bytes(bytes))
     }
 
+    /// What the page that `offset` is in has from there on: at least a byte.
+    fn rest_of_page(&mut self, offset: u64) -> io::Result<&[u8]> {
+        let page = self.page(offset / PAGE as u64)?;
+        let bytes = page.get((offset % PAGE as u64) as usize..).filter(|bytes| !bytes.is_empty());
+        Ok(bytes.ok_or(io::ErrorKind::UnexpectedEof)?)
+    }
+
     fn page(&mut self, number: u64) -> io::Result<&[u8]> {
         let key = (self.id, number);
-        let slot = &mut self.pages.slots[(number as usize ^ (self.id as usize).wrapping_mul(149)) % SLOTS];
-        if slot.key != Some(key) {
+        let Pages { slots, bytes, uses } = self.pages;
+        *uses += 1;
+        let first = (number as usize ^ (self.id as usize).wrapping_mul(149)) % SETS * WAYS;
+        let set = &mut slots[first..first + WAYS];
+        let known = set.iter().position(|slot| slot.key == Some(key));
+        let way = known.or_else(|| (0..WAYS).min_by_key(|way| set[*way].last_use)).unwrap_or_default();
+        let (slot, place) = (&mut set[way], (first + way) * PAGE);
+        if known.is_none() {
             slot.key = None;
-            slot.bytes.resize(PAGE as usize, 0);
-            let count = read_fully(self.file, &mut slot.bytes, number * PAGE)?;
-            slot.bytes.truncate(count);
+            slot.length = read_fully(self.file, &mut bytes[place..place + PAGE], number * PAGE as u64)?;
             slot.key = Some(key);
         }
-        Ok(&slot.bytes)
+        slot.last_use = *uses;
+        Ok(&bytes[place..place + slot.length])
     }
 }
 

@@ -58,9 +58,11 @@ impl PartFiles {
         Ok(files)
     }
 
-    /// Whether files can be created there, with the rights that there are now.
+    /// Whether files can be created there, and seen where old ones are to go, with the rights that there are now.
     pub(crate) fn may_create(&self) -> io::Result<()> {
-        Ok(accessat(CWD, &self.folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+        let mut access = Access::WRITE_OK | Access::EXEC_OK;
+        access.set(Access::READ_OK, self.keep.is_some() || self.max_size.is_some());
+        Ok(accessat(CWD, &self.folder, access, AtFlags::EACCESS)?)
     }
 
     /// Where the files are.
@@ -187,8 +189,12 @@ impl PartFiles {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::thread::CapabilitySet;
 
     use super::*;
+    use crate::rights;
 
     fn files(folder: &Path, keep: Option<usize>, max_size: Option<u64>) -> PartFiles {
         PartFiles::new(&folder.join("app.prof"), keep, max_size, false).unwrap()
@@ -222,6 +228,21 @@ mod tests {
         fs::write(folder.path().join("app.1234567.prof"), "").unwrap();
         second.begin().unwrap();
         assert_eq!(second.path(), folder.path().join("app.1234568.prof"));
+    }
+
+    /// A folder whose files cannot be seen will do, unless old ones are to go: they would stay for ever.
+    #[test]
+    fn a_folder_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o300)).unwrap();
+        let path = folder.path().join("app.prof");
+        let tried = std::thread::spawn(move || {
+            rights::keep_only(CapabilitySet::empty(), None).unwrap();
+            let is_refused = |keep, max_size| PartFiles::new(&path, keep, max_size, false).is_err();
+            [is_refused(None, None), is_refused(Some(1), None), is_refused(None, Some(1 << 20))]
+        });
+        assert_eq!(tried.join().unwrap(), [false, true, true]);
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
     }
 
     /// Room is made of all files but the one that was begun last; files that somebody else deleted take none.

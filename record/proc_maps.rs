@@ -25,15 +25,22 @@ pub(crate) struct MapsLine {
 /// A line is a path (4,096 bytes, of which `\n` takes four) and some numbers.
 const MAX_LINE: u64 = 20 << 10;
 
-/// Fails where nothing could be learnt of any process.
+/// Fails where nothing could be learnt of any process, or only of others than those that the kernel tells of.
 pub(crate) fn check_proc() -> Result<()> {
-    if fs::exists("/proc/self/maps").unwrap_or(false) {
-        return Ok(());
+    const HELP: &str = "as root: mount -t proc proc /proc";
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        bail!(Refused::new("/proc is missing: what processes have mapped is read there", HELP));
+    };
+    if is_of_outer_namespace(&status) {
+        bail!(Refused::new("/proc has the process ids of another namespace than profrec's own", HELP));
     }
-    bail!(Refused::new(
-        "/proc is missing: what processes have mapped is read there",
-        "as root: mount -t proc proc /proc"
-    ))
+    Ok(())
+}
+
+/// Whether a process has other ids than the one that is shown: its own namespace is inside of the one that is shown.
+fn is_of_outer_namespace(status: &str) -> bool {
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_ascii_whitespace().count() > 1)
 }
 
 /// Hands the executable mappings of a process to `each`, in the order of their addresses, as long as that wants more.
@@ -131,16 +138,24 @@ pub(crate) fn parent_and_kind(pid: u32) -> Option<(u32, bool)> {
     Some((parent, flags & KERNEL_THREAD != 0))
 }
 
-/// The ids of the child processes of a process and of theirs, without itself.
-pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+/// The ids of the child processes of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
-    let mut seen = FxHashSet::default();
-    let mut parents = vec![pid];
+    for thread in threads(pid).unwrap_or_default() {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
+        found.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    found
+}
+
+/// The ids of the child processes of some processes and of theirs, without those themselves.
+pub(crate) fn descendants(pids: &[u32]) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut seen: FxHashSet<u32> = pids.iter().copied().collect();
+    let mut parents = pids.to_vec();
     while let Some(parent) = parents.pop() {
-        for thread in threads(parent).unwrap_or_default() {
-            let children = fs::read_to_string(format!("/proc/{parent}/task/{thread}/children")).unwrap_or_default();
-            let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
-            for child in children.filter(|child| seen.insert(*child)).collect::<Vec<u32>>() {
+        for child in children(parent) {
+            if seen.insert(child) {
                 found.push(child);
                 parents.push(child);
             }
@@ -214,5 +229,34 @@ mod tests {
         assert!(threads(pid).unwrap().contains(&pid));
         assert!(!thread_name(pid, pid).is_empty());
         assert!(!parent_and_kind(pid).unwrap().1);
+    }
+
+    /// Where `/proc` is that of an outer namespace, a process has an id more.
+    #[test]
+    fn an_outer_namespace_shows() {
+        let status = |ids: &str| is_of_outer_namespace(&format!("Name:\tx\nNSpid:\t{ids}\nNSpgid:\t1\t2\n"));
+        assert_eq!(["7", "123\t7", "5\t4\t1"].map(status), [false, true, true]);
+        assert!(!is_of_outer_namespace("Name:\tx\n") && check_proc().is_ok());
+    }
+
+    /// Children of several processes are found once each, and none of the processes themselves.
+    #[test]
+    fn children_are_found() {
+        let mut child = std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
+        let (own, shell) = (std::process::id(), child.id());
+        let grandchild = loop {
+            if let [grandchild] = children(shell)[..] {
+                break grandchild;
+            }
+        };
+        let among = |found: Vec<u32>| [own, shell, grandchild].map(|pid| found.iter().filter(|it| **it == pid).count());
+        assert_eq!(among(descendants(&[own])), [0, 1, 1]);
+        assert_eq!(among(descendants(&[own, shell])), [0, 0, 1]);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(grandchild as i32).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        child.wait().unwrap();
     }
 }

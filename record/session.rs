@@ -4,34 +4,33 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use profrec_format::{Arch, CallGraph as HeaderCallGraph, Header, StopReason};
+use profrec_format::StopReason;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::args::{CallGraph, RecordArgs};
+use crate::args::RecordArgs;
 use crate::attach::Clocks;
 use crate::counting::{self, Counting};
 use crate::cpu_use::{Triggers, Whose};
 use crate::evidence::Evidence;
 use crate::frugality::Frugality;
+use crate::header::header;
 use crate::hotplug::Cpus;
 use crate::hybrid::sampled::SampledProcesses;
 use crate::jit::jvm::JvmAsker;
 use crate::kernel;
-use crate::machine;
-use crate::narrowing::Narrowing;
 use crate::online_cpus::OnlineCpus;
-use crate::parts::{Parts, realtime};
+use crate::parts::Parts;
+use crate::programs::Settings;
 use crate::progress::{self, Progress};
 use crate::remedy;
 use crate::rights::{self, Account};
 use crate::ring::BpfRing;
-use crate::sampler::{Sampler, Settings};
+use crate::sampler::Sampler;
 use crate::side_band::SideBand;
 use crate::sink::Sink;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::stream::{Follow, Stream, now};
-use crate::subcommand;
 use crate::summary::Finished;
 use crate::target::Target;
 
@@ -41,9 +40,6 @@ const LOOK: Duration = Duration::from_millis(300);
 const FIRST_LOOK: Duration = Duration::from_millis(40);
 /// How long samples may wait in the recorder: what `kill -9` can cost.
 const FLUSH: Duration = Duration::from_millis(900);
-/// Of what counting does not use, there is as little as there can be.
-const LEAST_STACK: u32 = 4 << 10;
-const LEAST_RING: u32 = 64 << 10;
 /// How long the end of a recording may wait for unwind evidence.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,22 +53,9 @@ pub(crate) fn record(
 ) -> Result<(Finished, Stop)> {
     let mut stop = Stop::new(Store::watched(&sink)?)?;
     sink.wait_until(stop.end());
-    let clocks = Clocks::choose(&target, !args.no_inherit)?;
+    let clocks = Clocks::choose(&target, !args.no_inherit);
     let counting = Counting::of(args);
-    let settings = Settings {
-        call_graph: args.call_graph(),
-        whole_stack: if args.copies_stacks() { args.whole_stack() } else { LEAST_STACK },
-        stack_size: if args.copies_stacks() { args.stack_size() } else { LEAST_STACK },
-        ring_size: if args.copies_stacks() { args.ring_size() } else { LEAST_RING },
-        period: args.period(),
-        inherited_clocks: clocks.are_inherited(),
-        only_targets: clocks.needs_filter(),
-        targets_are_threads: matches!(target, Target::Threads(_)),
-        follow_children: target.has_children(args),
-        narrowing: Narrowing::from_args(args)?,
-        counting: counting.as_ref().map(Counting::sizes),
-        sample_every: args.samples_every(),
-    };
+    let settings = Settings::of(args, &target, &clocks, counting.as_ref())?;
     let (mut sampler, ring) = Sampler::load(settings)?;
     let online = OnlineCpus::open()?;
     let cpus = online.read()?;
@@ -371,31 +354,4 @@ fn whose(target: &Target, children: bool) -> Whose {
         Target::Machine => Whose::Machine,
         target => Whose::Processes(target.pids(), children),
     }
-}
-
-fn header(args: &RecordArgs, cpus: u32) -> Result<Header> {
-    let (host, kernel) = subcommand::machine();
-    let start = now();
-    Ok(Header {
-        recorder: subcommand::version(),
-        arch: Arch::X86_64,
-        host,
-        kernel,
-        page_size: rustix::param::page_size() as u32,
-        cpus,
-        command_line: subcommand::command_line(args.command.len().saturating_sub(1)),
-        event: "cpu-clock".to_owned(),
-        period: args.period(),
-        call_graph: match args.call_graph() {
-            CallGraph::Dwarf => HeaderCallGraph::Dwarf,
-            CallGraph::Fp => HeaderCallGraph::FramePointer,
-            CallGraph::None => HeaderCallGraph::None,
-        },
-        stack_size: args.stack_size(),
-        start_monotonic: start,
-        start_realtime: realtime(start),
-        machine: machine::facts(),
-        counted_every: args.counts_every().map_or(0, |every| every.as_nanos() as u64),
-        ..Header::default()
-    })
 }

@@ -7,4 +7,4 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/profrec.skel.rs"));
 }
 
-pub(crate) use generated::{OpenProfrecMaps, ProfrecSkel, ProfrecSkelBuilder};
+pub(crate) use generated::{OpenProfrecMaps, OpenProfrecSkel, ProfrecSkel, ProfrecSkelBuilder};

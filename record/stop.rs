@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use profrec_format::StopReason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 use crate::proc_maps;
@@ -164,21 +164,29 @@ impl Stop {
         Ok(())
     }
 
-    /// The command's exit status, once it has ended: a recorder that stops earlier waits for it, and
-    /// hands on the signal that stopped it.
+    /// The command's exit status, once it has ended: a recorder that stops earlier waits for it. Whoever ends the recorder, before or
+    /// meanwhile, ends the command.
     pub(crate) fn command_status(&mut self) -> Result<Option<ExitStatus>> {
+        /// A signal that comes just before the wait is noticed after it.
+        const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
         let Some(child) = &mut self.child else {
             return Ok(None);
         };
-        let running = self.running.as_ref().is_some_and(|running| !running.is_empty());
-        if running && self.end.interrupted.load(Ordering::Relaxed) {
-            let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command's process id")?;
-            match rustix::process::kill_process(id, rustix::process::Signal::TERM) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(error).context("ending the command"),
+        let held = self.end.processes.get().map_or(&[][..], Vec::as_slice);
+        loop {
+            if let Some(status) = child.try_wait().context("waiting for the command")? {
+                return Ok(Some(status));
+            }
+            if self.end.interrupted.swap(false, Ordering::Relaxed) {
+                let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command's process id")?;
+                rustix::process::kill_process(id, Signal::TERM).context("ending the command")?;
+            }
+            let mut ended: Vec<_> = held.iter().map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)).collect();
+            match poll(&mut ended, Some(&LOOK)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("waiting for the command"),
             }
         }
-        Ok(Some(child.wait().context("waiting for the command")?))
     }
 }
 

@@ -58,10 +58,10 @@ enum Binding {
 
 impl SymbolIndex {
     /// Reads `.symtab`, or `.dynsym` in a stripped file.
-    pub(crate) fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Self {
+    pub(crate) fn open(elf: &Elf, file: &mut PagedFile<'_>) -> Self {
         const SYMTAB: u32 = 2;
         const DYNSYM: u32 = 11;
-        let sections = elf.sections().unwrap_or_default();
+        let sections = elf.sections(file.file).unwrap_or_default();
         let table = |kind| sections.iter().map(|(_, section)| section).find(|section| section.kind == kind);
         let Some(table) = table(SYMTAB).or_else(|| table(DYNSYM)) else {
             return Self::default();
@@ -127,8 +127,8 @@ impl SymbolIndex {
 
 /// The compressed symbol table (MiniDebugInfo) of a file that has no full one. It is decompressed where
 /// the names are shown, not on the recorded machine.
-pub(crate) fn mini_debug_info(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option<Vec<u8>> {
-    let sections = elf.sections().ok()?;
+pub(crate) fn mini_debug_info(elf: &Elf, file: &mut PagedFile<'_>) -> Option<Vec<u8>> {
+    let sections = elf.sections(file.file).ok()?;
     let named = |wanted: &str| sections.iter().find(|(name, _)| name == wanted).map(|(_, section)| section);
     if named(".symtab").is_some() {
         return None;

@@ -48,10 +48,8 @@ impl Target {
         }
         if !args.no_inherit {
             // Children that are already there belong to the target as those that come later do.
-            let children: Vec<u32> = pids.iter().flat_map(|pid| proc_maps::descendants(*pid)).collect();
-            pids.extend(children);
+            pids.extend(proc_maps::descendants(&pids));
             pids.sort_unstable();
-            pids.dedup();
         }
         Ok(Self::Processes(pids))
     }

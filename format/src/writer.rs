@@ -6,7 +6,7 @@ use std::io::Write;
 use zstd::bulk::Compressor;
 use zstd::stream::raw::Encoder;
 
-use crate::compression::{compress_piece, new_stream};
+use crate::compression::{busy_stream, compress_piece, new_stream};
 use crate::error::Error;
 use crate::frame::FrameKind;
 use crate::frame_writer::{FrameWriter, NewFrame};
@@ -29,9 +29,7 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const SEGMENT_TIME: u64 = 60_000_000_000;
 /// Of samples: the first level that looks for a better match one byte later, which is worth a tenth.
 const SAMPLES_LEVEL: i32 = 6;
-/// Of samples in a segment that begins with many bytes a sample, before compression: what a tenth of them is worth in
-/// CPU time is too much.
-const BUSY_LEVEL: i32 = 3;
+/// Samples of a segment that begins with so many bytes a sample, before compression, take more CPU time than a tenth of their bytes is worth.
 const MANY_BYTES: usize = 450;
 /// Of metadata.
 const COMPRESSION_LEVEL: i32 = 3;
@@ -275,7 +273,7 @@ impl<W: Write> Writer<W> {
                 Some(stream) => stream,
                 none => {
                     let many = self.raw.len() > MANY_BYTES * items as usize;
-                    none.insert(new_stream(if many { BUSY_LEVEL } else { SAMPLES_LEVEL })?)
+                    none.insert(if many { busy_stream() } else { new_stream(SAMPLES_LEVEL) }?)
                 }
             };
             compress_piece(stream, &self.raw, &mut self.compressed)?;

@@ -59,7 +59,8 @@ fn change_head(frame: &mut RawFrame, seed: u32) {
 /// Lets libFuzzer change what follows the first `start` bytes.
 fn change(bytes: &mut Vec<u8>, start: usize, max_size: usize) {
     let length = bytes.len().saturating_sub(start);
-    let room = (length + 4096).min(max_size);
+    // What is decompressed may be larger already than a file may be.
+    let room = (length + 4096).min(max_size).max(length);
     bytes.resize(start + room, 0);
     let length = fuzzer_mutate(&mut bytes[start..], length, room);
     bytes.truncate(start + length);

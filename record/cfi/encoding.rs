@@ -62,7 +62,7 @@ pub(super) fn encoded_size(encoding: u8) -> Option<usize> {
 }
 
 /// Bytes of an entry that are not read yet.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {

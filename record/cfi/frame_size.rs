@@ -1,39 +1,51 @@
-//! How large a function's frame becomes, and whether it has no caller, as its FDE tells (DWARF 5, section 6.4.2).
+//! How large a function's frame becomes, and whether it has no caller, as its FDE tells (DWARF 5, section 6.4.2). What follows an instruction
+//! that is not known is not seen.
 
 use std::ops::RangeInclusive;
 
 use super::encoding::{Bytes, encoded_size};
 
-/// What the instructions of an FDE say; what follows one that is not known is not seen.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said {
-    /// The largest distance of the CFA from its register that is stated by number, and the smallest one that is less
-    /// than a page below, in bytes. Zeros when there is none.
-    pub(super) frame_size: RangeInclusive<u64>,
-    /// Somewhere there is no caller.
-    pub(super) marks_end: bool,
+/// A number that takes three bytes as LEB128, or more.
+const LARGE: u64 = 1 << 14;
+
+/// The largest distance of the CFA from its register that an FDE states by number, and the smallest one that is less than a page below, in
+/// bytes; `None` when no distance is [`LARGE`].
+pub(super) fn large_frame(fde: &[u8], cie: &[u8], encoding: u8) -> Option<RangeInclusive<u64>> {
+    const MORE_FOLLOWS: u8 = 0x80;
+    let instructions = instructions(fde, cie, encoding)?;
+    // Most FDEs have no such number, and need not be read.
+    let bytes = instructions.0;
+    let pairs = bytes.iter().zip(bytes.get(1..)?);
+    let may_be_large = pairs.fold(0, |any, (first, second)| any | (first & second)) & MORE_FOLLOWS != 0;
+    may_be_large.then(|| frame_size(instructions)).filter(|size| *size.end() >= LARGE)
 }
 
-/// Reads the instructions of an FDE.
-pub(super) fn said(fde: &[u8], cie: &[u8], encoding: u8) -> Said {
+/// Whether the function has no caller, somewhere.
+pub(super) fn marks_end(fde: &[u8], cie: &[u8], encoding: u8) -> bool {
+    let mut marks_end = false;
+    let instructions = instructions(fde, cie, encoding).unwrap_or_default();
+    each(instructions, |instruction| marks_end |= matches!(instruction, Instruction::NoCaller));
+    marks_end
+}
+
+/// What [`large_frame`] gives, of frames of any size: zeros when there is none.
+fn frame_size(instructions: Bytes<'_>) -> RangeInclusive<u64> {
     const PAGE: u64 = 4096;
-    let Some(instructions) = instructions(fde, cie, encoding) else {
-        return Said { frame_size: 0..=0, marks_end: false };
-    };
-    let (mut least, mut largest, mut marks_end) = (u64::MAX, 0, false);
-    each(instructions, |said| match said {
-        Instruction::Size(size) => (least, largest) = (least.min(size), largest.max(size)),
-        Instruction::NoCaller => marks_end = true,
+    let (mut least, mut largest) = (u64::MAX, 0);
+    each(instructions, |instruction| {
+        if let Instruction::Size(size) = instruction {
+            (least, largest) = (least.min(size), largest.max(size));
+        }
     });
     let mut smallest = least.min(largest);
     if largest - smallest >= PAGE {
         smallest = largest;
-        each(instructions, |said| match said {
+        each(instructions, |instruction| match instruction {
             Instruction::Size(size) if largest - size < PAGE => smallest = smallest.min(size),
             _ => {}
         });
     }
-    Said { frame_size: smallest..=largest, marks_end }
+    smallest..=largest
 }
 
 /// What matters here of an instruction.
@@ -119,24 +131,30 @@ mod tests {
         let pushes = [0x41, 0x0e, 16, 0x86, 2, 0x42, 0x0e, 24, 0x8f, 3];
         let body = [0x02, 200, 0x0e, 0xb0, 0xfb, 0x20, 0x0a, 0x41, 0x0e, 0xe0, 0xfb, 0x20];
         let end = [0x03, 1, 2, 0x0e, 8, 0x0b, 0, 0];
-        assert_eq!(said(&fde(&[&pushes[..], &body, &end].concat()), &CIE, ENCODING).frame_size, 540_080..=540_128);
+        assert_eq!(large_frame(&fde(&[&pushes[..], &body, &end].concat()), &CIE, ENCODING), Some(540_080..=540_128));
+        assert_eq!(large_frame(&fde(&[&pushes[..], &end].concat()), &CIE, ENCODING), None);
     }
 
     /// What `_start` and `clone` say of the return address; of others that is nothing.
     #[test]
     fn no_caller_is_said() {
         for (register, is_said) in [(16, true), (6, false)] {
-            assert_eq!(said(&fde(&[0x0c, 7, 16, 0x41, 0x07, register]), &CIE, ENCODING).marks_end, is_said);
+            assert_eq!(marks_end(&fde(&[0x0c, 7, 16, 0x41, 0x07, register]), &CIE, ENCODING), is_said);
         }
     }
 
     /// An FDE that ends anywhere, or holds what is not known, gives what was found before.
     #[test]
     fn short_and_strange_entries_are_harmless() {
-        let whole = fde(&[0x0e, 16, 0x0f, 2, 0x77, 8, 0x10, 6, 1, 0, 0x0c, 7, 32, 0x3f, 0x0e, 64]);
-        assert_eq!(said(&whole, &CIE, ENCODING).frame_size, 16..=32);
+        let whole = fde(&[
+            0x0e, 0x90, 0x80, 0x02, 0x0f, 2, 0x77, 8, 0x10, 6, 1, 0, 0x0c, 7, 0xa0, 0x80, 0x02, 0x3f, 0x0e, 0xc0, 0x80,
+            0x02,
+        ]);
+        assert_eq!(large_frame(&whole, &CIE, ENCODING), Some(0x8010..=0x8020));
         for length in 0..whole.len() {
-            assert!(*said(&whole[..length], &CIE, ENCODING).frame_size.end() <= 32);
+            let size = large_frame(&whole[..length], &CIE, ENCODING);
+            assert!(size.is_none_or(|size| *size.end() <= 0x8020));
+            assert!(!marks_end(&whole[..length], &CIE, ENCODING));
         }
     }
 }

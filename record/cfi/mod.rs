@@ -17,7 +17,6 @@ mod frame_size;
 mod place;
 
 use std::io;
-use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use profrec_format::{CfiEntry, CfiSection};
@@ -35,10 +34,6 @@ pub(crate) struct Found {
     /// The addresses that it covers.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Bytes of the function's frame in its middle, without and with arguments that are pushed; zeros when unknown.
-    pub(crate) frame_size: RangeInclusive<u64>,
-    /// Somewhere in the function there is no caller.
-    pub(crate) marks_end: bool,
 }
 
 /// Where the call frame information of one module is.
@@ -62,7 +57,7 @@ struct Table {
 
 /// What a table has about an address.
 enum Looked {
-    Found(Box<Found>),
+    Found(Found),
     NotThere,
     /// The table cannot be trusted.
     Damaged,
@@ -80,13 +75,13 @@ struct Plain {
 
 impl Cfi {
     /// Looks where a module's CFI is, without reading it.
-    pub(crate) fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Self {
+    pub(crate) fn open(elf: &Elf, file: &mut PagedFile<'_>) -> Self {
         let table = Table::open(elf, file).ok().flatten();
         let mut plain = Vec::new();
         if table.is_none() {
-            plain.extend(Plain::of(&IN_TABLE, elf));
+            plain.extend(Plain::of(&IN_TABLE, elf, file));
         }
-        plain.extend(Plain::of(&NOT_IN_TABLE, elf));
+        plain.extend(Plain::of(&NOT_IN_TABLE, elf, file));
         Self { table, plain, cies: RecentCies::default() }
     }
 
@@ -97,13 +92,13 @@ impl Cfi {
     }
 
     /// The CFI that covers `address`.
-    pub(crate) fn find(&mut self, address: u64, elf: &Elf<'_>, file: &mut PagedFile<'_>) -> Option<Found> {
+    pub(crate) fn find(&mut self, address: u64, elf: &Elf, file: &mut PagedFile<'_>) -> Option<Found> {
         let Self { table, plain, cies } = self;
         match table.map(|table| table.find(address, elf, cies, file)) {
-            Some(Ok(Looked::Found(found))) => return Some(*found),
+            Some(Ok(Looked::Found(found))) => return Some(found),
             Some(Ok(Looked::Damaged) | Err(_)) => {
                 *table = None;
-                plain.splice(0..0, Plain::of(&IN_TABLE, elf));
+                plain.splice(0..0, Plain::of(&IN_TABLE, elf, file));
             }
             Some(Ok(Looked::NotThere)) | None => {}
         }
@@ -113,7 +108,7 @@ impl Cfi {
 }
 
 impl Table {
-    fn open(elf: &Elf<'_>, file: &mut PagedFile<'_>) -> io::Result<Option<Self>> {
+    fn open(elf: &Elf, file: &mut PagedFile<'_>) -> io::Result<Option<Self>> {
         /// A signed 32-bit distance from the table's own address, as every linker writes it.
         const DATA_RELATIVE_I32: u8 = 0x3b;
         const U32: u8 = 0x03;
@@ -139,7 +134,7 @@ impl Table {
         Ok(Some(Self { address: segment.address, pairs_offset, pairs, has_room: u64::from(pairs) < room }))
     }
 
-    fn find(&self, address: u64, elf: &Elf<'_>, cies: &mut RecentCies, file: &mut PagedFile<'_>) -> io::Result<Looked> {
+    fn find(&self, address: u64, elf: &Elf, cies: &mut RecentCies, file: &mut PagedFile<'_>) -> io::Result<Looked> {
         let (mut low, mut high) = (0, self.pairs);
         let mut function = 0;
         let mut next = u64::MAX;
@@ -168,7 +163,7 @@ impl Table {
         let place = Place { section: CfiSection::EhFrame, offset, size: u64::from(MAX_ENTRY), address: fde };
         Ok(match place.read_fde(0, cies, file)? {
             Some(found) if found.start != function => Looked::Damaged,
-            Some(found) if address < found.end => Looked::Found(Box::new(found)),
+            Some(found) if address < found.end => Looked::Found(found),
             Some(_) if !is_uncounted => Looked::NotThere,
             Some(_) | None => Looked::Damaged,
         })
@@ -183,8 +178,8 @@ impl Table {
 impl Plain {
     /// One section of each name: a file could have thousands, and each would have an index. A stripped file may have no section
     /// headers; then the table is all there is.
-    fn of(wanted: &[(&str, CfiSection)], elf: &Elf<'_>) -> Vec<Self> {
-        let sections = elf.sections().unwrap_or_default();
+    fn of(wanted: &[(&str, CfiSection)], elf: &Elf, file: &PagedFile<'_>) -> Vec<Self> {
+        let sections = elf.sections(file.file).unwrap_or_default();
         let plain = wanted.iter().filter_map(|&(wanted, kind)| {
             let (_, section) = sections.iter().find(|(name, _)| name == wanted)?;
             let place = Place { section: kind, offset: section.offset, size: section.size, address: section.address };

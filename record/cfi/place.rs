@@ -1,6 +1,7 @@
 //! A section of call frame information, of which entries are read one by one.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use profrec_format::{CfiEntry, CfiSection};
@@ -8,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::Found;
 use super::encoding::{address_encoding, covered};
-use super::frame_size::{Said, said};
+use super::frame_size::{large_frame, marks_end};
 use crate::pages::PagedFile;
 
 /// An entry longer than this is not one that a compiler makes.
@@ -42,6 +43,18 @@ pub(crate) struct Cie {
     pub(crate) entry: CfiEntry,
     /// How its FDEs write addresses.
     encoding: u8,
+}
+
+impl Found {
+    /// Bytes of the function's frame in its middle, without and with arguments that are pushed, when it is large.
+    pub(crate) fn large_frame(&self) -> Option<RangeInclusive<u64>> {
+        large_frame(&self.fde.bytes, &self.cie.entry.bytes, self.cie.encoding)
+    }
+
+    /// Somewhere in the function there is no caller.
+    pub(crate) fn marks_end(&self) -> bool {
+        marks_end(&self.fde.bytes, &self.cie.entry.bytes, self.cie.encoding)
+    }
 }
 
 /// The CIEs that were needed last, by their offsets in the file. Most files have a few that all FDEs share.
@@ -182,9 +195,8 @@ impl Place {
         let Some((start, end)) = covered(&bytes, cie.encoding, self.entry_address(at as i64)) else {
             return Ok(None);
         };
-        let Said { frame_size, marks_end } = said(&bytes, &cie.entry.bytes, cie.encoding);
         let fde = CfiEntry { address: self.entry_name(at as i64), cie: cie.entry.address, bytes };
-        Ok(Some(Found { section: self.section, fde, cie, start, end, frame_size, marks_end }))
+        Ok(Some(Found { section: self.section, fde, cie, start, end }))
     }
 
     fn entry_address(&self, at: i64) -> u64 {

@@ -47,7 +47,7 @@ fn the_table_and_the_section_agree() {
     let mut paged = PagedFile { pages: &mut pages, id: 0, file: &file };
     let mut with_table = Cfi::open(&elf, &mut paged);
     assert!(with_table.table.is_some());
-    let (_, section) = elf.sections().unwrap().into_iter().find(|(name, _)| name == ".eh_frame").unwrap();
+    let (_, section) = elf.sections(&file).unwrap().into_iter().find(|(name, _)| name == ".eh_frame").unwrap();
     let place =
         Place { section: CfiSection::EhFrame, offset: section.offset, size: section.size, address: section.address };
     let mut plain = Plain { place, index: Some(place.index(&mut paged)) };
@@ -71,8 +71,8 @@ fn the_table_and_the_section_agree() {
 }
 
 /// Addresses in functions of the executable, with the entries that a walk through the section finds.
-fn answers(elf: &Elf<'_>, paged: &mut PagedFile<'_>) -> Vec<(u64, CfiEntry)> {
-    let mut sections = Plain::of(&IN_TABLE, elf);
+fn answers(elf: &Elf, paged: &mut PagedFile<'_>) -> Vec<(u64, CfiEntry)> {
+    let mut sections = Plain::of(&IN_TABLE, elf, paged);
     let plain = sections.first_mut().unwrap();
     let rows = plain.place.index(paged);
     let wanted = rows.iter().step_by(rows.len() / 50).map(|row| row.start + u64::from(row.length) / 2);

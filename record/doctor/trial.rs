@@ -11,9 +11,10 @@ use crate::args::CallGraph;
 use crate::narrowing::Narrowing;
 use crate::online_cpus::OnlineCpus;
 use crate::perf_event::Scope;
+use crate::programs::Settings;
 use crate::rights;
 use crate::ring::BpfRing;
-use crate::sampler::{Sampler, Settings};
+use crate::sampler::Sampler;
 use crate::side_band::{FileIdentity, SideBand, What};
 
 /// A tick each millisecond of the doctor's own CPU time.

@@ -1,12 +1,12 @@
 //! The side of the thread that gathers: opens modules, and finds what covers code of theirs.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 
 use profrec_format::{CfiSection, Layout, LoadSegment, MiniDebugInfo, ModuleId, Record, Symbol};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::amount::Amount;
+use super::covered::Covered;
 use super::slices::{Names, Slices};
 use super::{Answer, CodeOffset, Request};
 use crate::args::Embed;
@@ -35,13 +35,14 @@ pub(super) struct Gatherer {
 /// A module's file and what was found in it.
 struct Source {
     file: File,
+    elf: Elf,
     /// What of it goes into the recording.
     embed: Embed,
     layout: Layout,
     cfi: Option<Cfi>,
     symbols: Option<SymbolIndex>,
-    /// Start and end of the functions whose CFI this segment has.
-    covered: BTreeMap<u64, u64>,
+    /// Functions whose CFI this segment has.
+    covered: Covered,
     given: FxHashSet<(CfiSection, u64)>,
     /// Address and size of the symbols that this segment has: aliases of one address may be of several sizes.
     named: FxHashSet<(u64, u64)>,
@@ -104,13 +105,12 @@ impl Gatherer {
         let Self { modules, pages, .. } = self;
         let Some(source) = modules.get_mut(&id) else { return false };
         let before = source.bytes();
-        let Source { file, cfi, symbols, .. } = source;
-        let Ok(elf) = Elf::open(file) else { return false };
+        let Source { file, elf, cfi, symbols, .. } = source;
         let mut paged = PagedFile { pages, id, file };
         let Some(address) = elf.address_of(offset) else { return false };
-        let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
-        let symbols = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
-        let is_start_code = is_in_start_code(address, &elf, (cfi, symbols), &mut paged);
+        let cfi = cfi.get_or_insert_with(|| Cfi::open(elf, &mut paged));
+        let symbols = symbols.get_or_insert_with(|| SymbolIndex::open(elf, &mut paged));
+        let is_start_code = is_in_start_code(address, elf, (cfi, symbols), &mut paged);
         if cfi.bytes() + symbols.bytes() > before {
             self.forget_indices(MOST_INDICES);
         }
@@ -150,17 +150,18 @@ impl Source {
             file_size: load.file_size,
             executable: load.executable,
         });
-        let build_id = elf.build_id();
+        let build_id = elf.build_id(&file);
         // Without either the report cannot prove that a local file is this one, and says so.
-        let fingerprint = if build_id.is_empty() { elf.fingerprint().unwrap_or_default() } else { Vec::new() };
+        let fingerprint = if build_id.is_empty() { elf.fingerprint(&file).unwrap_or_default() } else { Vec::new() };
         let layout = Layout { module: id, build_id, fingerprint, loads: loads.collect() };
         Some(Self {
             file,
+            elf,
             embed,
             layout,
             cfi: None,
             symbols: None,
-            covered: BTreeMap::new(),
+            covered: Covered::default(),
             given: FxHashSet::default(),
             named: FxHashSet::default(),
             mini_debug_info_given: false,
@@ -174,17 +175,14 @@ impl Source {
         (pages, amount): (&mut Pages, &mut Amount),
         answer: &mut Answer,
     ) {
-        let Self { file, embed, cfi, symbols, covered, given, named, .. } = self;
-        let Ok(elf) = Elf::open(file) else {
-            return;
-        };
+        let Self { file, elf, embed, cfi, symbols, covered, given, named, .. } = self;
         let mut paged = PagedFile { pages, id, file };
         let Answer { records, giant_functions, .. } = answer;
         if *embed == Embed::Symbols && !std::mem::replace(&mut self.mini_debug_info_given, true) {
-            let bytes = mini_debug_info(&elf, &mut paged).filter(|bytes| amount.add_table(bytes.len()));
+            let bytes = mini_debug_info(elf, &mut paged).filter(|bytes| amount.add_table(bytes.len()));
             records.extend(bytes.map(|bytes| Record::MiniDebugInfo(MiniDebugInfo { module: id, bytes })));
         }
-        let cfi = cfi.get_or_insert_with(|| Cfi::open(&elf, &mut paged));
+        let cfi = cfi.get_or_insert_with(|| Cfi::open(elf, &mut paged));
         let (mut slices, mut names) = (Slices::default(), Names::default());
         for offset in offsets {
             let Some(address) = elf.address_of(offset).filter(|_| !amount.is_full(id)) else {
@@ -193,16 +191,16 @@ impl Source {
             // A return address stands after its call: behind a call that does not return, that is the
             // next function. An interrupted instruction may be a function's first.
             for address in [address, address.wrapping_sub(1)] {
-                if !is_covered(covered, address)
-                    && let Some(found) = cfi.find(address, &elf, &mut paged)
+                if !covered.contains(address)
+                    && let Some(found) = cfi.find(address, elf, &mut paged)
                     && amount.add(id, found.fde.bytes.len() + found.cie.entry.bytes.len())
                 {
-                    covered.insert(found.start, found.end);
-                    giant_functions.extend(giant_function(id, &found, &elf));
+                    covered.add(found.start..found.end);
+                    giant_functions.extend(giant_function(id, &found, elf));
                     slices.put(found, id, given, records);
                 }
                 if *embed == Embed::Symbols {
-                    let index = symbols.get_or_insert_with(|| SymbolIndex::open(&elf, &mut paged));
+                    let index = symbols.get_or_insert_with(|| SymbolIndex::open(elf, &mut paged));
                     let symbol = index.find(address, &mut paged);
                     let symbol = symbol.filter(|symbol| is_new(named, symbol) && amount.add(id, symbol.name.len()));
                     names.put(symbol, id, records);
@@ -214,11 +212,8 @@ impl Source {
     }
 }
 
-fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<GiantFunction> {
-    let (size, largest) = (*found.frame_size.start(), *found.frame_size.end());
-    if size < GIANT {
-        return None;
-    }
+fn giant_function(module: ModuleId, found: &Found, elf: &Elf) -> Option<GiantFunction> {
+    let (size, largest) = found.large_frame().filter(|frame| *frame.start() >= GIANT)?.into_inner();
     let (offset, length) = (elf.offset_of(found.start)?, found.end - found.start);
     Some(GiantFunction { module, offset, length, size, pushed: largest - size })
 }
@@ -226,10 +221,6 @@ fn giant_function(module: ModuleId, found: &Found, elf: &Elf<'_>) -> Option<Gian
 /// Whether the segment lacks a symbol: of one address, it has each that was chosen for some code.
 fn is_new(named: &mut FxHashSet<(u64, u64)>, symbol: &Symbol) -> bool {
     named.insert((symbol.address, symbol.size))
-}
-
-fn is_covered(covered: &BTreeMap<u64, u64>, address: u64) -> bool {
-    covered.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
 }
 
 #[cfg(test)]

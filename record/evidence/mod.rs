@@ -3,13 +3,14 @@
 //! beside the sampling; it is asked through a bounded channel and answers with records.
 
 mod amount;
+mod covered;
 mod gatherer;
 mod run_time_code;
 mod slices;
 mod waiting;
 
 use std::fs::File;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::giant_frames::GiantFunction;
 use crate::jit::private_maps::{PrivateMap, PrivateMaps};
 use crate::jit::{self, Jit};
 use crate::open_files;
+use crate::progress;
 use crate::rights::{self, Account};
 use gatherer::Gatherer;
 use run_time_code::RunTimeCode;
@@ -72,6 +74,8 @@ pub(crate) struct Evidence {
     /// Requests that did not fit into the channel.
     waiting: Waiting,
     outstanding: usize,
+    /// The thread has ended, which was told.
+    is_over: bool,
 }
 
 impl Evidence {
@@ -103,8 +107,18 @@ impl Evidence {
     fn asking(requests: SyncSender<Request>, answers: Receiver<Answer>, names_run_time_code: bool) -> Self {
         let run_time_code = RunTimeCode::new(names_run_time_code);
         let private_maps = PrivateMaps::new();
-        let (giant_functions, start_code, waiting) = Default::default();
-        Self { requests, answers, giant_functions, start_code, run_time_code, private_maps, waiting, outstanding: 0 }
+        let (giant_functions, start_code, waiting, outstanding, is_over) = Default::default();
+        Self {
+            requests,
+            answers,
+            giant_functions,
+            start_code,
+            run_time_code,
+            private_maps,
+            waiting,
+            outstanding,
+            is_over,
+        }
     }
 
     /// Without a thread: gives how many places of code and how many files of modules it is asked about, when that is asked.
@@ -176,12 +190,20 @@ impl Evidence {
                     self.waiting.take_back(request);
                     return;
                 }
-                // Nobody will answer any more.
-                Err(TrySendError::Disconnected(_)) => {
-                    self.waiting.clear();
-                    self.outstanding = 0;
-                }
+                Err(TrySendError::Disconnected(_)) => self.give_up(),
             }
+        }
+    }
+
+    /// The thread has ended: nobody will answer any more.
+    fn give_up(&mut self) {
+        self.waiting.clear();
+        self.outstanding = 0;
+        if !std::mem::replace(&mut self.is_over, true) {
+            progress::put(
+                "profrec: the thread that gathers unwind information and names has ended early: from here on, stacks will be incomplete where the \
+                 report does not have the files of the programs\n",
+            );
         }
     }
 
@@ -193,8 +215,15 @@ impl Evidence {
     /// Takes the answers that are there.
     pub(crate) fn collect(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
-        while let Ok(answer) = self.answers.try_recv() {
-            self.receive(answer, &mut records);
+        loop {
+            match self.answers.try_recv() {
+                Ok(answer) => self.receive(answer, &mut records),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.give_up();
+                    break;
+                }
+            }
         }
         let opened = if self.waiting.has_room(0) { self.private_maps.take_opened() } else { Vec::new() };
         for request in opened {
@@ -225,6 +254,7 @@ impl Evidence {
         while !self.is_idle() {
             let wait = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
             if wait.is_zero() {
+                self.waiting.tell();
                 break;
             }
             if let Ok(answer) = self.answers.recv_timeout(wait) {
@@ -307,6 +337,21 @@ mod tests {
         evidence.run_time_code(vec![(std::process::id(), 2)]);
         evidence.finish(Instant::now() + Duration::from_secs(60));
         assert!(is_asked(&mut evidence) && !is_asked(&mut evidence));
+    }
+
+    /// What is not answered in time is told. A thread that has ended is waited for no longer, whatever it was asked, and that it has is told once.
+    #[test]
+    fn who_does_not_answer_is_told() {
+        let (mut evidence, asked) = Evidence::unanswered();
+        evidence.code(vec![(1, 1)]);
+        assert!(evidence.finish(Instant::now()).is_empty() && evidence.waiting.is_told);
+        assert!(!evidence.is_idle() && !evidence.is_over);
+        drop(asked);
+        let start = Instant::now();
+        assert!(evidence.finish(start + Duration::from_secs(60)).is_empty());
+        assert!(evidence.is_over && start.elapsed() < Duration::from_secs(30));
+        evidence.code(vec![(1, 2)]);
+        assert!(evidence.collect().is_empty() && evidence.is_idle());
     }
 
     /// With nothing to embed, the layout still comes; code of an unknown module gives nothing.

@@ -18,7 +18,7 @@ pub(super) struct Waiting {
     requests: VecDeque<Request>,
     addresses: usize,
     /// There was no room for something, and that was told.
-    is_told: bool,
+    pub(super) is_told: bool,
 }
 
 impl Waiting {
@@ -42,13 +42,20 @@ impl Waiting {
     pub(super) fn has_room(&mut self, addresses: usize) -> bool {
         let is_small = self.addresses == 0 || self.addresses + addresses <= MOST_ADDRESSES;
         let has_room = is_small && self.requests.len() < MOST;
-        if !has_room && !std::mem::replace(&mut self.is_told, true) {
+        if !has_room {
+            self.tell();
+        }
+        has_room
+    }
+
+    /// Says that something is not answered, or not in time.
+    pub(super) fn tell(&mut self) {
+        if !std::mem::replace(&mut self.is_told, true) {
             progress::put(
                 "profrec: the files of the recorded programs cannot be read (is a disk or a mount stuck?): \
                  stacks of some will be incomplete where the report does not have them\n",
             );
         }
-        has_room
     }
 
     /// Takes the first one.
@@ -66,6 +73,9 @@ impl Waiting {
 
     /// What is asked about code is of a segment that has ended: the next one asks anew.
     pub(super) fn start_segment(&mut self) {
+        if self.addresses > 0 {
+            self.tell();
+        }
         self.requests.retain(|request| addresses(request) == 0 && !matches!(request, Request::NewSegment));
         self.addresses = 0;
     }
@@ -117,6 +127,17 @@ mod tests {
             drop(request);
         }
         assert_eq!(waiting.addresses, 0);
+    }
+
+    /// What a segment has asked in vain is told; what was asked for no code is not.
+    #[test]
+    fn what_was_asked_in_vain_is_told() {
+        let mut waiting = Waiting::default();
+        assert!(waiting.push(Request::Module(1, None)));
+        waiting.start_segment();
+        assert!(!waiting.is_told && waiting.push(Request::Code(vec![(1, 1)])));
+        waiting.start_segment();
+        assert!(waiting.is_told);
     }
 
     /// Where nothing waits, there is room for all that has come together meanwhile, however much it is.

@@ -28,7 +28,7 @@ use profrec_format::{PerfMap, Record};
 use crate::stream::now;
 use private_maps::PrivateMap;
 use process::JitProcess;
-pub(crate) use target::JitTarget;
+pub(crate) use target::{JitTarget, reopen};
 
 /// Processes that are watched at once: each takes some file descriptors.
 const MAX_PROCESSES: usize = 128;

@@ -136,7 +136,7 @@ impl JitTarget {
 }
 
 /// Opens for reading what is held, without a wait.
-pub(super) fn reopen(held: &OwnedFd) -> io::Result<File> {
+pub(crate) fn reopen(held: &OwnedFd) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }

@@ -104,8 +104,10 @@ impl<'a> Btf<'a> {
     }
 
     fn is_named(&self, name: u32, text: &str) -> bool {
-        let rest = self.names.get(name as usize..).and_then(|names| names.strip_prefix(text.as_bytes()));
-        rest.is_some_and(|rest| rest.first() == Some(&0))
+        let names = self.names.get(name as usize..).unwrap_or_default();
+        // Most names differ in their first letter: that is told without a call.
+        let may_be = names.first() == text.as_bytes().first();
+        may_be && names.strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 }
 

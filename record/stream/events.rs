@@ -50,7 +50,7 @@ impl<W: Write> Stream<W> {
                 };
                 let place = Place { pid, start, end, path: &path };
                 let Some(module) = self.modules.identify(place, file) else {
-                    if !self.modules.have_room() {
+                    if self.modules.refuse(&path) {
                         self.refuse_mapping(pid);
                     }
                     return Ok(());

@@ -6,7 +6,7 @@ use anyhow::Result;
 use profrec_format::{Loss, LossCause};
 use rustc_hash::FxHashSet;
 
-use super::{Stream, now};
+use super::{Follow, Stream, now};
 use crate::progress;
 use crate::sampler::Sampler;
 use crate::side_band::What;
@@ -21,6 +21,11 @@ pub(super) struct LostChildren {
 }
 
 impl<W: Write> Stream<W> {
+    /// Whether the children of those that are recorded are, too, and no others.
+    pub(crate) fn follows_children(&self) -> bool {
+        self.follow == Follow::Children
+    }
+
     /// Has the kernel record the children for which it found no room since the last time.
     pub(super) fn follow_lost_children(&mut self, sampler: &Sampler) -> Result<()> {
         self.follow_again(sampler.lost_children(), |pid| sampler.add_target(pid).is_ok())

@@ -2,17 +2,17 @@
 //! were lost.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Result;
 use profrec_format::{Exit, Loss, LossCause, Record};
 
-use super::{Stream, now};
+use super::{Follow, Stream, now};
 use crate::modules::Place;
 use crate::process::{MOST_MAPPINGS, Mapped, Process, Thread};
 use crate::side_band::{FileIdentity, What};
-use crate::{proc_maps, process_cgroup};
+use crate::{proc_maps, process_cgroup, progress, remedy};
 
 impl<W: Write> Stream<W> {
     /// Learns from `/proc` what a process is like now. One that is known already is as it is now from `time` on. Of one that
@@ -73,17 +73,35 @@ impl<W: Write> Stream<W> {
             let comm = if tid == pid { process.comm.clone() } else { proc_maps::thread_name(pid, tid) };
             process.threads.insert(tid, Thread { comm, since: time, defined_in: 0 });
         }
-        // A process that has just ended has no mappings: its samples show addresses without modules.
-        let _ended = proc_maps::each_executable_mapping(pid, |line| {
+        let looked = proc_maps::each_executable_mapping(pid, |line| {
             let place = Place { pid, start: line.start, end: line.end, path: &line.path };
             let (major, minor, inode) = (line.major, line.minor, line.inode);
             let identity = FileIdentity::Inode { major, minor, inode, generation: 0 };
-            if let Some(module) = self.modules.identify(place, identity) {
-                process.map(Mapped { start: line.start, end: line.end, offset: line.offset, module }, 0);
+            match self.modules.identify(place, identity) {
+                Some(module) if process.has_room() => {
+                    process.map(Mapped { start: line.start, end: line.end, offset: line.offset, module }, 0);
+                }
+                None if !self.modules.refuse(&line.path) => {}
+                _ => self.refused_mappings += 1,
             }
-            process.has_room()
+            true
         });
+        match looked {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.tell_unreadable(pid),
+            // A process that has just ended has no mappings: its samples show addresses without modules.
+            Ok(()) | Err(_) => {}
+        }
         Some(process)
+    }
+
+    /// Says that a process's mappings may not be read; of the whole machine, it is said at the start.
+    fn tell_unreadable(&mut self, pid: u32) {
+        if !std::mem::replace(&mut self.unreadable_is_told, true) && self.follow != Follow::Everything {
+            progress::put(&format!(
+                "profrec: what process {pid} has mapped may not be read: its stacks, and perhaps others, will be incomplete\n  what helps: {}\n",
+                remedy::become_able()
+            ));
+        }
     }
 
     /// Asks for the cgroup of a process, unless it has been asked since `time`, and for 0 unless ever; true when it is not the one that was

@@ -128,6 +128,8 @@ pub(crate) struct Stream<W: Write> {
     ends_were_lost: bool,
     /// Mappings that are not remembered, of which the recording does not know yet.
     refused_mappings: u64,
+    /// That the mappings of a process may not be read was told.
+    unreadable_is_told: bool,
 }
 
 impl<W: Write> Stream<W> {
@@ -183,6 +185,7 @@ impl<W: Write> Stream<W> {
             earlier: Earlier::default(),
             ends_were_lost: false,
             refused_mappings: 0,
+            unreadable_is_told: false,
         }
     }
 

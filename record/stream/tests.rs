@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use profrec_format::{Header, Recording};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::thread::CapabilitySet;
 
 use super::flushing::LAST_TICKS;
 use super::*;
 use crate::args::Embed;
 use crate::counts::Counts;
 use crate::process_cgroup;
+use crate::rights;
 use crate::ring::BpfRing;
 use crate::side_band::FileIdentity;
 
@@ -247,4 +249,34 @@ fn who_has_ended_is_forgotten_while_counts_are_waited_for() {
     left.sort_unstable();
     let late = CHILDREN - (LAST_TICKS / time(1)) as u32;
     assert_eq!(left, [PID].into_iter().chain(PID + late..=PID + CHILDREN).collect::<Vec<_>>());
+}
+
+/// Mappings for which there is no room are told also when they are found in `/proc`.
+#[test]
+fn found_mappings_without_room_are_told() {
+    let mut stream = stream();
+    stream.modules.fill();
+    stream.learn(std::process::id(), 1).unwrap();
+    stream.tell_refused().unwrap();
+    let refused = stream.losses.by_cause();
+    assert!(matches!(refused[..], [(LossCause::ProcessEvents, 1..)]), "{refused:?}");
+    assert!(!stream.unreadable_is_told);
+}
+
+/// A process whose mappings may not be read is told of.
+#[test]
+fn mappings_that_may_not_be_read_are_told() {
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = child.id();
+    let learn_without_rights = move || {
+        rights::keep_only(CapabilitySet::empty(), None).unwrap();
+        let mut stream = Stream { follow: Follow::Children, ..stream() };
+        stream.learn(pid, 1).unwrap();
+        stream.unreadable_is_told
+    };
+    let is_told = std::thread::spawn(learn_without_rights).join().unwrap();
+    // Without root, one's own processes may be read.
+    assert_eq!(is_told, rustix::process::geteuid().is_root());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

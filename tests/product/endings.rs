@@ -116,6 +116,22 @@ fn the_status_of_the_command() {
     }
 }
 
+/// Whoever ends a recorder whose recording is over, and which waits for its command, ends the command.
+#[test]
+fn a_signal_while_the_command_goes_on() {
+    let _guard = needs_root!();
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let recorder = Running::start(place.record().args(["-d", "300ms", "--", "sleep", "60"]));
+        std::thread::sleep(Duration::from_secs(3));
+        recorder.signal(signal);
+        let output = recorder.finish_within(Duration::from_secs(5));
+        assert_eq!(output.status.code(), Some(128 + Signal::TERM.as_raw()), "{}", stderr(&output));
+        assert!(stderr(&output).contains("profrec report"), "{}", stderr(&output));
+        assert_closed(&place.recorded(output));
+    }
+}
+
 /// A recording tells what a process does: only its owner may read it.
 #[test]
 fn the_mode_of_the_file() {

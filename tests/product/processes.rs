@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::folded::Folded;
-use crate::programs::{Running, copy_program, fixture, profrec_report, stderr, stdout, succeed, wait_for};
+use crate::programs::{Running, copy_program, fixture, profrec_report, run, stderr, stdout, succeed, wait_for};
 use crate::recorded::{Place, Recorded, record};
 use crate::rights::needs_root;
 
@@ -232,6 +232,20 @@ fn a_recorder_in_a_container() {
         assert!(folded.share(&stack) > least, "{folded}");
     }
     assert_eq!(all.of_comm("alloca"), 0, "{} is outside\n{all}", outside.pid());
+}
+
+/// Where `/proc` is that of the machine, it has other ids than those that a recorder in a container sees, and what it says would be of other
+/// processes: that is refused.
+#[test]
+fn another_proc_than_the_recorders_own() {
+    let _guard = needs_root!();
+    let place = Place::new();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child"]).arg(place.record().get_program()).args(["record", "-a", "-o"]);
+    let output = run(command.arg(place.path()));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("mount -t proc proc /proc"), "{}", stderr(&output));
+    assert!(!place.path().exists());
 }
 
 /// When process events were lost, what became another program meanwhile is known rightly again with its next sample.

@@ -71,6 +71,30 @@ fn children_forked_later() {
     }
 }
 
+/// Children that a process forks while the recorder looks at it, loads its programs and starts its clocks are all recorded, whether or not it
+/// had children before.
+#[test]
+fn children_forked_while_the_recorder_starts() {
+    const CHILDREN: usize = 8;
+    let _guard = needs_root!();
+    let fork = format!("{} 60 & sleep 0.05", fixture("recursion").display());
+    let forks = format!("i=0; while [ $i -lt {CHILDREN} ]; do {fork}; i=$((i+1)); done; wait");
+    for before in ["", "sleep 60 &"] {
+        // In a session of its own, which is ended with all children.
+        let shell = Running::start(Command::new("setsid").args(["sh", "-c", &format!("{before} {forks}")]));
+        let pid = shell.pid();
+        let recorded = {
+            let place = Place::new();
+            let output = succeed(place.record().args(["-q", "-F", "999", "-d", "5s", "-p", &pid]));
+            place.recorded(output)
+        };
+        succeed(Command::new("kill").args(["-KILL", "--", &format!("-{pid}")]));
+        let processes = recorded.report(&["--by", "process", "--limit", "0"]);
+        let children = processes.lines().filter(|line| line.contains("recursion (")).count();
+        assert_eq!(children, CHILDREN, "{before}\n{processes}");
+    }
+}
+
 /// Two hundred processes, each shorter than the time between two ticks: together they have the samples of their
 /// CPU time, and all losses are counted.
 #[test]

@@ -25,6 +25,12 @@ pub(super) enum Trouble {
     TooMuch,
 }
 
+impl Trouble {
+    pub(super) fn is_damage(self) -> bool {
+        matches!(self, Self::Damaged(_))
+    }
+}
+
 impl From<gimli::Error> for Trouble {
     fn from(error: gimli::Error) -> Self {
         Self::Damaged(error)

@@ -117,6 +117,8 @@ struct UnitFrames {
     split: bool,
     /// The part that is in another file was not found.
     part_missing: bool,
+    /// Some of it cannot be read.
+    damaged: bool,
 }
 
 impl<'a> Reading<'_, 'a> {
@@ -130,8 +132,10 @@ impl<'a> Reading<'_, 'a> {
         let mut found =
             Found { frames: vec![Vec::new(); addresses.len()], passing: vec![false; addresses.len()], trouble: None };
         let mut missing = 0;
+        let mut damaged = self.units.are_cut || self.shared.as_ref().is_some_and(|shared| shared.are_cut);
         for unit in units.collect::<Vec<_>>() {
             missing += usize::from(unit.part_missing);
+            damaged |= unit.damaged;
             for (place, frames) in unit.frames {
                 found.passing[place] |= unit.split;
                 if is_better(&frames, &found.frames[place]) {
@@ -142,6 +146,10 @@ impl<'a> Reading<'_, 'a> {
         if self.allowance.is_exhausted() {
             found.passing.fill(true);
             found.trouble = Some("its debug info asks for more work than it can be worth: the rest is left out".into());
+        } else if damaged {
+            found.trouble = Some(
+                "its debug info is damaged: inlined functions and lines are missing where it cannot be read".into(),
+            );
         } else if missing > 0 {
             found.trouble = Some(format!("{missing} of its .dwo files are missing: no inlined functions there"));
         }
@@ -150,14 +158,17 @@ impl<'a> Reading<'_, 'a> {
 
     /// The frames of one unit's addresses. What cannot be read costs what is behind it in the unit.
     fn unit(&self, index: usize, places: &[usize], addresses: &[u64]) -> UnitFrames {
-        let mut found = UnitFrames { frames: Vec::new(), split: false, part_missing: false };
+        let mut found = UnitFrames { frames: Vec::new(), split: false, part_missing: false, damaged: false };
         let mut meter = self.allowance.meter();
-        let Ok(unit) = self.units.unit(index, &mut meter) else { return found };
+        let unit = match self.units.unit(index, &mut meter) {
+            Ok(unit) => unit,
+            Err(trouble) => return UnitFrames { damaged: trouble.is_damage(), ..found },
+        };
         let unit = unit.unit_ref(self.units.dwarf());
         let wanted: Vec<u64> = places.iter().map(|&place| addresses[place]).collect();
         let mut chains = vec![Chain::default(); wanted.len()];
         // Damage is what ends it early; so for lines.
-        let _ = match unit.dwo_id {
+        let functions = match unit.dwo_id {
             None => {
                 let mut origins = Origins::new(Some(&self.units), self.shared.as_ref());
                 functions::find(unit, &wanted, &mut origins, &mut meter, &mut chains)
@@ -172,9 +183,8 @@ impl<'a> Reading<'_, 'a> {
             }
         };
         let mut rows = vec![None; wanted.len()];
-        if self.lines {
-            let _ = lines::find(unit, &wanted, &mut meter, &mut rows);
-        }
+        let lines = if self.lines { lines::find(unit, &wanted, &mut meter, &mut rows) } else { Ok(()) };
+        found.damaged = [functions.err(), lines.err()].into_iter().flatten().any(Trouble::is_damage);
         found.frames = self.assemble(unit, places, chains, &rows, &mut meter);
         found
     }

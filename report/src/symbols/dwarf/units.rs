@@ -18,6 +18,8 @@ const MAX_OVERLAP: usize = 4;
 pub(super) struct Units<'d, 'a> {
     dwarf: &'d Dwarf<Bytes<'a>>,
     headers: Vec<UnitHeader<Bytes<'a>>>,
+    /// The header of one more cannot be read.
+    pub(super) are_cut: bool,
 }
 
 impl<'d, 'a> Units<'d, 'a> {
@@ -25,10 +27,13 @@ impl<'d, 'a> Units<'d, 'a> {
     pub(super) fn list(dwarf: &'d Dwarf<Bytes<'a>>) -> Self {
         let mut headers = Vec::new();
         let mut units = dwarf.units();
-        while let Ok(Some(header)) = units.next() {
-            headers.push(header);
-        }
-        Self { dwarf, headers }
+        let are_cut = loop {
+            match units.next() {
+                Ok(Some(header)) => headers.push(header),
+                end => break end.is_err(),
+            }
+        };
+        Self { dwarf, headers, are_cut }
     }
 
     /// For each unit that covers any of the ascending `addresses`, which of them.

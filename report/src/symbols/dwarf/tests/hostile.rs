@@ -77,7 +77,20 @@ fn harmless() {
             .concat();
     let (found, exhausted) = found(&abbreviations(), &unit(0, &entries), &[0x1000, 0x1010, 0x1020, 0x1090]);
     let lengths: Vec<usize> = found.frames.iter().map(Vec::len).collect();
-    assert_eq!((lengths, exhausted), (vec![1, 2, 1, 0], false));
+    assert_eq!((lengths, exhausted, found.trouble), (vec![1, 2, 1, 0], false, None));
+}
+
+/// Damage inside of a unit that is asked for is told, and what stands before it is found; damage elsewhere is not.
+#[test]
+fn damage_is_told() {
+    let whole = [entry(UNIT, 0x1000, 0x100), entry(FUNCTION, 0x1000, 0x80), vec![0, 0]].concat();
+    // An entry of a kind that there is not.
+    let damaged = [entry(UNIT, 0x2000, 0x100), entry(FUNCTION, 0x2000, 0x80), vec![0, 99]].concat();
+    let units = [unit(0, &whole), unit(0, &damaged)].concat();
+    for (address, is_told) in [(0x1000, false), (0x2000, true)] {
+        let (found, _) = found(&abbreviations(), &units, &[address]);
+        assert_eq!((found.frames[0].len(), found.trouble.is_some()), (1, is_told), "{address:#x}");
+    }
 }
 
 /// Ten thousands of units that each begin their abbreviations at another place of one long table.
@@ -304,7 +317,7 @@ fn skeletons_that_share_a_part() {
     assert!(exhausted && found.trouble.is_some());
 }
 
-/// Debug info that is cut or changed anywhere is no panic.
+/// Debug info that is cut or changed anywhere is no panic; that it is cut is told.
 #[test]
 fn damage() {
     let entries =
@@ -317,7 +330,7 @@ fn damage() {
             changed[at] = value;
             found(&table, &changed, &[0x1000, 0x1010]);
         }
-        found(&table, &info[..at], &[0x1000]);
+        assert_eq!(found(&table, &info[..at], &[0x1000]).0.trouble.is_some(), at > 0, "{at}");
     }
     for at in 0..table.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff] {

@@ -16,7 +16,9 @@ fn marked_function() -> usize {
 
 fn find(file: &object::File<'_>, addresses: &[u64]) -> Vec<Vec<DwarfFrame>> {
     let files = DebugFiles { main: file, shared: None, paths: &[] };
-    frames_at(files, addresses, true, &progress::doing("test", 0)).unwrap().frames
+    let found = frames_at(files, addresses, true, &progress::doing("test", 0)).unwrap();
+    assert_eq!(found.trouble, None);
+    found.frames
 }
 
 fn own_binary() -> MappedFile {
