@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 
 use crate::evidence::CodeOffset;
 use crate::modules::Modules;
-use crate::process::Process;
+use crate::process::{Mapped, Process};
 
 /// What the current segment has shown.
 #[derive(Default)]
@@ -23,8 +23,11 @@ impl SeenCode {
     }
 
     fn note_each(&mut self, (pid, process): (u32, &Process), addresses: impl Iterator<Item = u64>, modules: &Modules) {
+        // Neighbours on a stack mostly are in one mapping.
+        let mut last = None;
         for address in addresses {
-            if let Some(mapped) = process.find(address) {
+            last = last.filter(|mapped: &&Mapped| mapped.contains(address)).or_else(|| process.find(address));
+            if let Some(mapped) = last {
                 let offset = (mapped.module, (address - mapped.start).wrapping_add(mapped.offset));
                 if modules.is_run_time_code(mapped.module) && self.seen_at_run_time.insert((pid, address)) {
                     self.new_at_run_time.push((pid, address));
@@ -74,7 +77,6 @@ impl SeenCode {
 mod tests {
     use super::*;
     use crate::modules::Place;
-    use crate::process::Mapped;
     use crate::side_band::FileIdentity;
 
     /// A place is new once a segment, whichever process shows it; after a new mapping the same address
