@@ -62,45 +62,42 @@ struct {
 /* There is a clock on each CPU. Those that follow threads run when they may. */
 bool clocks_of_cpus;
 
-static __always_inline __u64 *counter(__u32 outcome)
+/* Those of this CPU: programs look them up once. */
+static __always_inline struct counters *counters_of_cpu(void)
 {
 	__u32 all = 0;
-	struct counters *counters = bpf_map_lookup_elem(&outcomes, &all);
 
-	return counters ? &counters->of[outcome] : NULL;
+	return bpf_map_lookup_elem(&outcomes, &all);
 }
 
-static __always_inline void add(__u32 outcome, __u64 more)
+static __always_inline void add(struct counters *counters, enum outcome outcome, __u64 more)
 {
-	__u64 *sum = counter(outcome);
-
-	if (sum)
-		*sum += more; /* per CPU, and ticks of one CPU do not nest */
+	counters->of[outcome] += more; /* per CPU, and ticks of one CPU do not nest */
 }
 
-static __always_inline void count(__u32 outcome)
+static __always_inline void count(struct counters *counters, enum outcome outcome)
 {
-	add(outcome, 1);
+	add(counters, outcome, 1);
 }
 
 /* A tick was sent or counted, or did not fit, which took the time since it came. */
-static __always_inline void count_captured(__u64 time)
+static __always_inline void count_captured(struct counters *counters, __u64 time)
 {
-	count(CAPTURED);
-	add(NANOSECONDS, bpf_ktime_get_ns() - time);
+	count(counters, CAPTURED);
+	add(counters, NANOSECONDS, bpf_ktime_get_ns() - time);
 }
 
 /*
  * Counts the tick, and those that the clock should have given since the one before. The kernel moves a late clock on by whole
  * periods; so its phase stays, and the tick that came soonest shows it.
  */
-static __always_inline void count_tick(__u64 time, __u32 weight)
+static __always_inline void count_tick(struct counters *counters, __u64 time, __u32 weight)
 {
-	__u64 *due = counter(DUE), *before = counter(WEIGHT), *until;
+	__u64 *due = &counters->of[DUE], *before = &counters->of[WEIGHT];
 	__u64 own = period * weight, missed;
 
-	add(TICKS, weight);
-	if (!due || !before || !clocks_of_cpus)
+	add(counters, TICKS, weight);
+	if (!clocks_of_cpus)
 		return;
 	if (*before != weight) {
 		/* The clock was changed, and began anew. */
@@ -109,10 +106,8 @@ static __always_inline void count_tick(__u64 time, __u32 weight)
 	}
 	if (*due && time >= *due + own) {
 		missed = (time - *due) / own;
-		add(MISSED, missed * weight);
-		until = counter(MISSED_UNTIL);
-		if (until)
-			*until = time;
+		add(counters, MISSED, missed * weight);
+		counters->of[MISSED_UNTIL] = time;
 		*due += missed * own;
 	} else if (!*due || time < *due) {
 		*due = time;
@@ -121,13 +116,13 @@ static __always_inline void count_tick(__u64 time, __u32 weight)
 }
 
 /* Notes when a tick did not fit into the ring: the recorder may not get to know for long. */
-static __always_inline void count_lost(__u64 time, __u32 weight)
+static __always_inline void count_lost(struct counters *counters, __u64 time, __u32 weight)
 {
 	__u64 second = time >> SECOND_SHIFT;
 	__u32 slot = second & (LOST_SECONDS - 1);
 	struct lost_second *lost = bpf_map_lookup_elem(&lost_seconds, &slot);
 
-	add(OUTCOME_RING_FULL, weight);
+	add(counters, OUTCOME_RING_FULL, weight);
 	if (!lost)
 		return;
 	if (lost->second != second) {

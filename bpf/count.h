@@ -72,7 +72,7 @@ struct {
 } barrier SEC(".maps");
 
 /* The id of the user's or the kernel's stack. */
-static __always_inline __s32 stack_id(void *ctx, void *stacks, void *spare, __u64 flags)
+static __always_inline __s32 stack_id(struct counters *counters, void *ctx, void *stacks, void *spare, __u64 flags)
 {
 	long id = bpf_get_stackid(ctx, stacks, flags);
 
@@ -82,16 +82,16 @@ static __always_inline __s32 stack_id(void *ctx, void *stacks, void *spare, __u6
 			return id | IS_SPARE;
 	}
 	if (id == -EEXIST)
-		count(NOTE_STACK_COLLIDED);
+		count(counters, NOTE_STACK_COLLIDED);
 	if (id == -ENOMEM)
-		count(NOTE_STACKS_FULL);
+		count(counters, NOTE_STACKS_FULL);
 	return id;
 }
 
-static __always_inline void note_user_side(const struct place *place)
+static __always_inline void note_user_side(struct counters *counters, const struct place *place)
 {
 	if (place->user_stack == -EFAULT)
-		count(NOTE_NO_USER_SIDE);
+		count(counters, NOTE_NO_USER_SIDE);
 }
 
 static __always_inline bool count_place(void *counts, const struct place *place, __u64 time, __u32 weight)
@@ -107,7 +107,7 @@ static __always_inline bool count_place(void *counts, const struct place *place,
 }
 
 /* Counts a tick of the thread that runs; false when the counts are full. */
-static __always_inline bool count_stacks(void *ctx, bool in_kernel, __u64 time, __u32 weight)
+static __always_inline bool count_stacks(struct counters *counters, void *ctx, bool in_kernel, __u64 time, __u32 weight)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct place place = {
@@ -119,13 +119,13 @@ static __always_inline bool count_stacks(void *ctx, bool in_kernel, __u64 time, 
 
 	bpf_get_current_comm(&place.comm, sizeof(place.comm));
 	if (active_set) {
-		place.user_stack = stack_id(ctx, &second_stacks, &second_spare, BPF_F_USER_STACK);
-		place.kernel_stack = in_kernel ? stack_id(ctx, &second_stacks, &second_spare, 0) : -ENOENT;
-		note_user_side(&place);
+		place.user_stack = stack_id(counters, ctx, &second_stacks, &second_spare, BPF_F_USER_STACK);
+		place.kernel_stack = in_kernel ? stack_id(counters, ctx, &second_stacks, &second_spare, 0) : -ENOENT;
+		note_user_side(counters, &place);
 		return count_place(&second_counts, &place, time, weight);
 	}
-	place.user_stack = stack_id(ctx, &first_stacks, &first_spare, BPF_F_USER_STACK);
-	place.kernel_stack = in_kernel ? stack_id(ctx, &first_stacks, &first_spare, 0) : -ENOENT;
-	note_user_side(&place);
+	place.user_stack = stack_id(counters, ctx, &first_stacks, &first_spare, BPF_F_USER_STACK);
+	place.kernel_stack = in_kernel ? stack_id(counters, ctx, &first_stacks, &first_spare, 0) : -ENOENT;
+	note_user_side(counters, &place);
 	return count_place(&first_counts, &place, time, weight);
 }

@@ -212,41 +212,44 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	__u64 time = bpf_ktime_get_ns();
 	struct scratch *own;
 	struct owed *owed = NULL;
+	struct counters *counters = counters_of_cpu();
 	__u32 weight, stands_for;
 
-	count(INTERRUPTS);
+	if (!counters)
+		return 0; /* cannot be: the verifier wants to see it */
+	count(counters, INTERRUPTS);
 	weight = weight_of_tick(ctx);
 	if (!weight)
 		return 0; /* others stand for it */
-	count_tick(time, weight);
+	count_tick(counters, time, weight);
 	if ((__u32)bpf_get_current_pid_tgid() == 0) {
-		add(OUTCOME_IDLE, weight);
+		add(counters, OUTCOME_IDLE, weight);
 		return 0;
 	}
 	if (!is_target(ids)) {
-		add(OUTCOME_FILTERED, weight);
+		add(counters, OUTCOME_FILTERED, weight);
 		return 0;
 	}
 	if (counting && sample_every)
 		owed = owed_by_process(ids);
 	if (counting && !owed) {
-		add(count_stacks(ctx, in_kernel, time, weight) ? OUTCOME_SENT : OUTCOME_COUNTS_FULL, weight);
-		count_captured(time);
+		add(counters, count_stacks(counters, ctx, in_kernel, time, weight) ? OUTCOME_SENT : OUTCOME_COUNTS_FULL, weight);
+		count_captured(counters, time);
 		return 0;
 	}
 	stands_for = weight;
 	if (owed) {
 		if (!is_selected(owed, (__u32)ids, time, weight)) {
 			/* A sample is going to stand for it, or a count. */
-			add(OUTCOME_SENT, weight);
-			count_captured(time);
+			add(counters, OUTCOME_SENT, weight);
+			count_captured(counters, time);
 			return 0;
 		}
 		stands_for += owed->ticks;
 	}
 	own = scratch_of_cpu();
 	if (!own) {
-		add(OUTCOME_NO_SCRATCH, weight);
+		add(counters, OUTCOME_NO_SCRATCH, weight);
 		return 0;
 	}
 	tick = &own->tick;
@@ -268,11 +271,11 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	/* A kernel thread, a process that has given up its memory to end, or one in the middle of an exec:
 	 * its registers still are those of the program before, in an address space that is new. */
 	if ((task->flags & TASK_IS_KERNEL_THREAD) || !start_stack) {
-		count(NOTE_NO_USER_SIDE);
+		count(counters, NOTE_NO_USER_SIDE);
 	} else {
 		capture_registers(tick, task);
 		if (call_graph == CALL_GRAPH_STACK)
-			used = capture_stack(own, task, start_stack);
+			used = capture_stack(counters, own, task, start_stack);
 	}
 	if (in_kernel) {
 		bytes = capture_chain(ctx, own->payload, used, 0);
@@ -287,19 +290,19 @@ int on_tick(struct bpf_perf_event_data *ctx)
 
 	OPAQUE(used);
 	if (used > (__u64)most_payload + 2 * CHAIN_BYTES) {
-		add(OUTCOME_NO_SCRATCH, weight); /* cannot be: the verifier wants to see it */
+		add(counters, OUTCOME_NO_SCRATCH, weight); /* cannot be: the verifier wants to see it */
 		return 0;
 	}
 	flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(&events, tick, sizeof(*tick) + used, flags) != 0) {
-		count_lost(time, weight); /* what is owed stays so */
+		count_lost(counters, time, weight); /* what is owed stays so */
 		send_again(tick);
 	} else {
-		add(OUTCOME_SENT, weight);
+		add(counters, OUTCOME_SENT, weight);
 		if (owed)
 			owed->ticks = 0;
 	}
-	count_captured(time);
+	count_captured(counters, time);
 	return 0;
 }
 
@@ -318,12 +321,24 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-/* Names one of `kernel_addresses`: a global function, so that the verifier looks at it once and not 64 times. */
-__noinline int name_kernel_address(__u32 number)
+/* Names one of `kernel_addresses`; false when it is 0, as all behind the last one are. Here and below, global functions: the verifier looks at each
+ * once, and not 64 times. */
+__noinline int name_one(__u32 number)
 {
-	if (number < NAMES_AT_ONCE)
-		BPF_SNPRINTF(kernel_names[number], NAME_BYTES, "%pS", (void *)kernel_addresses[number]);
-	return 0;
+	if (number >= NAMES_AT_ONCE || !kernel_addresses[number])
+		return 0;
+	BPF_SNPRINTF(kernel_names[number], NAME_BYTES, "%pS", (void *)kernel_addresses[number]);
+	return 1;
+}
+
+#define NAMES_IN_ROW 8
+__noinline int name_row(__u32 first)
+{
+	for (__u32 i = 0; i < NAMES_IN_ROW; i++) {
+		if (!name_one(first + i))
+			return 0;
+	}
+	return 1;
 }
 
 /* Names each of `kernel_addresses` up to the first 0, as the kernel itself prints it:
@@ -332,10 +347,9 @@ __noinline int name_kernel_address(__u32 number)
 SEC("syscall")
 int name_kernel_addresses(void *ctx)
 {
-	for (int i = 0; i < NAMES_AT_ONCE; i++) {
-		if (!kernel_addresses[i])
+	for (__u32 i = 0; i < NAMES_AT_ONCE; i += NAMES_IN_ROW) {
+		if (!name_row(i))
 			break;
-		name_kernel_address(i);
 	}
 	return 0;
 }

@@ -16,14 +16,14 @@
  * of a growing stack) comes back to that one: a slice of each is sent as it is, every time.
  *
  * Functions that are called in loops are global functions, which the verifier checks once and apart: inlined
- * into each other's loops they pass its limit of a million instructions.
+ * into each other's loops they pass its limit of a million instructions. Loops end with what the recorder has set before the
+ * programs are loaded, which it knows: what it looks at is a part of the recorder's start.
  */
 #pragma once
 
 #define PAGE 4096
 /* What one call to the kernel copies of a slice. */
 #define PIECE 65536
-#define MAX_PIECES ((2 << 20) / PIECE + 1)
 /* A main thread's stack is no longer than this; RLIMIT_STACK is rarely above 8 MB. */
 #define MAX_MAIN_STACK (128ULL << 20)
 /* Other threads' stacks are mapped with a size chosen by the program. */
@@ -96,8 +96,10 @@ __noinline int copy_at_once(__u64 at, __u64 address, __u64 bytes)
 
 __noinline int copy_page(__u64 at, __u64 address, __u64 bytes)
 {
-	if (copy_at_once(at, address, bytes) != 0)
-		count(NOTE_UNREADABLE_PAGES);
+	struct counters *counters = counters_of_cpu();
+
+	if (copy_at_once(at, address, bytes) != 0 && counters)
+		count(counters, NOTE_UNREADABLE_PAGES);
 	return 0;
 }
 
@@ -140,9 +142,9 @@ __noinline int copy_piece(__u64 at, __u64 address, __u64 bytes)
  */
 __noinline int copy_slice(__u64 at, __u64 address, __u64 bytes)
 {
-	__u64 pieces = bytes / PIECE, rest = bytes % PIECE;
+	__u64 pieces = bytes / PIECE, rest = bytes % PIECE, most = stack_cap / PIECE;
 
-	for (__u64 piece = 0; piece < MAX_PIECES; piece++) {
+	for (__u64 piece = 0; piece < most; piece++) {
 		if (piece >= pieces)
 			break;
 		copy_piece(at + piece * PIECE, address + piece * PIECE, PIECE);
@@ -231,7 +233,9 @@ __noinline int capture_some(__u32 at, __u32 above, __u32 chunks, __u32 number)
  */
 __noinline int capture_chunks(__u32 at, __u32 above, __u32 chunks, __u32 number)
 {
-	for (__u32 done = 0; done < MAX_CHUNKS; done += CHUNKS_AT_ONCE) {
+	const __u32 most = most_payload / CHUNK;
+
+	for (__u32 done = 0; done < most; done += CHUNKS_AT_ONCE) {
 		if (done >= chunks)
 			break;
 		at = capture_some(at, above - done, chunks - done, number + done);
@@ -250,13 +254,13 @@ static __always_inline __u64 signal_stack_top(struct task_struct *task, __u64 sp
 
 /* Captures the stack that a thread is on, up to `end` when that is known, and the outermost part of the stack that
  * it started on. Gives the end of the payload. */
-static __always_inline __u32 capture_two_stacks(struct tick *tick, __u64 end)
+static __always_inline __u32 capture_two_stacks(struct counters *counters, struct tick *tick, __u64 end)
 {
 	const __u64 cap = stack_cap;
 	__u64 length = end ? end - tick->inner_start : cap;
 
 	tick->switched = 1;
-	count(NOTE_STACK_SWITCHED);
+	count(counters, NOTE_STACK_SWITCHED);
 	tick->inner_bytes = length < cap ? length : cap;
 	copy_slice(0, tick->inner_start, tick->inner_bytes);
 	if (tick->top > cap) {
@@ -308,7 +312,8 @@ static __always_inline void leave_out_frame(struct tick *tick, __u32 chunks)
 
 /* Captures the live part of the user stack; gives the end of the payload. `start_stack` is the top of the main
  * thread's. A stack that is too deep is captured at both ends: the unwinder gets from one to the other over a giant frame. */
-static __always_inline __u32 capture_stack(struct scratch *own, struct task_struct *task, __u64 start_stack)
+static __always_inline __u32 capture_stack(struct counters *counters, struct scratch *own, struct task_struct *task,
+					   __u64 start_stack)
 {
 	struct tick *tick = &own->tick;
 	__u64 start = tick->registers[7] & ~7ULL;
@@ -324,13 +329,13 @@ static __always_inline __u32 capture_stack(struct scratch *own, struct task_stru
 	tick->top = (main_thread ? start_stack : task->thread.fsbase) & ~7ULL;
 	length = tick->top - start;
 	if (signal_top || tick->top < start || length >= most)
-		return capture_two_stacks(tick, signal_top);
+		return capture_two_stacks(counters, tick, signal_top);
 	remember_for(own);
 	chunks = length / CHUNK;
 	tick->inner_bytes = length % CHUNK;
 	tick->inner_chunks = chunks;
 	if (length > whole_stack && chunks > 2 * cap) {
-		count(NOTE_STACK_CUT);
+		count(counters, NOTE_STACK_CUT);
 		tick->inner_chunks = cap;
 		tick->outer_chunks = cap;
 		leave_out_frame(tick, chunks);

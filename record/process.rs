@@ -25,14 +25,13 @@ pub(crate) struct Mapped {
 }
 
 impl Mapped {
+    pub(crate) fn contains(&self, address: u64) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+
     /// The part from `start` to `end`, which must lie inside.
     fn part(&self, start: u64, end: u64) -> Self {
         Self { start, end, offset: self.offset.wrapping_add(start - self.start), module: self.module }
-    }
-
-    /// Whether an address is in it.
-    pub(crate) fn contains(&self, address: u64) -> bool {
-        self.start <= address && address < self.end
     }
 
     fn holds(&self, other: &Self) -> bool {

@@ -23,12 +23,12 @@ impl SeenCode {
     }
 
     fn note_each(&mut self, (pid, process): (u32, &Process), addresses: impl Iterator<Item = u64>, modules: &Modules) {
-        // Callers are often where those whom they call are.
-        let mut recent: Option<(&Mapped, bool)> = None;
+        // Neighbours on a stack mostly are in one mapping.
+        let mut last: Option<(&Mapped, bool)> = None;
         for address in addresses {
             let find = || process.find(address).map(|mapped| (mapped, modules.is_run_time_code(mapped.module)));
-            recent = recent.filter(|(mapped, _)| mapped.contains(address)).or_else(find);
-            if let Some((mapped, is_made_at_run_time)) = recent {
+            last = last.filter(|(mapped, _)| mapped.contains(address)).or_else(find);
+            if let Some((mapped, is_made_at_run_time)) = last {
                 let offset = (mapped.module, (address - mapped.start).wrapping_add(mapped.offset));
                 if is_made_at_run_time && self.seen_at_run_time.insert((pid, address)) {
                     self.new_at_run_time.push((pid, address));

@@ -35,8 +35,11 @@ pub(super) const ENUM64: u32 = 19;
 pub(super) struct Btf<'a> {
     types: &'a [u8],
     names: &'a [u8],
-    /// Where each [`STRIDE`]th type begins.
-    starts: Vec<u32>,
+    /// Where each [`STRIDE`]th type begins, of those that were passed over.
+    starts: Vec<usize>,
+    /// How many these are, and where the next one begins.
+    passed: u32,
+    next: usize,
 }
 
 /// One type.
@@ -59,36 +62,55 @@ impl Type<'_> {
 }
 
 impl<'a> Btf<'a> {
-    /// Passes over all types, and finds the numbers of the structs of these names. `None` when these are no types, or some are of a
-    /// kind that is not known.
-    pub(super) fn parse(bytes: &'a [u8], structs: &[&str]) -> Option<(Self, Vec<u32>)> {
+    /// The types of a file, none of which is looked at yet. `None` when it does not begin as it should.
+    pub(super) fn open(bytes: &'a [u8]) -> Option<Self> {
         if u16::from_le_bytes(*bytes.first_chunk()?) != MAGIC {
             return None;
         }
         let number = |at| word(bytes, at).map(|number| number as usize);
         let after_header = bytes.get(number(4)?..)?;
         let section = |at| after_header.get(number(at)?..)?.get(..number(at + 4)?);
-        let mut found = Self { types: section(8)?, names: section(16)?, starts: Vec::new() };
+        Some(Self { types: section(8)?, names: section(16)?, starts: Vec::new(), passed: 0, next: 0 })
+    }
+
+    /// The numbers of the first structs of these names: passes over types until there is one of each. `None` when that meets one that is cut
+    /// short, or of a kind that is not known.
+    pub(super) fn find(&mut self, structs: &[&str]) -> Option<Vec<u32>> {
+        let mut missing = structs.to_vec();
         let mut numbers = Vec::new();
-        let (mut at, mut count) = (0, 0u32);
-        while at < found.types.len() {
-            if (count as usize).is_multiple_of(STRIDE) {
-                found.starts.push(u32::try_from(at).ok()?);
+        while !missing.is_empty() && self.next < self.types.len() {
+            let head = self.pass()?;
+            if kind(info(head)) == STRUCT
+                && let Some(place) = missing.iter().position(|name| self.is_named(name_in(head), name))
+            {
+                missing.swap_remove(place);
+                numbers.push(self.passed);
             }
-            count += 1;
-            let head: &[u8; HEAD] = found.types.get(at..)?.first_chunk()?;
-            if kind(info(head)) == STRUCT && structs.iter().any(|name| found.is_named(name_in(head), name)) {
-                numbers.push(count);
-            }
-            at += HEAD + more(info(head))?;
         }
-        (at == found.types.len()).then_some((found, numbers))
+        Some(numbers)
+    }
+
+    /// Passes over the next type, and gives what it begins with.
+    fn pass(&mut self) -> Option<&'a [u8; HEAD]> {
+        let head = self.types.get(self.next..)?.first_chunk()?;
+        let end = self.next + HEAD + more(info(head))?;
+        if end > self.types.len() {
+            return None;
+        }
+        if (self.passed as usize).is_multiple_of(STRIDE) {
+            self.starts.push(self.next);
+        }
+        (self.passed, self.next) = (self.passed + 1, end);
+        Some(head)
     }
 
     /// The type of a number.
-    pub(super) fn get(&self, number: u32) -> Option<Type<'a>> {
+    pub(super) fn get(&mut self, number: u32) -> Option<Type<'a>> {
         let place = number.checked_sub(1)? as usize;
-        let mut rest = self.types.get(*self.starts.get(place / STRIDE)? as usize..)?;
+        while self.passed < number {
+            self.pass()?;
+        }
+        let mut rest = self.types.get(*self.starts.get(place / STRIDE)?..)?;
         for _ in 0..place % STRIDE {
             let head = rest.first_chunk()?;
             rest = rest.get(HEAD + more(info(head))?..)?;
@@ -161,30 +183,42 @@ pub(super) mod tests {
         [&header.map(u32::to_le_bytes).concat(), &types, names].concat()
     }
 
-    /// Types of any length are found by their numbers.
+    /// Types of any length are found by their numbers, whether they have been passed over or not.
     #[test]
     fn types_have_numbers() {
         let int: &[u32] = &[1, INT << 24, 4, 32];
         let pointer: &[u32] = &[0, POINTER << 24, 1];
         let many: Vec<&[u32]> = (0..200).map(|number| if number % 3 == 0 { int } else { pointer }).collect();
         let file = file(&many, b"\0int\0");
-        let types = Btf::parse(&file, &[]).unwrap().0;
-        let kinds: Vec<u32> = (0..=201).map(|number| types.get(number).map_or(0, |found| found.kind())).collect();
-        assert_eq!(
-            (kinds[0], kinds[1], kinds[2], kinds[199], kinds[200], kinds[201]),
-            (0, INT, POINTER, INT, POINTER, 0)
-        );
+        let mut types = Btf::open(&file).unwrap();
+        let mut kind = |number| types.get(number).map_or(0, |found| found.kind());
+        let (last, first) = (kind(200), kind(1));
+        assert_eq!((last, first, [0, 2, 199, 201].map(kind)), (POINTER, INT, [0, POINTER, INT, 0]));
         assert_eq!(types.name(1), Some(&b"int"[..]));
+    }
+
+    /// The first struct of a name is found, and what is behind the last one that is wanted is not looked at.
+    #[test]
+    fn structs_are_found_by_name() {
+        let (one, other): (&[u32], &[u32]) = (&[1, STRUCT << 24, 8], &[3, STRUCT << 24, 8]);
+        let strange: &[u32] = &[1, 31 << 24, 8];
+        let file = file(&[one, other, one, strange], b"\0a\0b\0a\0");
+        let find = |structs| Btf::open(&file).unwrap().find(structs);
+        assert_eq!(find(&["b", "a"]), Some(vec![1, 2]));
+        assert_eq!(find(&["b"]), Some(vec![2]));
+        assert_eq!((find(&[]), find(&["b", "absent"])), (Some(vec![]), None));
     }
 
     /// What is no file of types, is cut short, or has a type of an unknown kind, is refused.
     #[test]
     fn others_are_refused() {
+        let pass_all = |bytes: &[u8]| Btf::open(bytes).and_then(|mut types| types.find(&["absent"]));
         let good = file(&[&[1, INT << 24, 4, 32]], b"\0int\0");
-        assert!(Btf::parse(&good, &[]).is_some());
-        assert!((0..good.len()).all(|length| Btf::parse(&good[..length], &[]).is_none()));
-        assert!(Btf::parse(&[&[0], &good[1..]].concat(), &[]).is_none());
-        assert!(Btf::parse(&file(&[&[1, 31 << 24, 4]], b"\0int\0"), &[]).is_none());
+        assert_eq!(pass_all(&good), Some(vec![]));
+        assert!((0..good.len()).all(|length| pass_all(&good[..length]).is_none()));
+        assert!(pass_all(&[&[0], &good[1..]].concat()).is_none());
+        assert!(pass_all(&file(&[&[1, 31 << 24, 4]], b"\0int\0")).is_none());
+        assert!(pass_all(&file(&[&[1, STRUCT << 24 | 2, 4, 0, 0, 0]], b"\0int\0")).is_none());
     }
 
     proptest! {
@@ -194,10 +228,10 @@ pub(super) mod tests {
             let kinds: Vec<u32> = types.chunks(3).flat_map(|chunk| [chunk[0], chunk[0] & 0x1f00_0003, 9]).collect();
             for types in [&types, &kinds] {
                 let file = file(&[types], b"\0a\0");
-                if let Some((types, numbers)) = Btf::parse(&file, &["a"]) {
-                    prop_assert!(numbers.iter().all(|number| types.get(*number).is_some_and(|found| found.kind() == STRUCT)));
-                    let _any = types.get(number).and_then(|found| types.name(found.name));
-                }
+                let mut types = Btf::open(&file).unwrap();
+                let numbers = types.find(&["a"]).unwrap_or_default();
+                prop_assert!(numbers.iter().all(|number| types.get(*number).is_some_and(|found| found.kind() == STRUCT)));
+                let _any = types.get(number).and_then(|found| types.name(found.name));
             }
         }
     }

@@ -12,7 +12,7 @@ const MOST_TYPES: usize = 64 << 10;
 
 /// What the excerpt has so far.
 struct Excerpt<'a> {
-    from: &'a Btf<'a>,
+    from: Btf<'a>,
     /// New numbers by old ones, and the old ones in the order of the new ones, which start with 1.
     numbers: FxHashMap<u32, u32>,
     kept: Vec<u32>,
@@ -23,7 +23,7 @@ struct Excerpt<'a> {
 }
 
 /// The types of these numbers; `None` when there are none, or they are not as they should be.
-pub(super) fn of(from: &Btf<'_>, wanted: &[u32]) -> Option<Vec<u8>> {
+pub(super) fn of(from: Btf<'_>, wanted: &[u32]) -> Option<Vec<u8>> {
     let mut excerpt = Excerpt {
         from,
         numbers: FxHashMap::default(),
@@ -37,7 +37,8 @@ pub(super) fn of(from: &Btf<'_>, wanted: &[u32]) -> Option<Vec<u8>> {
     }
     let mut written = 0;
     while let Some(&number) = excerpt.kept.get(written) {
-        excerpt.write(from.get(number)?)?;
+        let old = excerpt.from.get(number)?;
+        excerpt.write(old)?;
         written += 1;
         if written > MOST_TYPES {
             return None;
@@ -139,9 +140,10 @@ mod tests {
             ],
             b"\0int\0other\0task\0p\0a\0some\0list\0",
         );
-        let (types, numbers) = Btf::parse(&file, &["task", "absent"]).unwrap();
-        let kept = of(&types, &numbers).unwrap();
-        let kept = Btf::parse(&kept, &[]).unwrap().0;
+        let mut types = Btf::open(&file).unwrap();
+        let numbers = types.find(&["task", "absent"]).unwrap();
+        let kept = of(types, &numbers).unwrap();
+        let mut kept = Btf::open(&kept).unwrap();
         let task = kept.get(1).unwrap();
         assert_eq!((kept.name(task.name), task.size_or_type), (Some(&b"task"[..]), 24));
         let members: Vec<_> =
@@ -151,7 +153,7 @@ mod tests {
         let found: Vec<_> = found.map(|found| (found.kind(), found.size_or_type)).collect();
         let void = 0;
         assert_eq!(found, [(STRUCT, 24), (POINTER, void), (TYPEDEF, 5), (UNION, 8), (INT, 4), (ENUM, 4)]);
-        assert!(of(&types, &[]).is_none());
+        assert!(of(Btf::open(&file).unwrap(), &[]).is_none());
     }
 
     proptest! {
@@ -174,9 +176,11 @@ mod tests {
                 .collect();
             let types: Vec<&[u32]> = types.iter().map(Vec::as_slice).collect();
             let file = file(&types, b"\0a\0bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\0");
-            if let Some(excerpt) = Btf::parse(&file, &["a"]).and_then(|(types, numbers)| of(&types, &numbers)) {
-                let excerpt = Btf::parse(&excerpt, &[]);
-                prop_assert!(excerpt.is_some_and(|(types, _)| types.get(1).is_some_and(|first| first.kind() == STRUCT)));
+            let mut types = Btf::open(&file).unwrap();
+            if let Some(excerpt) = types.find(&["a"]).and_then(|numbers| of(types, &numbers)) {
+                let mut excerpt = Btf::open(&excerpt).unwrap();
+                prop_assert!(excerpt.get(1).is_some_and(|first| first.kind() == STRUCT));
+                prop_assert!(excerpt.find(&["absent"]).is_some());
             }
         }
     }

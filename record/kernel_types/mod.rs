@@ -1,7 +1,7 @@
 //! The few of the kernel's types that the BPF programs look into.
 //!
 //! libbpf finds the offsets of fields in the kernel's type information, and for that checks and indexes all of it: 150,000 types, a
-//! fifth of what a start costs. So it gets an excerpt, which is made by passing over the types once:
+//! fifth of what a start costs. So it gets an excerpt, which is made by passing over the first thousand or so:
 //!
 //! ```text
 //!  /sys/kernel/btf/vmlinux ─► btf (which types there are) ─► excerpt (structs by name, and what they consist of)
@@ -35,8 +35,9 @@ impl KernelTypes {
     /// knows better.
     pub(crate) fn of(structs: &[&str]) -> Option<Self> {
         let bytes = Bytes::of_kernel().ok()?;
-        let (types, numbers) = Btf::parse(&bytes, structs)?;
-        let excerpt = excerpt::of(&types, &numbers)?;
+        let mut types = Btf::open(&bytes)?;
+        let numbers = types.find(structs)?;
+        let excerpt = excerpt::of(types, &numbers)?;
         let mut file = File::from(memfd_create("profrec-types", MemfdFlags::CLOEXEC).ok()?);
         file.write_all(&excerpt).ok()?;
         Some(Self(file))

@@ -1,12 +1,12 @@
 //! A diff as a table, and as a differential flame graph.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 
 use inferno::flamegraph::Options;
 
-use super::flamegraph::{Limits, Picture};
+use super::flamegraph::{Legend, Limits, Picture};
 use super::folded;
 use super::marks::Marks;
 use super::stack_lines::{Annotations, StackLines, deeper_than};
@@ -92,8 +92,9 @@ pub fn flame_graph(before: &Profile, after: &Profile, limits: Limits) -> io::Res
     let deeper = [(" before", before), (" after", after)]
         .map(|(when, profile)| (when, deeper_than(profile, limits.deepest()), profile.samples));
     let deeper = limits.deeper(&deeper);
-    let svg = flamegraph::draw(&mut options(before, after), &lines, limits, deeper.as_deref())?;
-    Ok(limits.picture(flamegraph::legend::add(svg, &BTreeSet::new(), &left_out(before, after)), deeper))
+    let legend = Legend { beside: left_out(before, after), ..Legend::default() };
+    let svg = flamegraph::draw(&mut options(before, after), &lines, limits, deeper.as_deref(), &legend)?;
+    Ok(limits.picture(svg, deeper))
 }
 
 /// Both recordings as folded stacks with two counts a line: samples before and after, not scaled.

@@ -1,6 +1,6 @@
 //! An SVG flame graph. The colour says what kind of frame it is, its shade tells neighbours apart.
 
-pub(super) mod legend;
+mod legend;
 mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,7 @@ use super::stack_lines::{Annotations, StackLines, deeper_than};
 use crate::escape;
 use crate::ledger::grouped;
 use crate::profile::Profile;
+pub(super) use legend::Legend;
 pub use limits::{Limits, Picture};
 
 /// The frame above all others.
@@ -36,9 +37,10 @@ pub fn view(profile: &Profile, limits: Limits) -> io::Result<Picture> {
     let mut options = options(profile);
     options.palette_map = Some(&mut palette);
     let deeper = limits.deeper(&[("", deeper_than(profile, limits.deepest()), profile.samples)]);
-    let svg = draw(&mut options, &lines, limits, deeper.as_deref())?;
-    let left_out = profile.ledger.left_out_text().unwrap_or_default();
-    Ok(limits.picture(legend::add(svg, &kinds.into_values().collect(), &left_out), deeper))
+    let beside = profile.ledger.left_out_text().unwrap_or_default();
+    let legend = Legend { kinds: kinds.into_values().collect(), beside };
+    let svg = draw(&mut options, &lines, limits, deeper.as_deref(), &legend)?;
+    Ok(limits.picture(svg, deeper))
 }
 
 /// Frames of fewer samples are not drawn. The drawing decides; what it is not even told of is a little less.
@@ -47,12 +49,13 @@ fn fewest(samples: u64, limits: Limits) -> f64 {
     samples as f64 * limits.min_share() / 100.0 * A_LITTLE_LESS
 }
 
-/// Draws folded lines, and says in the subtitle what is not drawn.
+/// Draws folded lines with a legend, and says in the subtitle what is not drawn.
 pub(super) fn draw(
     options: &mut Options<'_>,
     lines: &[String],
     limits: Limits,
     deeper: Option<&str>,
+    legend: &Legend,
 ) -> io::Result<Vec<u8>> {
     if lines.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw"));
@@ -63,12 +66,13 @@ pub(super) fn draw(
     options.direction = Direction::Inverted;
     options.text_truncate_direction = TextTruncateDirection::Right;
     options.min_width = limits.min_share();
-    let subtitle = options.subtitle.take().unwrap_or_default();
-    options.subtitle = Some(subtitle + &limits.not_drawn(deeper));
+    let subtitle = options.subtitle.take().unwrap_or_default() + &limits.not_drawn(deeper);
+    let mut lines_of_subtitle = legend::subtitle_lines(&subtitle);
+    options.subtitle = Some(lines_of_subtitle.remove(0));
     options.no_sort = true;
     let mut svg = Vec::new();
     flamegraph::from_lines(options, lines.iter().map(String::as_str), &mut svg)?;
-    Ok(svg)
+    Ok(legend.add(svg, &lines_of_subtitle))
 }
 
 fn options(profile: &Profile) -> Options<'static> {
@@ -185,14 +189,31 @@ mod tests {
         }
         assert!(!legend.contains("JIT") && !legend.contains("guessed") && !legend.contains("inlined"), "{legend}");
         let lines = ["prog;main 1".to_owned()];
-        let bare = draw(&mut options(&sample_profile()), &lines, Limits::default(), None).unwrap();
+        let mut options = options(&sample_profile());
+        let mut drawn = |legend: &Legend| {
+            options.subtitle = Some("short".to_owned());
+            String::from_utf8(draw(&mut options, &lines, Limits::default(), None, legend).unwrap()).unwrap()
+        };
+        let without = drawn(&Legend::default());
+        let with = drawn(&Legend { beside: "left out".to_owned(), ..Legend::default() });
         let height = |svg: &str| legend::height(svg.as_bytes()).unwrap();
-        let (with, without) =
-            (legend::add(bare.clone(), &BTreeSet::new(), "left out"), String::from_utf8(bare).unwrap());
-        let with = String::from_utf8(with).unwrap();
         assert_eq!(height(&with), height(&without) + 22.0);
         assert!(with.contains("<svg id=\"frames\" y=\"22\"") && with.contains("viewBox=\"0 0 1200 "));
         assert!(with.contains(&format!("viewBox=\"0 0 1200 {}\"", height(&with))), "{with:.600}");
+    }
+
+    /// A subtitle that is longer than the picture is wide goes on in lines of its own, above the legend.
+    #[test]
+    fn a_long_subtitle_is_not_cut() {
+        let mut options = options(&sample_profile());
+        let parts: Vec<_> = (0..9).map(|part| format!("this is the part with the number {part}")).collect();
+        options.subtitle = Some(parts.join("; "));
+        let legend = Legend { beside: "left out".to_owned(), ..Legend::default() };
+        let svg = draw(&mut options, &["prog;main 1".to_owned()], Limits::default(), None, &legend).unwrap();
+        let svg = String::from_utf8(svg).unwrap();
+        assert!(parts.iter().all(|part| svg.contains(part)));
+        assert!(svg.contains("y=\"70\" text-anchor") && svg.contains("y=\"92\" text-anchor"), "{svg:.3000}");
+        assert!(svg.contains("y=\"114\">left out<") && svg.contains("<svg id=\"frames\" y=\"66\""), "{svg:.3000}");
     }
 
     /// Every kind of frame has its colour; what was guessed is told before all else.
