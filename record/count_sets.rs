@@ -132,7 +132,7 @@ fn longest_chain() -> u32 {
     allowed.unwrap_or(MOST).clamp(1, MOST)
 }
 
-/// Clears a map of stacks of those that no count refers to: there was no room for it.
+/// Clears a map of the stacks that are left: no count refers to them, for there was no room for it.
 fn clear_stacks(map: &MapHandle, is_one_step: &mut bool) -> Result<()> {
     // The kernel finds the next key by the one before: so none is deleted meanwhile.
     let ids: Vec<Vec<u8>> = map.keys().collect();
@@ -148,6 +148,8 @@ fn take_stack(map: &MapHandle, id: &[u8], is_one_step: &mut bool) -> Result<Opti
         }
     }
     let addresses = map.lookup(id, MapFlags::ANY).context("reading stacks")?;
-    map.delete(id).context("clearing stacks")?;
+    if addresses.is_some() {
+        map.delete(id).context("clearing stacks")?;
+    }
     Ok(addresses)
 }

@@ -165,5 +165,6 @@ proptest! {
                 prop_assert!(stack.words.len() <= 80);
             }
         }
+        prop_assert!(matches!(samples.next(), Ok(None)), "after an error there is nothing more");
     }
 }

@@ -21,7 +21,7 @@
 //! |---|---|
 //! | 1 records | metadata records: 16-bit tag, 32-bit length, bincode; unknown tags are skipped. Compressed by itself. |
 //! | 6 samples | samples in columns; of earlier versions, kind 2. One zstd stream with a window of 1 MiB goes through all such frames of a segment; each frame is flushed to its end. |
-//! | 7 counts | samples of ticks that were counted, in columns; packed by itself. Earlier versions wrote them as kind 6. |
+//! | 7 counts | samples of ticks that were counted, in columns; packed by itself. Earlier versions wrote them as kind 6, and pass over these: they show none of the samples, and say that the index does not agree with the segments. |
 //! | 3 index | a [`SegmentSummary`] for each segment, each with a 16-bit tag (1) and a 32-bit length in front. Compressed by itself. |
 //! | 4 totals | [`Totals`]; of a recording that was closed. Compressed by itself. |
 //! | 5 footer | the offset of the index, u64, not compressed; the last frame of a recording that was closed. A file that lacks it alone lacks nothing of the recording, and is read from its start. |
@@ -100,7 +100,7 @@
 //! | addresses of a segment's distinct kernel chains | 16,777,216: 128 MiB |
 //! | words of one stack | 524,288: 4 MiB, twice the recorder's largest copy |
 //! | frames of one unwound stack | 524,288 beyond the chain |
-//! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512, and a byte of the columns of counts as 16 |
+//! | bytes after decompression, and words of stacks, in all | the [allowance](Segment::allowance): 4 billion, and 2,048 for each byte of the file; a sample counts as 512 more, a byte of the columns of counts as 16 more |
 //!
 //! What is beyond is an [`Error`] of its segment, which says so. Memory is needed for one segment at a time, and for a few
 //! dozen bytes for each frame of the file; time grows with the length of the file.

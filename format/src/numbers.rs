@@ -27,7 +27,7 @@ struct Chance {
     bits: u8,
 }
 
-/// What a bit changes: by how much of the distance to what it was, in 65,536ths. The first one 2/3, then ever less.
+/// By how much of the distance to what it was a bit changes its chance, in 65,536ths. The first one 4/7, then ever less.
 const RATES: [u16; 80] = {
     let mut rates = [0; 80];
     let mut bits = 0;
@@ -147,33 +147,54 @@ pub(crate) fn pack(columns: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The columns of a frame of counts, which have so many bytes, in `columns`' memory.
+const WHOLE: &str = "whole numbers of counts";
+const AS_LONG: &str = "columns as long as they are said to be";
+
+/// The columns of a frame of counts, which have so many bytes, in `columns`' memory. What is more is refused before it is there.
 pub(crate) fn unpack(content: &[u8], length: usize, mut columns: Vec<u8>) -> Result<Vec<u8>, Error> {
-    let (mut at, mut counts) = (0, Vec::new());
-    for _ in 0..varint::take(content, &mut at)? {
-        counts.push(varint::take(content, &mut at)?);
+    let mut counts = 0;
+    let how_many = varint::take(content, &mut counts)?;
+    let mut start = counts;
+    for _ in 0..how_many {
+        varint::take(content, &mut start)?;
     }
     columns.clear();
-    varint::put(&mut columns, counts.len() as u64);
-    let mut decoder = RangeDecoder::new(&content[at..]);
+    varint::put(&mut columns, how_many);
+    let mut decoder = RangeDecoder::new(&content[start..]);
     let mut column = Vec::new();
-    for count in counts {
-        column.clear();
-        let mut model = Model::new();
-        for _ in 0..count {
-            let number = model.code(&mut decoder, 0).filter(|_| !decoder.is_beyond_end());
-            varint::put(&mut column, number.ok_or(Error::content(at, "whole numbers of counts"))?);
-            if column.len() > length {
-                return Err(Error::content(at, "columns as long as they are said to be"));
-            }
+    for _ in 0..how_many {
+        let count = varint::take(content, &mut counts)?;
+        if count > 0 {
+            // In front of it is its length.
+            let room = length.saturating_sub(columns.len() + 1);
+            let unpacked = unpack_column(&mut decoder, count, room, &mut column);
+            unpacked.map_err(|expected| Error::content(start, expected))?;
         }
         varint::put(&mut columns, column.len() as u64);
         columns.append(&mut column);
     }
     if columns.len() != length || !decoder.is_at_end() {
-        return Err(Error::content(at, "columns as long as they are said to be"));
+        return Err(Error::content(start, AS_LONG));
     }
     Ok(columns)
+}
+
+/// The next column: so many numbers in at most so many bytes. An error is what was expected.
+fn unpack_column(
+    decoder: &mut RangeDecoder<'_>,
+    count: u64,
+    room: usize,
+    column: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    let mut model = Model::new();
+    for _ in 0..count {
+        let number = model.code(decoder, 0).filter(|_| !decoder.is_beyond_end());
+        varint::put(column, number.ok_or(WHOLE)?);
+        if column.len() > room {
+            return Err(AS_LONG);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -205,7 +226,7 @@ mod tests {
     proptest! {
         /// Columns come back, whatever is in them.
         #[test]
-        fn columns_come_back(columns in vec(vec(prop_oneof![0u64..9, any::<u64>()], 0..60), 0..5)) {
+        fn columns_come_back(columns in vec(vec(prop_oneof![0u64..9, any::<u64>(), Just(u64::MAX)], 0..60), 0..5)) {
             let columns = joined(&columns);
             prop_assert_eq!(unpack(&packed(&columns), columns.len(), vec![1]).unwrap(), columns);
         }
@@ -232,6 +253,33 @@ mod tests {
             }
             let _refused = pack(&content, &mut Vec::new());
         }
+    }
+
+    /// Numbers of each length come back, the least and the greatest of it, also behind each other one.
+    #[test]
+    fn numbers_of_each_length_come_back() {
+        let numbers: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, u64::MAX >> bit]).chain([0]).collect();
+        let pairs = numbers.iter().flat_map(|one| numbers.iter().flat_map(move |other| [*one, *other])).collect();
+        let columns = joined(&[Vec::new(), pairs, Vec::new(), numbers]);
+        assert_eq!(unpack(&packed(&columns), columns.len(), Vec::new()).unwrap(), columns);
+    }
+
+    /// Columns that are short by themselves, but not together, are refused at the first one that is too much: few bytes can ask for many of them.
+    #[test]
+    fn columns_that_explode_together_are_refused() {
+        const LENGTH: u64 = 10_000;
+        let mut content = Vec::new();
+        for number in [4, LENGTH - 10, LENGTH - 10, LENGTH - 10, LENGTH - 10] {
+            varint::put(&mut content, number);
+        }
+        let mut encoder = RangeEncoder::new(&mut content);
+        let mut model = Model::new();
+        (0..LENGTH - 10).for_each(|_| _ = model.code(&mut encoder, 0));
+        let mut model = Model::new();
+        (0..100).for_each(|_| _ = model.code(&mut encoder, 0));
+        encoder.finish();
+        let refused = unpack(&content, LENGTH as usize, Vec::new()).unwrap_err();
+        assert!(matches!(refused, Error::Content { expected: AS_LONG, .. }), "{refused}");
     }
 
     /// What repeats takes next to nothing; a few bits of what does not are learned.

@@ -126,6 +126,11 @@ pub fn packed_length(column: &[u8]) -> Result<usize, Error> {
     Ok(packed.len())
 }
 
+/// The columns that a content of a frame of counts stands for, if they have so many bytes.
+pub fn unpacked(content: &[u8], length: usize) -> Result<Vec<u8>, Error> {
+    numbers::unpack(content, length, Vec::new())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

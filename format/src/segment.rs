@@ -23,7 +23,7 @@ const ALLOWANCE_PER_BYTE: u64 = 2048;
 const WORTH: &str = "what a file of its size is worth";
 /// What a sample costs besides its words.
 const SAMPLE_COST: u64 = 512;
-/// What a byte of the columns of counts does.
+/// What a byte of the columns of counts costs.
 const COUNTS_COST: u64 = 16;
 /// Metadata of one segment, before compression; the writer makes 8 MiB of it after compression.
 pub(crate) const RECORDS_LIMIT: u64 = 256 << 20;
@@ -263,6 +263,7 @@ impl Samples<'_> {
     fn stop(&mut self) {
         self.left = 0;
         self.columns = ColumnReader::default();
+        self.decoder = SampleDecoder::default();
         self.frames = [].iter();
     }
 }

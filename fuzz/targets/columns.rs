@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use profrec_format::raw::{RawFrame, RawRecording};
+use profrec_format::raw::{RawFrame, RawRecording, unpacked};
 use profrec_format::{Header, Recording, Totals, Writer};
 
 static EMPTY: LazyLock<RawRecording> = LazyLock::new(|| {
@@ -30,10 +30,12 @@ fuzz_target!(|frames: (u8, &[u8])| {
         let content = head.chain(columns.iter().copied()).collect();
         RawFrame { kind: 1, flags: 1, items: 1, content, ..RawFrame::default() }
     };
-    raw.frames = match items % 9 {
+    raw.frames = match items % 10 {
+        // The bits of counts.
+        9 => return unpack(columns),
         0 => vec![frame(6, 1, columns)],
         1 => vec![frame(6, 1, first), frame(6, 0, second)],
-        // Counts: packed, or as they are where they are no columns.
+        // Counts.
         2 => vec![frame(7, 1, columns)],
         3 => vec![frame(7, 1, first), frame(7, 0, second)],
         // One of the five tables, from four on.
@@ -43,3 +45,12 @@ fuzz_target!(|frames: (u8, &[u8])| {
     let Ok(recording) = Recording::open(&file) else { return };
     let _damaged = profrec_fuzz::read(&recording, |_| {});
 });
+
+/// Unpacks a content of counts, whose first two bytes are the length of what it stands for.
+fn unpack(bytes: &[u8]) {
+    let Some((length, content)) = bytes.split_first_chunk() else { return };
+    let length = usize::from(u16::from_le_bytes(*length));
+    if let Ok(columns) = unpacked(content, length) {
+        assert_eq!(columns.len(), length);
+    }
+}

@@ -18,7 +18,7 @@ use crate::event::Tick;
 use crate::hybrid::owed::Program;
 use crate::side_band::What;
 
-/// Rows are written when they are so many, or have so many addresses: a megabyte or two.
+/// Rows are written when they are so many, or have room for so many addresses: a megabyte or two.
 const MOST_ROWS: usize = 8 << 10;
 const MOST_ADDRESSES: usize = 128 << 10;
 
@@ -29,6 +29,7 @@ const COUNTED: u32 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     rows: Vec<Row>,
+    /// How many addresses they have room for.
     addresses: usize,
     /// While rows are gathered: the time of the first one, and of the last record of each process since.
     start: Option<u64>,
@@ -73,7 +74,7 @@ impl Rows {
             _ => None,
         };
         let kernel = std::mem::take(&mut sample.kernel_chain);
-        self.addresses += kernel.len() + user.as_ref().map_or(0, Vec::len);
+        self.addresses += kernel.capacity() + user.as_ref().map_or(0, Vec::capacity);
         self.rows.push(Row {
             time: start.max(recorded).min(sample.time),
             pid: sample.pid,

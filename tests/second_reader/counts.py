@@ -1,6 +1,6 @@
 """Frames of counts: numbers whose bits have chances that are learned from those before them."""
 
-from encoding import Malformed, require
+from encoding import require
 
 BYTES_AHEAD = 4
 EVEN = 1 << 15
@@ -109,8 +109,7 @@ def columns(source, length):
         column = bytearray()
         for number in numbers(bits, count):
             column += leb128(number)
-            if len(column) > length:
-                raise Malformed("columns are longer than they are said to be")
+            require(len(out) + len(column) < length, "columns are longer than they are said to be")
         out += leb128(len(column)) + column
     require(len(out) == length and bits.behind_end() == -1, "columns are not as long as they are said to be")
     return bytes(out)

@@ -99,7 +99,7 @@ fn a_stack_is_told_once() {
     assert!(many[0].1 - one[0].1 <= 100 * 7, "{one:?} {many:?}");
 }
 
-/// What says that more samples of a stack follow than there are is damaged.
+/// What says that more samples of a stack follow than there are is damaged, and after the error there is nothing more.
 #[test]
 fn samples_that_are_missing_are_noticed() {
     let file = written(&[(1..9).map(|tid| Sample { pid: 7, tid, ..Sample::default() }).collect()], 1);
@@ -107,8 +107,55 @@ fn samples_that_are_missing_are_noticed() {
     let frame = raw.frames.iter_mut().find(|frame| frame.kind == COUNTS).unwrap();
     frame.items -= 1;
     let file = raw.put_together().unwrap();
-    let recording = Recording::open(&file).unwrap();
+    assert_eq!(read_to_error(&file), 7);
+}
+
+/// The same of one whose samples do not have all that they need: it is noticed between two samples of one stack.
+#[test]
+fn what_samples_lack_is_noticed() {
+    let file = written(&[(1..9).map(|tid| Sample { pid: 7, tid, ..Sample::default() }).collect()], 1);
+    let mut raw = RawRecording::take_apart(&file).unwrap();
+    let frame = raw.frames.iter_mut().find(|frame| frame.kind == COUNTS).unwrap();
+    // Behind the number of columns and the times, CPUs: eight numbers of a byte.
+    let cpus = 2 + usize::from(frame.content[1]);
+    assert_eq!(frame.content[cpus], 8);
+    frame.content[cpus] = 3;
+    frame.content.drain(cpus + 1..cpus + 6);
+    let file = raw.put_together().unwrap();
+    assert_eq!(read_to_error(&file), 3);
+}
+
+/// How many samples there are before the error of the only segment.
+fn read_to_error(file: &[u8]) -> usize {
+    let recording = Recording::open(file).unwrap();
     let mut samples = recording.segments()[0].samples();
-    let read = std::iter::from_fn(|| samples.next().map(|sample| sample.cloned()).transpose());
-    assert!(read.collect::<Result<Vec<_>, _>>().is_err());
+    let read = (0..).find(|_| samples.next().is_err()).unwrap();
+    assert!((0..3).all(|_| matches!(samples.next(), Ok(None))));
+    read
+}
+
+/// A flush that was changed or cut off costs what it has, and no other one.
+#[test]
+fn each_flush_stands_alone() {
+    let flush = |time: u64| {
+        let of = move |tid| Sample {
+            time: time << 20,
+            pid: 7,
+            tid,
+            user: UserState::Chain(vec![1, 2]),
+            ..Sample::default()
+        };
+        (1..9).map(of).collect::<Vec<_>>()
+    };
+    let flushes = [flush(1), flush(2), flush(3)];
+    let file = written(&flushes, 1);
+    let starts: Vec<usize> = (0..file.len() - 8).filter(|at| file[*at..*at + 9] == *b"\xf7prec\r\n\x93\x07").collect();
+    assert_eq!(starts.len(), 3);
+    for at in starts[1]..starts[2] {
+        let mut changed = file.clone();
+        changed[at] ^= 0x10;
+        assert_eq!(read(&changed), [&flushes[0][..], &flushes[2]].concat(), "byte {at}");
+        assert_eq!(read(&file[..at]), flushes[0], "{at} bytes");
+    }
+    assert_eq!(read(&file[..starts[2]]), flushes[..2].concat());
 }
