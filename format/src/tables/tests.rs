@@ -41,7 +41,8 @@ fn record() -> impl Strategy<Value = Record> {
 }
 
 fn symbols() -> impl Strategy<Value = Record> {
-    let symbol = (long(), long(), text(), text());
+    let name = prop_oneof![text(), "(schedule|vfs_read|do_syscall_64)(|\\.isra\\.0|\\.cold)"];
+    let symbol = (long(), long(), name, text());
     let symbol = symbol.prop_map(|(address, size, name, module)| KernelSymbol { address, size, name, module });
     vec(symbol, 0..6).prop_map(|symbols| Record::KernelSymbols(KernelSymbols { symbols }))
 }
@@ -98,7 +99,7 @@ proptest! {
         prop_assert_eq!(read(&written(&records)).unwrap().0, records);
     }
 
-    /// So do names of kernel functions, each list by itself.
+    /// So do names of kernel functions, each list by itself, with numbers or without.
     #[test]
     fn kernel_symbols_round_trip(records in vec(symbols(), 0..3)) {
         prop_assert_eq!(read(&written(&records)).unwrap().0, records);
@@ -116,30 +117,54 @@ proptest! {
     }
 }
 
-/// Kernel symbols as an earlier version wrote them: each address from the one before, and names with their lengths.
-#[test]
-fn symbols_of_earlier_versions_are_read() {
-    let symbols = [(0x1000u64, 0x40u64, "one", "x"), (0x1008, 1, "", "x")];
-    let (mut columns, mut modules) = (Columns::<6>::default(), texts::TextsWriter::default());
-    columns.put(0, 2);
-    let mut before = 0;
-    for (address, size, name, module) in symbols {
-        columns.put(1, fold(address - before));
-        columns.put(2, size);
-        texts::put_new(&mut columns, 3, name);
-        modules.put(&mut columns, 4, 5, module);
-        before = address;
-    }
+/// Kernel symbols as earlier versions wrote them.
+const EARLIER_SYMBOLS: [(u64, u64, &str, &str); 2] = [(0x1000, 0x40, "one", "x"), (0x1008, 1, "", "x")];
+
+/// Their table is read, of this tag.
+fn read_earlier_symbols(tag: u16, mut columns: Columns<6>) {
     let (mut bytes, mut records) = (Vec::new(), Vec::new());
     columns.drain_into(&mut bytes);
-    assert_eq!(take(KERNEL_SYMBOLS, &bytes, &mut records).unwrap(), Some(2 * 64 + 5));
-    let symbols = symbols.map(|(address, size, name, module)| KernelSymbol {
+    assert_eq!(take(tag, &bytes, &mut records).unwrap(), Some(2 * 64 + 5));
+    let symbols = EARLIER_SYMBOLS.map(|(address, size, name, module)| KernelSymbol {
         address,
         size,
         name: name.to_owned(),
         module: module.to_owned(),
     });
     assert_eq!(records, [Record::KernelSymbols(KernelSymbols { symbols: symbols.to_vec() })]);
+}
+
+/// At first, each address was told from the one before, and names with their lengths.
+#[test]
+fn symbols_of_earlier_versions_are_read() {
+    let (mut columns, mut modules) = (Columns::<6>::default(), texts::TextsWriter::default());
+    columns.put(0, 2);
+    let mut before = 0;
+    for (address, size, name, module) in EARLIER_SYMBOLS {
+        columns.put(1, fold(address - before));
+        columns.put(2, size);
+        texts::put_new(&mut columns, 3, name);
+        modules.put(&mut columns, 4, 5, module);
+        before = address;
+    }
+    read_earlier_symbols(KERNEL_SYMBOLS, columns);
+}
+
+/// Then each from the end of the one before, and names up to a zero; none had a number.
+#[test]
+fn functions_of_earlier_versions_are_read() {
+    let (mut columns, mut modules) = (Columns::<6>::default(), texts::TextsWriter::default());
+    columns.put(0, 2);
+    let mut end = 0u64;
+    for (address, size, name, module) in EARLIER_SYMBOLS {
+        columns.put(1, address.wrapping_sub(end).rotate_right(4));
+        columns.put(2, size.rotate_right(4));
+        columns.put_bytes(3, name.as_bytes());
+        columns.put_bytes(3, &[0]);
+        modules.put(&mut columns, 4, 5, module);
+        end = address + size;
+    }
+    read_earlier_symbols(KERNEL_FUNCTIONS, columns);
 }
 
 /// A name with a zero in it is none of a kernel function: such a record is not in a table.
