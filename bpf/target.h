@@ -8,7 +8,7 @@
 #define MOST_CGROUPS 32
 #define COMM_BYTES 16
 
-const volatile bool only_targets = false; /* ticks are CPU-wide: keep those of `targets` */
+const volatile bool only_targets = false; /* while ticks are CPU-wide, keep those of `targets` */
 const volatile bool targets_are_threads = false; /* `targets` has thread ids, not process ids */
 const volatile bool only_users = false; /* keep those of `users` */
 const volatile __u32 only_cgroups = 0; /* keep those of tasks in one of so many `cgroups`, or below it; 0: of all */
@@ -92,7 +92,8 @@ static __always_inline bool is_target(__u64 pid_and_tid)
 
 	if (pid_namespace && !pid_and_tid)
 		return false;
-	if (only_targets && !bpf_map_lookup_elem(&targets, &id))
+	/* A clock that follows threads ticks in no others. */
+	if (only_targets && (!inherited_clocks || clocks_of_cpus) && !bpf_map_lookup_elem(&targets, &id))
 		return false;
 	if (only_users && !user_is_target())
 		return false;

@@ -5,7 +5,8 @@
 //! that uses less CPU than that is never seen. (300 times `/bin/true`, 0.25 s of CPU, at 999 Hz: 3
 //! samples with inherited clocks, 205 with CPU-wide ones.) So these clocks are for processes that are
 //! there and stay; a command, or processes that have children, get one clock a CPU and a filter at the
-//! top of the BPF program. So do processes with many threads, each of which would need its own clock.
+//! top of the BPF program. So do processes with many threads, each of which would need its own clock. Clocks of CPUs
+//! are there for the others, too, and do not tick: they take over where threads turn out to be short-lived (short_lives.rs).
 //!
 //! A target does not stand still until all is in place: threads and child processes that came meanwhile are looked for
 //! afterwards, until there are none.
@@ -78,7 +79,8 @@ impl Clocks {
     pub(crate) fn follow(self, cpu: u32, sampler: &mut Sampler, side_band: &SideBand, period: u64) -> Result<bool> {
         match self {
             Self::Cpus | Self::FilteredCpus => sampler.attach(Scope::Cpu(cpu), period, Some(side_band)),
-            Self::OneThread | Self::Threads { .. } => Ok(false),
+            Self::Threads { .. } => sampler.reserve(cpu, side_band).map(|()| false),
+            Self::OneThread => Ok(false),
         }
     }
 
@@ -100,6 +102,10 @@ impl Clocks {
                 Ok(attached)
             }
             Self::Threads { inherit } => {
+                // First, for each gets a number: threads may come faster than there are numbers.
+                for &cpu in cpus {
+                    sampler.reserve(cpu, stream.side_band())?;
+                }
                 let mut attached = 0;
                 for pid in target.pids() {
                     let threads = Threads { pid, inherit, period };
@@ -111,12 +117,7 @@ impl Clocks {
                 for id in target.ticking() {
                     sampler.add_target(id)?;
                 }
-                if stream.follows_children() {
-                    each_late_child(&target.pids(), proc_maps::descendants, |child| {
-                        sampler.add_target(child)?;
-                        stream.learn(child, now())
-                    })?;
-                }
+                add_late_children(&target.pids(), sampler, stream)?;
                 let mut attached = 0;
                 for &cpu in cpus {
                     attached += usize::from(sampler.attach(Scope::Cpu(cpu), period, Some(stream.side_band()))?);
@@ -125,6 +126,36 @@ impl Clocks {
             }
         }
     }
+}
+
+/// Has clocks of CPUs take over from those of threads, which go on where that fails.
+pub(crate) fn change_to_cpus<W: Write>(sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<()> {
+    if stream.follows_children() {
+        sampler.follow_children()?;
+    }
+    let mut known: FxHashSet<u32> = FxHashSet::default();
+    for _ in 0..MOST_ROUNDS {
+        // The kernel tells of a child before the program looks whether its parent counts: one of them finds it.
+        let new: Vec<u32> = stream.followed().into_iter().filter(|pid| known.insert(*pid)).collect();
+        if new.is_empty() {
+            break;
+        }
+        new.into_iter().try_for_each(|pid| sampler.add_target(pid))?;
+    }
+    // Of processes that were forgotten, for there were too many, only /proc tells.
+    add_late_children(&known.into_iter().collect::<Vec<_>>(), sampler, stream)?;
+    sampler.change_to_cpus()
+}
+
+/// Has the children of processes count, too, that came into being before those counted themselves.
+fn add_late_children<W: Write>(known: &[u32], sampler: &Sampler, stream: &mut Stream<W>) -> Result<()> {
+    if !stream.follows_children() {
+        return Ok(());
+    }
+    each_late_child(known, proc_maps::descendants, |child| {
+        sampler.add_target(child)?;
+        stream.learn(child, now())
+    })
 }
 
 /// Tells of the children that came into being before the kernel was told of their parents, whom it follows from then on.

@@ -30,6 +30,11 @@ impl Cpus {
         Self { online, watched, clocks, period, checked: Instant::now() }
     }
 
+    /// There are such clocks from now on.
+    pub(crate) fn change_clocks(&mut self, clocks: Clocks) {
+        self.clocks = clocks;
+    }
+
     /// Records those that came since the last look. Where that fails, as it mostly does for rights that
     /// were given up, says so and goes on without.
     pub(crate) fn follow<W: Write>(&mut self, sampler: &mut Sampler, stream: &mut Stream<W>) -> Result<()> {

@@ -79,6 +79,7 @@ mod scan;
 mod scratch;
 mod seen_code;
 mod session;
+mod short_lives;
 mod side_band;
 mod sink;
 mod skeleton;

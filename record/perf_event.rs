@@ -73,7 +73,7 @@ pub(crate) enum Scope {
     },
 }
 
-/// Opens a CPU clock that ticks every `period` nanoseconds.
+/// Opens a CPU clock that ticks every `period` nanoseconds; that of a CPU, once it is enabled.
 pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
     let mut attributes =
         Attributes { kind: TYPE_SOFTWARE, config: CONFIG_CPU_CLOCK, sample_period: period, ..Attributes::default() };
@@ -81,7 +81,7 @@ pub(crate) fn open_clock(scope: Scope, period: u64) -> io::Result<OwnedFd> {
         Scope::Cpu(cpu) => {
             // What it has to report goes to the ring of the process events, whose form it must have.
             attributes.sample_type = SAMPLE_TID | SAMPLE_TIME;
-            attributes.flags = SAMPLE_ID_ALL | USE_CLOCK_ID;
+            attributes.flags = SAMPLE_ID_ALL | USE_CLOCK_ID | DISABLED;
             attributes.clock_id = libc::CLOCK_MONOTONIC;
             open(attributes, -1, cpu as i32)
         }
@@ -102,12 +102,23 @@ pub(crate) fn open_own_clock(period: u64) -> io::Result<OwnedFd> {
     open(Attributes { kind, config, sample_period, flags, ..Attributes::default() }, 0, -1)
 }
 
-/// Lets a clock tick that was opened without.
+/// Lets a clock tick that was opened without, or was disabled, and those that were inherited from it.
 pub(crate) fn enable(clock: BorrowedFd<'_>) -> io::Result<()> {
     // _IO('$', 0)
     const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
-    // SAFETY: the request takes no memory.
-    let result = unsafe { libc::ioctl(clock.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
+    switch(clock, PERF_EVENT_IOC_ENABLE)
+}
+
+/// Has a clock tick no more, nor those that were inherited from it.
+pub(crate) fn disable(clock: BorrowedFd<'_>) -> io::Result<()> {
+    // _IO('$', 1)
+    const PERF_EVENT_IOC_DISABLE: libc::c_ulong = 0x2401;
+    switch(clock, PERF_EVENT_IOC_DISABLE)
+}
+
+fn switch(clock: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the two requests take no memory.
+    let result = unsafe { libc::ioctl(clock.as_raw_fd(), request, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

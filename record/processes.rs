@@ -72,6 +72,12 @@ impl Processes {
         self.by_pid.iter().filter(|(_, process)| process.ended.is_none()).map(|(pid, _)| *pid)
     }
 
+    /// How many threads those have.
+    pub(crate) fn running_threads(&self) -> u64 {
+        let running = self.by_pid.values().filter(|process| process.ended.is_none());
+        running.map(|process| process.threads.len() as u64).sum()
+    }
+
     /// All process ids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.by_pid.keys().copied().collect()

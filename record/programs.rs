@@ -24,6 +24,9 @@ use crate::target::Target;
 /// Of what counting does not use, there is as little as there can be.
 const LEAST_STACK: u32 = 4 << 10;
 const LEAST_RING: u32 = 64 << 10;
+/// As many processes can be told apart where clocks of threads may have to give way to those of CPUs. An entry of the table takes 16 bytes, which all
+/// are written at the start, for a case that is rare.
+const SPARE_TARGETS: u32 = 4096;
 /// `BPF_F_NO_PREALLOC`: entries of a map take memory when they are there. Programs of perf events may use such maps from Linux 6.1 on.
 const NO_PREALLOC: u32 = 1;
 /// Structs of the kernel that the programs look into; see bpf/kernel.h.
@@ -40,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) period: u64,
     /// Threads and processes inherit clocks.
     pub(crate) inherited_clocks: bool,
-    /// Ticks are CPU-wide, but only those of some processes or threads count.
+    /// Ticks are CPU-wide, or may have to be, but only those of some processes or threads count.
     pub(crate) only_targets: bool,
     /// These are threads.
     pub(crate) targets_are_threads: bool,
@@ -65,7 +68,7 @@ impl Settings {
             ring_size: if copies { args.ring_size() } else { LEAST_RING },
             period: args.period(),
             inherited_clocks: clocks.are_inherited(),
-            only_targets: clocks.needs_filter(),
+            only_targets: clocks.needs_filter() || clocks.are_inherited(),
             targets_are_threads: matches!(target, Target::Threads(_)),
             follow_children: target.has_children(args),
             narrowing: Narrowing::from_args(args)?,
@@ -82,7 +85,7 @@ pub(crate) struct Programs {
     pub(crate) whole_stack: u32,
     /// So many clocks can have a number.
     pub(crate) most_clocks: u32,
-    _fork: Option<Link>,
+    fork: Option<Link>,
 }
 
 impl Programs {
@@ -101,21 +104,27 @@ impl Programs {
         let cpus = libbpf_rs::num_possible_cpus()? as u32;
         let whole_stack = scratch::whole_stack(settings.whole_stack, cpus, settings.ring_size);
         let most_payload = scratch::most_payload(whole_stack.max(2 * settings.stack_size));
-        let most_clocks = cpus.max(MOST_THREAD_CLOCKS as u32);
+        let most_clocks = cpus + MOST_THREAD_CLOCKS as u32;
         set_variables(&mut open, settings, (whole_stack, most_payload))?;
         create_maps(&mut open, settings)?;
         open.maps.clocks.set_max_entries(1 + most_clocks)?;
         open.maps.scratch.set_max_entries(cpus)?;
         open.maps.scratch.set_value_size(scratch::scratch_size(most_payload))?;
-        let fork = settings.only_targets && settings.follow_children;
-        open.progs.on_fork.set_autoload(fork);
+        open.progs.on_fork.set_autoload(settings.only_targets && settings.follow_children);
         let skeleton = open.load().map_err(explain)?;
-        let _fork = match fork {
-            true => Some(skeleton.progs.on_fork.attach().context("attaching to the creation of processes")?),
-            false => None,
-        };
         narrow(&skeleton, &settings.narrowing).context("telling the kernel what to record")?;
-        Ok(Self { skeleton, whole_stack, most_clocks, _fork })
+        let mut programs = Self { skeleton, whole_stack, most_clocks, fork: None };
+        if settings.follow_children && !settings.inherited_clocks {
+            programs.follow_children()?;
+        }
+        Ok(programs)
+    }
+
+    /// Has children of processes that count do so, too: those that come from now on.
+    pub(crate) fn follow_children(&mut self) -> Result<()> {
+        let fork = self.skeleton.progs.on_fork.attach().context("attaching to the creation of processes")?;
+        self.fork = Some(fork);
+        Ok(())
     }
 }
 
@@ -157,6 +166,9 @@ fn create_maps(open: &mut OpenProfrecSkel<'static>, settings: &Settings) -> Resu
     let Narrowing { cgroups, comms, users } = &settings.narrowing;
     open.maps.events.set_max_entries(settings.ring_size)?;
     open.maps.targets.set_autocreate(settings.only_targets)?;
+    if settings.inherited_clocks {
+        open.maps.targets.set_max_entries(SPARE_TARGETS)?;
+    }
     if kernel::version() >= (6, 1) {
         open.maps.targets.set_map_flags(NO_PREALLOC)?;
     }

@@ -73,6 +73,7 @@ mod tests {
             refusal: None,
             kept: Kept { path: output.into(), lines: Vec::new(), failed: false },
             slowed: None,
+            unseen: None,
         };
         text(&error, &finished, Path::new(output))
     }

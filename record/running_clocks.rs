@@ -1,4 +1,5 @@
-//! The clocks that run, and their numbers, by which the programs in the kernel look up what a tick of theirs stands for.
+//! The clocks that run, those that may have to, and their numbers, by which the programs in the kernel look up what a tick of theirs
+//! stands for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -17,9 +18,17 @@ struct Clock {
     _link: Link,
 }
 
+/// A clock that was opened and does not tick yet. It has its number: there may be none left later.
+pub(crate) struct Opened {
+    pub(crate) event: OwnedFd,
+    pub(crate) scope: Scope,
+    pub(crate) number: u32,
+}
+
 /// All of them.
 pub(crate) struct RunningClocks {
     clocks: Vec<Clock>,
+    reserved: Vec<Opened>,
     numbers: Numbers,
     /// How long those ran that are gone.
     gone: u64,
@@ -28,24 +37,58 @@ pub(crate) struct RunningClocks {
 impl RunningClocks {
     /// None yet; at most so many have a number.
     pub(crate) fn new(most: u32) -> Self {
-        Self { clocks: Vec::new(), numbers: Numbers { free: Vec::new(), given: 0, most }, gone: 0 }
+        let numbers = Numbers { free: Vec::new(), given: 0, most };
+        Self { clocks: Vec::new(), reserved: Vec::new(), numbers, gone: 0 }
     }
 
     /// A number for one more.
-    pub(crate) fn take_number(&mut self) -> u32 {
-        self.numbers.take()
+    pub(crate) fn number(&mut self, event: OwnedFd, scope: Scope) -> Opened {
+        Opened { event, scope, number: self.numbers.take() }
     }
 
     /// One more runs.
-    pub(crate) fn add(&mut self, event: OwnedFd, scope: Scope, number: u32, link: Link) {
+    pub(crate) fn add(&mut self, opened: Opened, link: Link) {
+        let Opened { event, scope, number } = opened;
         self.clocks.push(Clock { event, scope, number, _link: link });
+    }
+
+    /// One that does not run waits until it has to.
+    pub(crate) fn reserve(&mut self, opened: Opened) {
+        self.reserved.push(opened);
+    }
+
+    /// Those that wait.
+    pub(crate) fn take_reserved(&mut self) -> Vec<Opened> {
+        std::mem::take(&mut self.reserved)
     }
 
     /// Gives up the clock of a CPU: the next one takes its number.
     pub(crate) fn remove(&mut self, cpu: u32) {
-        for clock in self.clocks.extract_if(.., |clock| clock.scope == Scope::Cpu(cpu)) {
+        self.leave(|scope| scope == Scope::Cpu(cpu));
+        for opened in self.reserved.extract_if(.., |opened| opened.scope == Scope::Cpu(cpu)) {
+            self.numbers.give_back(opened.number);
+        }
+    }
+
+    /// Gives up those clocks that run for such scopes.
+    pub(crate) fn leave(&mut self, is_left: impl Fn(Scope) -> bool) {
+        for clock in self.clocks.extract_if(.., |clock| is_left(clock.scope)) {
             self.gone += clock.time();
             self.numbers.give_back(clock.number);
+        }
+    }
+
+    /// Has none tick for now.
+    pub(crate) fn pause(&self) {
+        for clock in &self.clocks {
+            let _thread_ended = perf_event::disable(clock.event.as_fd());
+        }
+    }
+
+    /// Has all tick again that are there.
+    pub(crate) fn go_on(&self) {
+        for clock in &self.clocks {
+            let _thread_ended = perf_event::enable(clock.event.as_fd());
         }
     }
 
@@ -53,6 +96,7 @@ impl RunningClocks {
     pub(crate) fn stop(&mut self) {
         self.gone = self.time();
         self.clocks.clear();
+        self.reserved.clear();
     }
 
     /// Those whose period can be changed, with their numbers.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{MapCore, MapFlags, PerfEventOpts, ProgramInput};
 
@@ -18,8 +18,9 @@ use crate::perf_event::{self, Scope};
 use crate::programs::{Programs, Settings, put_cgroup};
 use crate::remedy;
 use crate::ring::BpfRing;
-use crate::running_clocks::RunningClocks;
+use crate::running_clocks::{Opened, RunningClocks};
 use crate::side_band::{SideBand, is_offline};
+use crate::skeleton::Variables;
 use crate::stream::now;
 
 /// Kernel addresses that are named at once; NAMES_AT_ONCE in bpf/profrec.bpf.c.
@@ -117,30 +118,81 @@ impl Sampler {
 
     /// Starts a clock. False when what it follows is gone: the thread ended, the CPU is offline.
     pub(crate) fn attach(&mut self, scope: Scope, period: u64, side_band: Option<&SideBand>) -> Result<bool> {
-        let weight = self.pace.weight;
-        let event = match perf_event::open_clock(scope, period * u64::from(weight)) {
+        let Some(opened) = self.open(scope, period, side_band)? else { return Ok(false) };
+        self.start(opened)?;
+        Ok(true)
+    }
+
+    /// Opens the clock of a CPU for the case that it has to tick later: it takes rights that are gone by then.
+    pub(crate) fn reserve(&mut self, cpu: u32, side_band: &SideBand) -> Result<()> {
+        if let Some(opened) = self.open(Scope::Cpu(cpu), self.period, Some(side_band))? {
+            self.clocks.reserve(opened);
+        }
+        Ok(())
+    }
+
+    /// Has the clocks of CPUs that were reserved tick from now on, and those of threads no more. Where that fails, these go on.
+    pub(crate) fn change_to_cpus(&mut self) -> Result<()> {
+        let reserved = self.clocks.take_reserved();
+        if reserved.is_empty() {
+            bail!("no CPU has a clock that was opened at the start");
+        }
+        self.clocks.pause();
+        let changed = reserved.into_iter().try_for_each(|opened| self.start(opened));
+        let (is_left, of_cpus): (fn(Scope) -> bool, _) = match changed {
+            Ok(()) => (|scope| !matches!(scope, Scope::Cpu(_)), true),
+            Err(_) => (|scope| matches!(scope, Scope::Cpu(_)), false),
+        };
+        self.clocks.leave(is_left);
+        if !of_cpus {
+            self.variables()?.clocks_of_cpus = false;
+            self.clocks.go_on();
+        }
+        changed
+    }
+
+    fn open(&mut self, scope: Scope, period: u64, side_band: Option<&SideBand>) -> Result<Option<Opened>> {
+        let event = match perf_event::open_clock(scope, period) {
             Ok(event) => event,
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) || is_offline(&error) => return Ok(None),
             Err(error) => return Err(remedy::perf(error)),
         };
-        if let Scope::Cpu(cpu) = scope {
-            let bss =
-                self.programs.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
-            bss.clocks_of_cpus = true;
-            if let Some(side_band) = side_band {
-                side_band.report_throttling(cpu, event.as_fd());
-            }
+        if let (Scope::Cpu(cpu), Some(side_band)) = (scope, side_band) {
+            side_band.report_throttling(cpu, event.as_fd());
         }
-        let number = self.clocks.take_number();
+        Ok(Some(self.clocks.number(event, scope)))
+    }
+
+    /// Has a clock tick at the pace of now, and its ticks captured.
+    fn start(&mut self, opened: Opened) -> Result<()> {
+        let (weight, number) = (self.pace.weight, opened.number);
+        if weight > 1 {
+            // Not when it is opened: for a while, programs may go by the period at which it was.
+            perf_event::set_period(opened.event.as_fd(), self.period * u64::from(weight))
+                .context("setting the period of a clock")?;
+        }
         self.tell_weight(number, weight)?;
-        let held = event.try_clone().context("holding a clock")?;
+        if matches!(opened.scope, Scope::Cpu(_)) {
+            self.variables()?.clocks_of_cpus = true;
+        }
+        let event = opened.event.try_clone().context("holding a clock")?;
         let options = PerfEventOpts { cookie: number.into(), ..PerfEventOpts::default() };
+        // It is enabled with that.
         let link = self.programs.skeleton.progs.on_tick.attach_perf_event_with_opts(event.as_raw_fd(), options);
         let link = link.context("attaching to a clock")?;
         // The link closes the event with itself.
         let _owned_by_the_link = event.into_raw_fd();
-        self.clocks.add(held, scope, number, link);
-        Ok(true)
+        self.clocks.add(opened, link);
+        Ok(())
+    }
+
+    /// Has children of processes that count do so from now on, which they may not have done so far.
+    pub(crate) fn follow_children(&mut self) -> Result<()> {
+        self.programs.follow_children()
+    }
+
+    fn variables(&mut self) -> Result<&mut Variables> {
+        self.programs.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")
     }
 
     /// Gives up the clock of a CPU that went: it is dead, also when the CPU comes back.
@@ -157,11 +209,10 @@ impl Sampler {
     /// Samples at another pace from now on.
     pub(crate) fn set_pace(&mut self, pace: Pace, period: u64) -> Result<()> {
         let (whole_stack, _) = self.stacks(pace);
-        let bss = self.programs.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
-        bss.whole_stack = whole_stack;
+        self.variables()?.whole_stack = whole_stack;
         if pace.weight != self.pace.weight {
             // From here on each tick looks up what it stands for, unless all stand for one.
-            bss.least_weight = pace.weight.max(2);
+            self.variables()?.least_weight = pace.weight.max(2);
             // Between the two steps a tick counts for the smaller weight: a few for too little, rather than many for too much.
             let falls = pace.weight < self.pace.weight;
             for (number, clock) in self.clocks.numbered() {
@@ -174,9 +225,7 @@ impl Sampler {
                     self.tell_weight(number, pace.weight)?;
                 }
             }
-            let bss =
-                self.programs.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
-            bss.least_weight = pace.weight;
+            self.variables()?.least_weight = pace.weight;
         }
         self.pace = pace;
         Ok(())
@@ -220,7 +269,8 @@ impl Sampler {
         let cpus =
             self.programs.skeleton.maps.outcomes.lookup_percpu(&all, MapFlags::ANY).context("reading the counters")?;
         let mut accounts = Accounts::of_cpus(&cpus.unwrap_or_default());
-        if let Some(end) = self.stopped {
+        let of_cpus = self.programs.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.clocks_of_cpus);
+        if let Some(end) = self.stopped.filter(|_| of_cpus) {
             accounts.miss_until(end, self.period);
         }
         Ok(accounts)
@@ -247,6 +297,11 @@ impl Sampler {
         self.period
     }
 
+    /// Nanoseconds between two ticks at the pace of now.
+    pub(crate) fn longest_period(&self) -> u64 {
+        self.period * u64::from(self.pace.weight)
+    }
+
     /// Nanoseconds that the clocks have run, all together.
     pub(crate) fn clock_time(&self) -> u64 {
         self.clocks.time()
@@ -266,8 +321,7 @@ impl Sampler {
     pub(crate) fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Result<Vec<String>> {
         let mut names = Vec::with_capacity(addresses.len());
         for batch in addresses.chunks(NAMES_AT_ONCE) {
-            let bss =
-                self.programs.skeleton.maps.bss_data.as_deref_mut().context("the BPF programs have no variables")?;
+            let bss = self.variables()?;
             bss.kernel_addresses = [0; NAMES_AT_ONCE];
             bss.kernel_addresses[..batch.len()].copy_from_slice(batch);
             self.programs

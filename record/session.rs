@@ -26,6 +26,7 @@ use crate::remedy;
 use crate::rights::{self, Account};
 use crate::ring::BpfRing;
 use crate::sampler::Sampler;
+use crate::short_lives::ShortLives;
 use crate::side_band::SideBand;
 use crate::sink::Sink;
 use crate::stop::Stop;
@@ -109,6 +110,7 @@ pub(crate) fn record(
 
     let progress = Progress::new(args.quiet);
     let started = Instant::now();
+    let short_lives = ShortLives::of(clocks);
     let cpus = Cpus::new(online, cpus, clocks, args.period());
     let looked = start;
     let mut session = Session {
@@ -117,6 +119,7 @@ pub(crate) fn record(
         stream,
         sampler,
         cpus,
+        short_lives,
         parts,
         triggers,
         frugality,
@@ -142,6 +145,8 @@ struct Session {
     stream: Stream<Sink>,
     sampler: Sampler,
     cpus: Cpus,
+    /// When threads inherit clocks.
+    short_lives: Option<ShortLives>,
     parts: Parts,
     triggers: Triggers,
     frugality: Frugality,
@@ -209,6 +214,11 @@ impl Session {
                 self.stream.take_process_events();
             }
             None => self.drain()?,
+        }
+        if let Some(short_lives) = &mut self.short_lives
+            && let Some(said) = short_lives.look(&mut self.cpus, &mut self.sampler, &mut self.stream)?
+        {
+            self.progress.say(&said);
         }
         self.stream.exchange_evidence()?;
         self.stream.choose_whom_to_sample(&mut self.sampler)?;
@@ -301,7 +311,7 @@ impl Session {
 
     /// Closes the recording, also when the output has refused a part of it.
     fn finish(self, ended: Result<StopReason>, start: u64) -> Result<(Finished, Stop)> {
-        let Self { stop, mut stream, sampler, parts, frugality, .. } = self;
+        let Self { stop, mut stream, sampler, parts, frugality, short_lives, .. } = self;
         let accounts = sampler.accounts()?;
         let (reason, refusal) = match ended {
             Ok(reason) => (reason, None),
@@ -315,6 +325,7 @@ impl Session {
                 (reason, Some(error).filter(|_| reason == StopReason::WriteFailed))
             }
         };
+        let unseen = short_lives.map_or(Ok(None), |short_lives| short_lives.last_words(&sampler, &stream))?;
         let (unknown_chunks, unnamed) = (stream.unknown_chunks(), stream.take_unnamed());
         let (bytes, last) = (stream.bytes_written(), stream.writer().last_time_in_output());
         let (outcomes, health) = (accounts.all(), stream.health());
@@ -335,6 +346,7 @@ impl Session {
             refusal,
             kept,
             slowed,
+            unseen,
         };
         Ok((finished, stop))
     }

@@ -7,4 +7,6 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/profrec.skel.rs"));
 }
 
+/// What the programs read and write while they run.
+pub(crate) use generated::types::bss as Variables;
 pub(crate) use generated::{OpenProfrecMaps, OpenProfrecSkel, ProfrecSkel, ProfrecSkelBuilder};

@@ -30,6 +30,8 @@ pub(crate) struct Finished {
     pub(crate) kept: Kept,
     /// What was done to keep within the budget, in words.
     pub(crate) slowed: Option<String>,
+    /// What clocks of threads did not see, in words.
+    pub(crate) unseen: Option<String>,
 }
 
 /// The summary as it is printed.
@@ -51,7 +53,7 @@ pub(crate) fn text(finished: &Finished) -> String {
     let written = if ticks == *samples { "written".to_owned() } else { format!("ticks by {samples} samples") };
     lines.push(format!("  expected {expected} = {ticks} {written}{lost_samples}"));
     lines.extend(clock(&finished.outcomes, lost));
-    lines.extend(finished.slowed.iter().map(|slowed| format!("  {slowed}")));
+    lines.extend(finished.slowed.iter().chain(&finished.unseen).map(|words| format!("  {words}")));
     for (cause, count) in lost.iter().filter(|(cause, _)| cause.lost() == Lost::Events) {
         lines.push(format!("  {count} process events lost ({}): some modules may be unknown", cause.name()));
     }
@@ -193,6 +195,7 @@ mod tests {
             refusal: None,
             kept: Kept { path: "a.prof".into(), lines: vec!["Next: profrec report a.prof".to_owned()], failed: false },
             slowed: None,
+            unseen: None,
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn checks() -> Vec<Check> {
 }
 
 fn load() -> Result<(Sampler, BpfRing)> {
-    Sampler::load(Settings {
+    let (mut sampler, ring) = Sampler::load(Settings {
         call_graph: CallGraph::Dwarf,
         whole_stack: 512 << 10,
         stack_size: 64 << 10,
@@ -55,7 +55,9 @@ fn load() -> Result<(Sampler, BpfRing)> {
         narrowing: Narrowing::default(),
         counting: None,
         sample_every: None,
-    })
+    })?;
+    sampler.follow_children()?;
+    Ok((sampler, ring))
 }
 
 /// A clock on a CPU, as `-a` and a command take, beside that of a thread.

@@ -82,6 +82,7 @@ impl<W: Write> Stream<W> {
             What::Exit { pid, tid } => {
                 let defined = self.is_defined(pid);
                 if self.processes.exit(pid, tid, time) {
+                    self.threads_ended += 1;
                     if defined && self.tells_of(pid, tid) {
                         self.write(&Record::Exit(Exit { time, pid, tid }))?;
                     }
@@ -95,6 +96,7 @@ impl<W: Write> Stream<W> {
             What::Cgroup { .. } => {}
             What::Lost { count, cpu, since } => {
                 self.doubt_everything();
+                self.threads_ended += count;
                 self.lose(Loss { since, cpu: Some(cpu), ..Loss::at(time, LossCause::ProcessEvents, count) })?;
             }
             What::Throttled { cpu } => self.losses.throttle(cpu),

@@ -26,6 +26,16 @@ impl<W: Write> Stream<W> {
         self.follow == Follow::Children
     }
 
+    /// How many threads of recorded processes have ended so far; events that were lost may have been such ends.
+    pub(crate) fn threads_ended(&self) -> u64 {
+        self.threads_ended
+    }
+
+    /// How many threads of recorded processes there are now.
+    pub(crate) fn threads_alive(&self) -> u64 {
+        self.processes.running_threads()
+    }
+
     /// Has the kernel record the children for which it found no room since the last time.
     pub(super) fn follow_lost_children(&mut self, sampler: &Sampler) -> Result<()> {
         self.follow_again(sampler.lost_children(), |pid| sampler.add_target(pid).is_ok())
@@ -53,9 +63,12 @@ impl<W: Write> Stream<W> {
     }
 
     /// The processes that are to be recorded, also those whose beginning waits for ticks.
-    fn followed(&mut self) -> FxHashSet<u32> {
+    pub(crate) fn followed(&mut self) -> FxHashSet<u32> {
         self.look_at_side_band();
         let mut followed: FxHashSet<u32> = self.processes.running().collect();
+        if self.follow == Follow::Nothing {
+            return followed;
+        }
         for event in &self.pending {
             if let What::Fork { pid, parent, .. } = event.what
                 && followed.contains(&parent)

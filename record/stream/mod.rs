@@ -121,6 +121,7 @@ pub(crate) struct Stream<W: Write> {
     /// Bytes that maps and rings take in the kernel, once it was asked.
     kernel_memory: Option<u64>,
     ended: Vec<u32>,
+    threads_ended: u64,
     lost_children: LostChildren,
     /// What the parts before hold.
     earlier: Earlier,
@@ -181,6 +182,7 @@ impl<W: Write> Stream<W> {
             meter: Meter::new(start),
             kernel_memory: None,
             ended: Vec::new(),
+            threads_ended: 0,
             lost_children: LostChildren::default(),
             earlier: Earlier::default(),
             ends_were_lost: false,

@@ -43,6 +43,7 @@ mod refusals;
 mod rings;
 mod second_reader;
 mod self_metrics;
+mod short_lives;
 mod stuck_mounts;
 mod targets;
 mod toolchains;
