@@ -2,52 +2,59 @@
 //! into the copied stack itself are kept. They are all that unwinding needs; everything else, which
 //! is what the program was working on, is left behind here.
 //!
-//! Each sample brings a thousand words and more, most of them neither: words are first held against
-//! the bounds of a few clusters of executable memory, many at a time (see `scan`), and only what lies
-//! inside is looked up.
+//! Each sample brings a thousand words and more, most of them neither: words are first held against the stack's bounds
+//! and those of a few clusters of executable memory, many at a time (see `scan`), and only what lies inside a cluster is looked up.
 
 use profrec_format::{StackRange, StackWord, UserStack};
 
 use crate::chunks::{CHUNK, SentChunks};
-use crate::code_ranges::{CodeRanges, MAX_CLUSTERS, contains};
+use crate::code_ranges::{CodeRanges, contains};
 use crate::event::{INSTRUCTION_POINTER, STACK_POINTER, Slice, Tick, words};
-use crate::scan::{self, BLOCK, Block, inside_any};
+use crate::scan::{self, BLOCK, Block};
 
 fn is_empty(range: &StackRange) -> bool {
     range.start >= range.end
 }
 
-/// What a word of one stack is held against.
+/// What the words of one stack are held against.
 struct Pointers<'a> {
     code: &'a CodeRanges,
     stack: StackRange,
     /// The stack that the thread started on, when it is on another one.
     first_stack: StackRange,
-    /// The executable ranges that were hit last: call chains stay in one module for a while, and go back to the one before.
-    recent: [StackRange; 2],
 }
 
 impl Pointers<'_> {
-    /// Whether the word at `address` is kept. A pointer into its own stack counts only when it points above itself, as saved
-    /// frame pointers and stack pointers do: so what is kept of a chunk does not depend on the stack pointer.
-    fn holds_at(&mut self, address: u64, value: u64) -> bool {
-        !(contains(self.stack, value) && value <= address) && self.holds(value)
+    /// Whether a register is kept. A pointer into a stack counts only when it points at a word: what a frame is found by does,
+    /// strings do not.
+    fn holds(&self, value: u64) -> bool {
+        let on_stack = contains(self.stack, value) || contains(self.first_stack, value);
+        (on_stack && value.is_multiple_of(8)) || self.code.contains(value)
     }
 
-    /// A pointer into a stack counts only when it points at a word: what a frame is found by does, strings do not.
-    fn holds(&mut self, value: u64) -> bool {
-        let on_stack = contains(self.stack, value) || contains(self.first_stack, value);
-        if contains(self.recent[0], value) || contains(self.recent[1], value) || (on_stack && value.is_multiple_of(8)) {
-            return true;
+    /// Which words of a block at `address` are kept, a bit for each. A pointer into its own stack counts only when it points
+    /// above itself, as saved frame pointers and stack pointers do: so what is kept of a chunk does not depend on the stack
+    /// pointer.
+    #[inline]
+    fn held(&self, block: &Block, address: u64) -> u64 {
+        let seen = scan::look(block, address, self.stack, &self.code.clusters);
+        let mut on_stack = seen.in_stack;
+        if !is_empty(&self.first_stack) {
+            on_stack |= scan::look(block, address, self.first_stack, &[]).in_stack;
         }
-        match self.code.find(value) {
-            Some(range) => {
-                self.recent = [range, self.recent[0]];
-                true
-            }
-            None => false,
+        let mut held = on_stack & seen.aligned;
+        let mut left = seen.in_clusters & !held;
+        while left != 0 {
+            let at = left.trailing_zeros();
+            left &= left - 1;
+            held |= u64::from(self.code.contains(word(block, at))) << at;
         }
+        held & !(seen.in_stack & !seen.upward)
     }
+}
+
+fn word(block: &Block, at: u32) -> u64 {
+    u64::from_le_bytes(block[at as usize % BLOCK])
 }
 
 /// Fills `into` with what is kept of a tick's registers and stack; its memory is used again. `sent` has the chunks of the
@@ -67,7 +74,7 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentC
         stack.end = stack.end.max(tick.top);
     }
     stack.end = stack.end.max(stack.start);
-    let mut pointers = Pointers { code, stack, first_stack, recent: Default::default() };
+    let pointers = Pointers { code, stack, first_stack };
     for (number, &value) in tick.registers[..INSTRUCTION_POINTER].iter().enumerate() {
         if number != STACK_POINTER && pointers.holds(value) {
             into.registers.set(number, value);
@@ -78,19 +85,15 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentC
         true => (&tick.outer, &tick.inner),
         false => (&tick.inner, &tick.outer),
     };
-    let mut interesting = [StackRange::default(); MAX_CLUSTERS + 2];
-    let ranges = code.clusters.iter().copied().chain([stack, first_stack].into_iter().filter(|range| !is_empty(range)));
-    let count = interesting.iter_mut().zip(ranges).map(|(place, range)| *place = range).count();
-    let interesting = &interesting[..count];
     for slice in [low, high] {
-        keep_words(slice, &mut pointers, interesting, &mut into.words);
+        keep_words(slice, &pointers, &mut into.words);
         add_range(slice.start, end(slice), &mut into.ranges);
     }
     for (place, changed) in tick.chunks.iter(tick.top.saturating_sub(tick.inner.start)) {
         let start = tick.top.wrapping_sub((u64::from(place) + 1) * CHUNK);
         if let Some(bytes) = changed {
             let before = into.words.len();
-            keep_words(&Slice { start, bytes }, &mut pointers, interesting, &mut into.words);
+            keep_words(&Slice { start, bytes }, &pointers, &mut into.words);
             sent.put(tick.tid, place, &into.words[before..]);
         } else if let Some(words) = sent.get(tick.tid, place) {
             into.words.extend_from_slice(words);
@@ -104,38 +107,37 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentC
 /// The call chain that the kernel found by frame pointers, up to the first word that is not code. Where a program uses the
 /// register for something else, the kernel takes for return addresses what is none: it may be anything.
 pub(crate) fn call_chain(tick: &Tick<'_>, code: Option<&CodeRanges>) -> Vec<u64> {
-    // Callers are often where those whom they call are.
-    let mut recent = None;
-    let mut is_code = |address: &u64| {
-        let here = recent.filter(|range| contains(*range, *address));
-        recent = here.or_else(|| code?.find(*address));
-        recent.is_some()
-    };
+    let is_code = |address: &u64| code.is_some_and(|code| code.contains(*address));
     let callers = words(tick.user_chain).skip(1);
     let mut chain = Vec::with_capacity(1 + callers.len());
     chain.push(tick.registers[INSTRUCTION_POINTER]);
-    chain.extend(callers.take_while(&mut is_code));
+    chain.extend(callers.take_while(is_code));
     chain
 }
 
-fn keep_words(slice: &Slice<'_>, pointers: &mut Pointers<'_>, interesting: &[StackRange], words: &mut Vec<StackWord>) {
+fn keep_words(slice: &Slice<'_>, pointers: &Pointers<'_>, words: &mut Vec<StackWord>) {
     let (blocks, rest) = slice.bytes.as_chunks::<8>().0.as_chunks::<BLOCK>();
-    let mut last: Block = [[0; 8]; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
     let mut address = slice.start;
-    for block in blocks.iter().chain([&last]) {
-        scan::expect(block);
-        let mut candidates = inside_any(block, interesting);
-        while candidates != 0 {
-            let at = candidates.trailing_zeros() as usize;
-            candidates &= candidates - 1;
-            let value = u64::from_le_bytes(block[at]);
-            let address = address.wrapping_add(8 * at as u64);
-            if pointers.holds_at(address, value) {
-                words.push(StackWord { address, value });
-            }
-        }
+    for block in blocks {
+        keep_words_of_block(block, address, pointers, words);
         address = address.wrapping_add(8 * BLOCK as u64);
+    }
+    if !rest.is_empty() {
+        let mut last: Block = [[0; 8]; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        keep_words_of_block(&last, address, pointers, words);
+    }
+}
+
+#[inline]
+fn keep_words_of_block(block: &Block, address: u64, pointers: &Pointers<'_>, words: &mut Vec<StackWord>) {
+    scan::expect(block);
+    let mut held = pointers.held(block, address);
+    while held != 0 {
+        let at = held.trailing_zeros();
+        held &= held - 1;
+        let address = address.wrapping_add(8 * u64::from(at));
+        words.push(StackWord { address, value: word(block, at) });
     }
 }
 
@@ -156,6 +158,8 @@ fn end(slice: &Slice<'_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::event::{self, REGISTERS};
 
@@ -304,5 +308,31 @@ mod tests {
         assert_eq!(look(0, &[], (4, 0)), (kept.to_vec(), whole.to_vec()));
         let changed = [kept[0], (at(2), 0x1333), kept[2]];
         assert_eq!(look(0b0010, &chunk(0x1333), (4, 0)), (changed.to_vec(), whole.to_vec()));
+    }
+
+    proptest! {
+        /// A block is looked at as each of its words by itself would be, wherever stacks and code lie: also in each other.
+        #[test]
+        fn a_block_is_looked_at_word_by_word(
+            [stack, first_stack, code, more_code] in [(); 4].map(|()| (0u64..0x40, 0u64..0x20)),
+            place in 0u64..0x40,
+            values in proptest::collection::vec(prop_oneof![0u64..0x6_0000, Just(u64::MAX)], BLOCK),
+        ) {
+            let range = |(start, pages): (u64, u64)| StackRange { start: start << 12, end: (start + pages) << 12 };
+            let code = [range(code), range(more_code)];
+            let pages = (0..0x60u64).filter(|page| code.iter().any(|range| contains(*range, page << 12)));
+            let ranges = CodeRanges::new(pages.map(|page| (page << 12, (page + 1) << 12)));
+            let (stack, first_stack) = (range(stack), range(first_stack));
+            let pointers = Pointers { code: &ranges, stack, first_stack };
+            let block: Block = std::array::from_fn(|at| values[at].to_le_bytes());
+            let held = pointers.held(&block, place << 12);
+            for (at, value) in values.iter().enumerate() {
+                let is_down = contains(stack, *value) && *value <= (place << 12) + 8 * at as u64;
+                let on_stack = (contains(stack, *value) || contains(first_stack, *value)) && value % 8 == 0;
+                let is_code = code.iter().any(|range| contains(*range, *value));
+                prop_assert_eq!(held >> at & 1 != 0, !is_down && (on_stack || is_code), "{:x}", value);
+                prop_assert_eq!(pointers.holds(*value), on_stack || is_code);
+            }
+        }
     }
 }
