@@ -27,7 +27,7 @@ enum call_graph {
 const volatile __u32 call_graph = CALL_GRAPH_STACK;
 const volatile __u32 stack_cap = 65536;	  /* bytes copied from each end of a deeper stack than `whole_stack`; a multiple of PAGE */
 const volatile __u32 most_payload = 1 << 20; /* bytes of stack in the payload at most */
-const volatile __u32 wakeup_bytes = 2 << 20; /* unread bytes in the ring that wake the recorder */
+const volatile __u32 wakeup_bytes = 4 << 20; /* unread bytes in the ring that wake the recorder */
 const volatile bool inherited_clocks = false; /* threads and processes inherit clocks */
 const volatile __u64 period = 1000000; /* nanoseconds between two ticks, unless the recorder slows down */
 
@@ -37,7 +37,7 @@ __u32 whole_stack;  /* stacks up to this depth are copied whole */
 __u32 least_weight; /* periods that a tick stands for at least: a power of two */
 
 /* Of the stack in a tick. */
-#define MAX_CHUNKS 512
+#define MAX_CHUNKS 2048
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
 #define REGISTERS 17
@@ -70,7 +70,7 @@ struct tick {
 	char comm[16]; /* the thread's name: it may be gone when somebody asks */
 };
 
-_Static_assert(sizeof(struct tick) == 30 * 8 + 11 * 4 + 2 * 2 + 16, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 54 * 8 + 11 * 4 + 2 * 2 + 16, "record/event.rs reads this layout");
 
 #include "accounts.h"
 

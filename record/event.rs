@@ -71,12 +71,14 @@ pub(crate) struct Chunks<'a> {
 }
 
 /// MAX_CHUNKS in bpf/profrec.bpf.c.
-const MOST_CHUNKS: usize = 512;
+const MOST_CHUNKS: usize = 2048;
 
 impl<'a> Chunks<'a> {
     #[cfg(test)]
     pub(crate) fn new((inner, outer): (u32, u32), which: u64, changed: &'a [u8]) -> Self {
-        Self { inner, outer, which: [which, 0, 0, 0, 0, 0, 0, 0], changed }
+        let mut all = [0; MOST_CHUNKS / 64];
+        all[0] = which;
+        Self { inner, outer, which: all, changed }
     }
 
     /// Whether there are bytes of just those that changed, all of which were captured. `length` is the distance from the
@@ -178,7 +180,7 @@ impl<'a> Tick<'a> {
 
     /// The CPU of a tick that may not have its form otherwise.
     pub(crate) fn cpu(bytes: &[u8]) -> Option<u32> {
-        const CPU: usize = 30 * 8 + 2 * 4;
+        const CPU: usize = 54 * 8 + 2 * 4;
         Some(u32::from_le_bytes(*bytes.get(CPU..)?.first_chunk()?))
     }
 
@@ -195,7 +197,7 @@ pub(crate) fn time_in(bytes: &[u8]) -> u64 {
 
 /// What a tick stands for whose bytes do not have the form of one, as far as it can be told: 1 at least.
 pub(crate) fn weight_in(bytes: &[u8]) -> u32 {
-    const WEIGHT: usize = 30 * 8 + 10 * 4;
+    const WEIGHT: usize = 54 * 8 + 10 * 4;
     let weight = bytes.get(WEIGHT..).and_then(|rest| rest.first_chunk());
     weight.map_or(1, |weight| u32::from_le_bytes(*weight).clamp(1, Sample::MAX_WEIGHT))
 }
@@ -237,7 +239,7 @@ mod tests {
     fn bytes([inner, outer, chunks, kernel, user]: [u32; 5], which: u64, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let words = (1..=22).map(|word| if word == 19 { TOP } else { word });
-        for word in words.chain([which, 0, 0, 0, 0, 0, 0, 0]) {
+        for word in words.chain([which]).chain([0; MOST_CHUNKS / 64 - 1]) {
             bytes.extend(word.to_le_bytes());
         }
         for half in [100, 101, 3, inner, outer, 2, 1, chunks, kernel, user, 4, 1] {
@@ -256,7 +258,7 @@ mod tests {
         let tick = Tick::parse(&bytes).unwrap();
         assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, TOP));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
-        assert_eq!(Tick::cpu(&bytes[..252]), Some(3));
+        assert_eq!(Tick::cpu(&bytes[..54 * 8 + 12]), Some(3));
         assert_eq!(tick.cgroup, 22);
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));

@@ -89,13 +89,14 @@ pub(crate) fn keep_pointers(tick: &Tick<'_>, code: &CodeRanges, sent: &mut SentC
         keep_words(slice, &pointers, &mut into.words);
         add_range(slice.start, end(slice), &mut into.ranges);
     }
+    let mut sent = sent.of(tick.tid);
     for (place, changed) in tick.chunks.iter(tick.top.saturating_sub(tick.inner.start)) {
         let start = tick.top.wrapping_sub((u64::from(place) + 1) * CHUNK);
         if let Some(bytes) = changed {
             let before = into.words.len();
             keep_words(&Slice { start, bytes }, &pointers, &mut into.words);
-            sent.put(tick.tid, place, &into.words[before..]);
-        } else if let Some(words) = sent.get(tick.tid, place) {
+            sent.put(place, &into.words[before..]);
+        } else if let Some(words) = sent.get(place) {
             into.words.extend_from_slice(words);
         } else {
             continue;

@@ -128,6 +128,12 @@ impl Programs {
     }
 }
 
+/// How many unread bytes in the ring wake the recorder: the more at once, the less each costs. A tick that does not fit wakes
+/// nobody, so that there must be room for another one.
+fn wakeup_bytes(ring_size: u32, most_payload: u32) -> u32 {
+    if most_payload <= ring_size / 4 { ring_size / 2 } else { ring_size / 4 }
+}
+
 /// What the programs read before anything else.
 fn set_variables(
     open: &mut OpenProfrecSkel<'static>,
@@ -142,7 +148,7 @@ fn set_variables(
     };
     (rodata.stack_cap, rodata.most_payload) = (settings.stack_size, most_payload);
     (rodata.period, rodata.inherited_clocks) = (settings.period, settings.inherited_clocks);
-    rodata.wakeup_bytes = settings.ring_size / 4;
+    rodata.wakeup_bytes = wakeup_bytes(settings.ring_size, most_payload);
     rodata.counting = settings.counting.is_some();
     rodata.sample_every = settings.sample_every.unwrap_or(0);
     rodata.only_targets = settings.only_targets;
@@ -199,4 +205,24 @@ fn narrow(skeleton: &ProfrecSkel<'_>, narrowing: &Narrowing) -> Result<()> {
 pub(crate) fn put_cgroup(skeleton: &ProfrecSkel<'_>, index: u32, cgroup: &Cgroup) -> libbpf_rs::Result<()> {
     let descriptor = cgroup.as_fd().as_raw_fd().to_le_bytes();
     skeleton.maps.cgroups.update(&index.to_le_bytes(), &descriptor, MapFlags::ANY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the sizes, a ring that wakes nobody yet has room for the largest tick, unless two are more than it has.
+    #[test]
+    fn there_is_room_until_somebody_wakes() {
+        for ring in [256 << 10, 1 << 20, 8 << 20, 64 << 20] {
+            for stack in [4 << 10, 128 << 10, 512 << 10, 2 << 20] {
+                let whole_stack = scratch::whole_stack(stack, 2, ring);
+                let most = scratch::most_payload(whole_stack.max(stack));
+                let wakes = wakeup_bytes(ring, most);
+                assert!(ring - wakes > most || 2 * most > ring, "{ring} {most} {wakes}");
+                assert!(wakes == ring / 2 || wakes == ring / 4);
+            }
+        }
+        assert_eq!(wakeup_bytes(8 << 20, scratch::most_payload(512 << 10)), 4 << 20);
+    }
 }

@@ -9,7 +9,7 @@ use crate::chunks::CHUNK;
 use crate::event::Tick;
 
 /// Chunks that are kept at most: 256 MB. What is not known any more is missing in the stacks until it changes.
-const MOST_CHUNKS: usize = 1 << 16;
+const MOST_CHUNKS: usize = 1 << 18;
 
 /// The chunks that were sent, by thread and place from the top of its stack.
 #[derive(Debug, Default)]
@@ -31,6 +31,13 @@ impl RawStacks {
             }
         }
         memory.sort_by_key(|(start, _)| *start);
+        memory.dedup_by(|(start, bytes), (before, all)| {
+            let is_next = before.wrapping_add(all.len() as u64) == *start;
+            if is_next {
+                all.append(bytes);
+            }
+            is_next
+        });
         let time = tick.time.checked_next_multiple_of(1_024).unwrap_or(tick.time);
         RawStack { time, tid: tick.tid, registers: tick.registers.to_vec(), memory }
     }
@@ -77,14 +84,15 @@ mod tests {
             };
             let stack = stacks.stack(&tick);
             assert_eq!((stack.time, stack.tid, stack.registers), (5_120, tid, vec![7; REGISTERS]));
-            stack.memory.iter().map(|(start, bytes)| (*start, bytes.len(), bytes[0])).collect::<Vec<_>>()
+            stack.memory
         };
-        let slices = [(0x5000, 8, 2), (0x7000, 16, 1)];
-        let (one, other) = (0x7010, 0x7010 + CHUNK);
         let size = CHUNK as usize;
+        let slice = (0x5000, vec![2; 8]);
+        let all = |one: u8, other| (0x7000, [&[1; 16][..], &vec![one; size], &vec![other; size]].concat());
         let both = [chunk(3), chunk(4)].concat();
-        assert_eq!(look(9, 0b11, &both), [&slices[..], &[(one, size, 3), (other, size, 4)]].concat());
-        assert_eq!(look(9, 0b10, &chunk(5)), [&slices[..], &[(one, size, 3), (other, size, 5)]].concat());
-        assert_eq!(look(8, 0b10, &chunk(6)), [&slices[..], &[(other, size, 6)]].concat());
+        assert_eq!(look(9, 0b11, &both), [slice.clone(), all(3, 4)]);
+        assert_eq!(look(9, 0b10, &chunk(5)), [slice.clone(), all(3, 5)]);
+        let other = (0x7010 + CHUNK, chunk(6).to_vec());
+        assert_eq!(look(8, 0b10, &chunk(6)), [slice, (0x7000, vec![1; 16]), other]);
     }
 }

@@ -83,6 +83,7 @@ impl<W: Write> Stream<W> {
                 let defined = self.is_defined(pid);
                 if self.processes.exit(pid, tid, time) {
                     self.threads_ended += 1;
+                    self.chunks.forget(tid);
                     if defined && self.tells_of(pid, tid) {
                         self.write(&Record::Exit(Exit { time, pid, tid }))?;
                     }
