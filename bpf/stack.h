@@ -32,7 +32,7 @@
 #define CHUNK 1024
 #define CHUNK_WORDS (CHUNK / sizeof(__u64))
 #define CHUNKS_AT_ONCE (PIECE / CHUNK)
-/* Powers of two; the recorder knows them. */
+/* Powers of two; the recorder knows how many layouts there are. */
 #define REMEMBERED 32768
 #define LAYOUTS 4096
 /* Odd, with ones and zeros well mixed: 2^64 divided by the golden ratio. */
