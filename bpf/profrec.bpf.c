@@ -37,7 +37,7 @@ __u32 whole_stack;  /* stacks up to this depth are copied whole */
 __u32 least_weight; /* periods that a tick stands for at least: a power of two */
 
 /* Of the stack in a tick. */
-#define MAX_CHUNKS 2048
+#define MAX_CHUNKS 1024
 #define MAX_CHAIN 127
 #define CHAIN_BYTES (MAX_CHAIN * sizeof(__u64))
 #define REGISTERS 17
@@ -70,7 +70,7 @@ struct tick {
 	char comm[16]; /* the thread's name: it may be gone when somebody asks */
 };
 
-_Static_assert(sizeof(struct tick) == 54 * 8 + 11 * 4 + 2 * 2 + 16, "record/event.rs reads this layout");
+_Static_assert(sizeof(struct tick) == 38 * 8 + 11 * 4 + 2 * 2 + 16, "record/event.rs reads this layout");
 
 #include "accounts.h"
 

@@ -29,11 +29,11 @@
 /* Other threads' stacks are mapped with a size chosen by the program. */
 #define MAX_THREAD_STACK (64ULL << 20)
 /* A chunk of the stack; record/chunks.rs knows it. */
-#define CHUNK 1024
+#define CHUNK 2048
 #define CHUNK_WORDS (CHUNK / sizeof(__u64))
 #define CHUNKS_AT_ONCE (PIECE / CHUNK)
 /* Powers of two; the recorder knows how many layouts there are. */
-#define REMEMBERED 32768
+#define REMEMBERED 16384
 #define LAYOUTS 4096
 /* Odd, with ones and zeros well mixed: 2^64 divided by the golden ratio. */
 #define MIX 0x9e3779b97f4a7c15ULL

@@ -5,7 +5,7 @@ use profrec_format::StackWord;
 use rustc_hash::FxHashMap;
 
 /// Bytes of a chunk; CHUNK in bpf/stack.h.
-pub(crate) const CHUNK: u64 = 1024;
+pub(crate) const CHUNK: u64 = 2048;
 
 /// What was kept of the chunks that were sent.
 #[derive(Debug, Default)]

@@ -71,7 +71,7 @@ pub(crate) struct Chunks<'a> {
 }
 
 /// MAX_CHUNKS in bpf/profrec.bpf.c.
-const MOST_CHUNKS: usize = 2048;
+const MOST_CHUNKS: usize = 1024;
 
 impl<'a> Chunks<'a> {
     #[cfg(test)]
@@ -180,7 +180,7 @@ impl<'a> Tick<'a> {
 
     /// The CPU of a tick that may not have its form otherwise.
     pub(crate) fn cpu(bytes: &[u8]) -> Option<u32> {
-        const CPU: usize = 54 * 8 + 2 * 4;
+        const CPU: usize = 38 * 8 + 2 * 4;
         Some(u32::from_le_bytes(*bytes.get(CPU..)?.first_chunk()?))
     }
 
@@ -197,7 +197,7 @@ pub(crate) fn time_in(bytes: &[u8]) -> u64 {
 
 /// What a tick stands for whose bytes do not have the form of one, as far as it can be told: 1 at least.
 pub(crate) fn weight_in(bytes: &[u8]) -> u32 {
-    const WEIGHT: usize = 54 * 8 + 10 * 4;
+    const WEIGHT: usize = 38 * 8 + 10 * 4;
     let weight = bytes.get(WEIGHT..).and_then(|rest| rest.first_chunk());
     weight.map_or(1, |weight| u32::from_le_bytes(*weight).clamp(1, Sample::MAX_WEIGHT))
 }
@@ -258,7 +258,7 @@ mod tests {
         let tick = Tick::parse(&bytes).unwrap();
         assert_eq!((tick.time, tick.registers[0], tick.registers[16], tick.top), (1, 2, 18, TOP));
         assert_eq!((tick.pid, tick.tid, tick.cpu), (100, 101, 3));
-        assert_eq!(Tick::cpu(&bytes[..54 * 8 + 12]), Some(3));
+        assert_eq!(Tick::cpu(&bytes[..38 * 8 + 12]), Some(3));
         assert_eq!(tick.cgroup, 22);
         assert_eq!((tick.inner.start, tick.inner.bytes), (20, &payload[..16]));
         assert_eq!((tick.outer.start, tick.outer.bytes), (21, &payload[16..24]));

@@ -19,7 +19,7 @@ pub(crate) fn most_payload(stack: u32) -> u32 {
 
 /// `struct scratch` in bpf/profrec.bpf.c for such a payload.
 pub(crate) fn scratch_size(most_payload: u32) -> u32 {
-    const FIRST_FIELDS: u32 = 16 + 54 * 8 + 12 * 4 + 16;
+    const FIRST_FIELDS: u32 = 16 + 38 * 8 + 12 * 4 + 16;
     const PIECE: u32 = 64 << 10;
     const CHAIN: u32 = 127 * 8;
     FIRST_FIELDS + most_payload + PIECE + 2 * CHAIN
