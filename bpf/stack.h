@@ -32,7 +32,7 @@
 #define CHUNK 2048
 #define CHUNK_WORDS (CHUNK / sizeof(__u64))
 #define CHUNKS_AT_ONCE (PIECE / CHUNK)
-/* Powers of two; the recorder knows how many layouts there are. */
+/* Powers of two; the recorder knows them. */
 #define REMEMBERED 16384
 #define LAYOUTS 4096
 /* Odd, with ones and zeros well mixed: 2^64 divided by the golden ratio. */

@@ -130,6 +130,7 @@ fn joined(sorted: impl Iterator<Item = StackRange>, gap: u64) -> Vec<StackRange>
 }
 
 /// One comparison instead of two: below `start` the difference wraps around.
+#[inline]
 pub(crate) fn contains(range: StackRange, address: u64) -> bool {
     address.wrapping_sub(range.start) < range.end - range.start
 }

@@ -9,6 +9,8 @@ use std::arch::x86_64::{
 
 use profrec_format::StackRange;
 
+use crate::code_ranges::contains;
+
 /// Words that are looked at together: one for each bit of the answer.
 pub(crate) const BLOCK: usize = 64;
 
@@ -104,9 +106,9 @@ fn look_avx2(block: &Block, address: u64, stack: StackRange, clusters: &[StackRa
 fn look_portable(block: &Block, address: u64, stack: StackRange, clusters: &[StackRange]) -> Seen {
     let mut seen = Seen::default();
     for cluster in clusters {
-        seen.in_clusters |= bits(block, |_, word| is_inside(word, *cluster));
+        seen.in_clusters |= bits(block, |_, word| contains(*cluster, word));
     }
-    seen.in_stack = bits(block, |_, word| is_inside(word, stack));
+    seen.in_stack = bits(block, |_, word| contains(stack, word));
     seen.upward = bits(block, |bit, word| word > address.wrapping_add(8 * bit));
     seen.aligned = bits(block, |_, word| word.is_multiple_of(8));
     seen
@@ -119,13 +121,7 @@ fn bits(block: &Block, is_set: impl Fn(u64, u64) -> bool) -> u64 {
 }
 
 fn length(range: StackRange) -> u64 {
-    range.end.wrapping_sub(range.start)
-}
-
-/// One comparison instead of two: below `start` the difference wraps around.
-#[inline(always)]
-fn is_inside(word: u64, range: StackRange) -> bool {
-    word.wrapping_sub(range.start) < length(range)
+    range.end - range.start
 }
 
 #[cfg(test)]
